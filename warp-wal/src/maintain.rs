@@ -1,0 +1,124 @@
+//! Rotation by hand, removal of segments, and the end.
+
+use std::sync::atomic::Ordering;
+
+use crate::admission::{Charge, Short};
+use crate::error::{Error, Result};
+use crate::format::BLOCK_BYTES;
+use crate::frame::FrameKind;
+use crate::log::Log;
+use crate::prepare::Preparer;
+use crate::writer::{Retired, Writer};
+
+impl Log {
+    /// Closes the active segment and goes on in the next one. Nothing happens if the active one holds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no space for another segment; [`Error::Io`]; [`Error::Poisoned`];
+    /// [`Error::Closed`].
+    pub fn rotate(&self) -> Result<()> {
+        loop {
+            self.check_open()?;
+            let mut preparer = self.preparer.lock();
+            let mut writer = self.writer.lock();
+            self.drain(&mut writer)?;
+            if writer.active.cursor <= BLOCK_BYTES {
+                return Ok(());
+            }
+            // What is left of the segment was counted as free: it has to be, before it is left behind.
+            let charge = Charge { words: 0, blocks: writer.active.usable_blocks() };
+            let taken =
+                if self.ready.lock().is_empty() { Err(Short::Disk) } else { self.admission.take(charge, 0) };
+            match taken {
+                Ok(()) => return self.next_segment(&mut writer),
+                Err(Short::Gate) => {
+                    drop((writer, preparer));
+                    self.room.wait();
+                }
+                Err(_) => {
+                    drop(writer);
+                    self.prepare_one(&mut preparer)?;
+                }
+            }
+        }
+    }
+
+    /// Removes segments whose entries are all below `seq`, oldest first, and never the active one. Returns
+    /// their names. A log that was full can go on with the space.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a segment cannot be removed; those before it are. The log goes on.
+    pub fn remove_before(&self, seq: u64) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        let _turn = self.removing.lock();
+        loop {
+            // A log always has a frame, by which the next open knows that it was there.
+            let is_blank = self.writer.lock().active.cursor <= BLOCK_BYTES;
+            let retired = self.retired.lock();
+            let oldest = retired.first().filter(|segment| segment.last_seq < seq);
+            let oldest = oldest.filter(|_| retired.len() > 1 || !is_blank).cloned();
+            drop(retired);
+            let Some(Retired { name, .. }) = oldest else { break };
+            self.dir.remove(&name).map_err(|source| Error::io(&name, 0, source))?;
+            self.retired.lock().remove(0);
+            // One at a time: of several names that are removed without a sync in between, a crash may bring back
+            // any, and the log would have a hole.
+            self.dir.sync_dir().map_err(|source| self.fail(Error::io(&name, 0, source)))?;
+            removed.push(name);
+        }
+        if !removed.is_empty() {
+            self.preparer.lock().retry_at = None;
+        }
+        Ok(removed)
+    }
+
+    /// Makes everything durable and closes the log, so that the next open finds a clean end. Prepared segments
+    /// are removed. Permits that others hold are waited for; appends get [`Error::Closed`] from here on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a write or sync fails; [`Error::Poisoned`]: nothing was written. Closing a closed log is
+    /// no error.
+    pub fn close(&self) -> Result<()> {
+        let mut preparer = self.preparer.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.closing.store(true, Ordering::Release);
+        self.wait_until_quiet(true)?;
+        self.sync_to(self.last_seq())?;
+        let mut writer = self.writer.lock();
+        if self.is_needless(&writer) {
+            // The close frame of the life before is the end of the log again.
+            self.closed.store(true, Ordering::Release);
+            let name = writer.active.name.clone();
+            drop(writer);
+            self.dir.remove(&name).map_err(|source| Error::io(&name, 0, source))?;
+            return self.tidy(&mut preparer);
+        }
+        self.write_bare_frame(&mut writer, FrameKind::Close, &[])?;
+        for (file, name) in writer.take_unsynced() {
+            file.sync_data().map_err(|source| self.fail(Error::io(&name, 0, source)))?;
+        }
+        self.closed.store(true, Ordering::Release);
+        drop(writer);
+        self.tidy(&mut preparer)
+    }
+
+    /// Whether this life gave no sequence after one that ended cleanly, so that nothing of it needs to stay: a program
+    /// that opens a log again and again would gather segments otherwise.
+    fn is_needless(&self, writer: &Writer) -> bool {
+        let Some((name, first_seq)) = &self.needless else { return false };
+        *name == writer.active.name && *first_seq == self.next_seq() && !self.retired.lock().is_empty()
+    }
+
+    /// Removes segments that were prepared.
+    fn tidy(&self, preparer: &mut Preparer) -> Result<()> {
+        preparer.give_up();
+        for segment in self.ready.lock().drain(..) {
+            preparer.discard(&segment);
+        }
+        self.parking.wake();
+        // The names that came and went matter to nobody, but a clean directory is tidy.
+        preparer.sync_names()
+    }
+}

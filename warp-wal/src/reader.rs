@@ -1,0 +1,316 @@
+//! Reading segment files: frames at a place, and what there is behind damage.
+
+use std::io;
+use std::sync::Arc;
+
+use warp_io::{Dir, File};
+
+use crate::error::{Corruption, Error, Result};
+use crate::format::{BLOCK_BYTES, BLOCK_LEN, FRAME_ALIGN_BYTES, align_frame};
+use crate::frame::{FrameHeader, FrameKind, NoFrame, Statement};
+use crate::options::Format;
+use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
+
+/// How much is read ahead.
+const CHUNK_BYTES: usize = 256 << 10;
+const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
+static BLANK_BINARY: [u8; BLOCK_LEN] = [Format::Binary.blank(); BLOCK_LEN];
+static BLANK_JSON: [u8; BLOCK_LEN] = [Format::Json.blank(); BLOCK_LEN];
+
+/// A segment file that is read.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn File>,
+    /// Size of the file, in bytes.
+    pub(crate) len: u64,
+    /// What is wrong with its header.
+    pub(crate) damage: Option<Corruption>,
+    /// The file is shorter than it was when it was prepared, which was before its first frame.
+    pub(crate) cut: bool,
+    /// The form of its frames and their tag: from the header, or from a frame if the header is damaged.
+    pub(crate) identity: Option<(Format, u64)>,
+    /// Its first frame.
+    pub(crate) first: Option<FrameHeader>,
+    /// What that frame states, if it is an open frame.
+    pub(crate) statement: Option<Statement>,
+}
+
+/// What there is at a place where a frame may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Frame(FrameHeader),
+    /// Prewritten space, or the end of the file.
+    Blank,
+    Damaged(Corruption),
+}
+
+/// What a search found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Search {
+    /// The first frame whose sequence is high enough.
+    pub(crate) next: Option<FrameHeader>,
+    /// The highest watermark.
+    pub(crate) watermark: u64,
+    /// Whole frame headers.
+    pub(crate) frames: u64,
+    /// Where the last byte ends that is not blank; 0 if there is none.
+    pub(crate) content_end: u64,
+}
+
+/// Bytes of one file that were read ahead.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    number: u64,
+}
+
+impl Window {
+    /// Up to `len` bytes from `offset`; fewer only at the end of the file.
+    pub(crate) fn get(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8]> {
+        let left = usize::try_from(segment.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let held = (self.number == segment.number)
+            .then(|| offset.checked_sub(self.start))
+            .flatten()
+            .and_then(|skip| usize::try_from(skip).ok())
+            .filter(|skip| skip.checked_add(len).is_some_and(|end| end <= self.bytes.len()));
+        if let Some(skip) = held {
+            return Ok(&self.bytes[skip..skip + len]);
+        }
+        self.number = segment.number;
+        self.start = offset;
+        self.bytes.resize(len.max(CHUNK_BYTES).min(left), 0);
+        let filled = read_up_to(&*segment.file, offset, &mut self.bytes)
+            .map_err(|source| Error::io(&segment.name, offset, source));
+        // After a failure nothing of the buffer counts.
+        self.bytes.truncate(*filled.as_ref().unwrap_or(&0));
+        filled?;
+        Ok(&self.bytes[..len.min(self.bytes.len())])
+    }
+}
+
+/// Fills `out` from `offset` as far as the file goes.
+fn read_up_to(file: &dyn File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        match file.read_at(offset + filled as u64, &mut out[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// All segments of a directory, oldest first, with their headers and first frames.
+pub(crate) fn open_segments(dir: &dyn Dir, window: &mut Window) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for name in segment_names(dir)? {
+        match Segment::open(dir, name, window) {
+            Ok(segment) => segments.push(segment),
+            // Another thread of this process has removed it meanwhile.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(segments)
+}
+
+impl Segment {
+    pub(crate) fn open(dir: &dyn Dir, name: String, window: &mut Window) -> Result<Segment> {
+        let file = dir.open(&name, false).map_err(|source| Error::io(&name, 0, source))?;
+        let len = file.len().map_err(|source| Error::io(&name, 0, source))?;
+        let number = segment_number(&name).ok_or(Error::Invalid { what: "not the name of a segment" })?;
+        let (damage, cut, identity) = (None, false, None);
+        let mut segment =
+            Segment { name, number, file, len, damage, cut, identity, first: None, statement: None };
+        // A window that was filled from another file of that number knows nothing of this one.
+        *window = Window::default();
+        segment.read_header(window)?;
+        segment.read_first(window)?;
+        Ok(segment)
+    }
+
+    fn read_header(&mut self, window: &mut Window) -> Result<()> {
+        let block = window.get(self, 0, BLOCK_LEN)?;
+        match SegmentHeader::decode(block) {
+            Ok(header) if header.number == self.number => {
+                self.identity = Some((header.format, header.tag));
+                self.cut = self.len < header.capacity;
+            }
+            Ok(_) => self.damage = Some(Corruption::Misplaced),
+            Err(NoHeader::Damaged(found)) => self.damage = Some(found),
+            Err(NoHeader::Unsupported(what, number)) => {
+                return Err(Error::Unsupported { file: self.name.clone(), offset: 0, what, number });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the first frame, and what it states.
+    fn read_first(&mut self, window: &mut Window) -> Result<()> {
+        let Place::Frame(first) = self.place(window, BLOCK_BYTES)? else { return Ok(()) };
+        let Some(format) = self.format_of(&first, window)? else { return Ok(()) };
+        // A damaged header is replaced by what the first frame says.
+        self.identity = Some((format, first.tag));
+        self.first = Some(first);
+        if first.kind == FrameKind::Open {
+            let payload = self.payload(window, &first)?;
+            self.statement = payload.ok().and_then(|payload| Statement::decode(format, payload));
+            if self.statement.is_none() {
+                self.first = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is at `offset`.
+    pub(crate) fn place(&self, window: &mut Window, offset: u64) -> Result<Place> {
+        let mut answer = Place::Blank;
+        for format in self.formats() {
+            let bytes = window.get(self, offset, format.frame_header_bytes())?;
+            let found = match FrameHeader::decode(format, bytes) {
+                Ok(header) => self.check(&header, format, offset),
+                Err(NoFrame::Blank) => Place::Blank,
+                Err(NoFrame::Damaged(found)) => Place::Damaged(found),
+                Err(NoFrame::UnknownKind(number)) => {
+                    let file = self.name.clone();
+                    return Err(Error::Unsupported { file, offset, what: "frame kind", number });
+                }
+            };
+            match found {
+                Place::Frame(_) => return Ok(found),
+                Place::Blank => return Ok(Place::Blank),
+                Place::Damaged(_) => answer = found,
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The forms that its frames may have.
+    fn formats(&self) -> impl Iterator<Item = Format> + use<> {
+        let known = self.identity.map(|(format, _)| format);
+        FORMATS.into_iter().filter(move |format| known.is_none_or(|known| known == *format))
+    }
+
+    /// The form of a frame that was found here.
+    fn format_of(&self, header: &FrameHeader, window: &mut Window) -> Result<Option<Format>> {
+        for format in self.formats() {
+            let bytes = window.get(self, header.offset, format.frame_header_bytes())?;
+            if FrameHeader::looks_like(format, bytes) {
+                return Ok(Some(format));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a whole header belongs where it was found.
+    fn check(&self, header: &FrameHeader, format: Format, offset: u64) -> Place {
+        let foreign = self.identity.is_some_and(|(_, tag)| tag != header.tag);
+        if foreign || header.offset != offset {
+            Place::Damaged(Corruption::Misplaced)
+        } else if header.end(format) > self.len {
+            Place::Damaged(Corruption::LengthOutOfRange)
+        } else {
+            Place::Frame(*header)
+        }
+    }
+
+    /// The payload of a frame, if it is what was written.
+    pub(crate) fn payload<'w>(
+        &self,
+        window: &'w mut Window,
+        header: &FrameHeader,
+    ) -> Result<Result<&'w [u8], Corruption>> {
+        let Some((format, _)) = self.identity else { return Ok(Err(Corruption::BadMagic)) };
+        let start = header.offset + format.frame_header_bytes() as u64;
+        let bytes = window.get(self, start, header.payload_bytes as usize)?;
+        if bytes.len() != header.payload_bytes as usize {
+            return Ok(Err(Corruption::LengthOutOfRange));
+        }
+        let found = crc32c::crc32c(bytes);
+        if found != header.payload_crc {
+            return Ok(Err(Corruption::BadChecksum { expected: header.payload_crc, found }));
+        }
+        Ok(Ok(bytes))
+    }
+
+    /// Where a frame ends.
+    pub(crate) fn end_of(&self, header: &FrameHeader) -> u64 {
+        self.identity.map_or(self.len, |(format, _)| header.end(format))
+    }
+
+    /// Looks for frames from `offset` to `limit`, at every place where one may start. `next` is to be the first
+    /// one with a sequence of at least `seq`.
+    pub(crate) fn search(
+        &mut self,
+        window: &mut Window,
+        offset: u64,
+        limit: u64,
+        seq: u64,
+    ) -> Result<Search> {
+        let mut search = Search::default();
+        let mut at = align_frame(offset.max(BLOCK_BYTES));
+        let limit = limit.min(self.len);
+        while at < limit {
+            let step = usize::try_from(BLOCK_BYTES - at % BLOCK_BYTES).unwrap_or(BLOCK_LEN);
+            let bytes = window.get(self, at, step)?;
+            if self.is_blank_block(bytes) {
+                at += step as u64;
+                continue;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| !self.is_blank(*byte)) {
+                search.content_end = at + last as u64 + 1;
+            } else {
+                at += step as u64;
+                continue;
+            }
+            let block_end = at + step as u64;
+            while at < block_end.min(limit) {
+                at = self.search_place(window, at, seq, &mut search)?;
+            }
+        }
+        Ok(search)
+    }
+
+    /// Looks at one place; returns the next one.
+    fn search_place(&mut self, window: &mut Window, at: u64, seq: u64, search: &mut Search) -> Result<u64> {
+        let formats: Vec<Format> = self.formats().collect();
+        for format in formats {
+            let bytes = window.get(self, at, format.frame_header_bytes())?;
+            let Ok(header) = FrameHeader::decode(format, bytes) else { continue };
+            if !matches!(self.check(&header, format, at), Place::Frame(_)) {
+                continue;
+            }
+            self.identity.get_or_insert((format, header.tag));
+            search.frames += 1;
+            search.watermark = search.watermark.max(header.watermark);
+            search.content_end = search.content_end.max(header.end(format));
+            if header.first_seq >= seq {
+                search.next.get_or_insert(header);
+            }
+            return Ok(align_frame(header.end(format)));
+        }
+        Ok(at + FRAME_ALIGN_BYTES as u64)
+    }
+
+    /// Whether a block is as it was prepared. One comparison of memory: most of a prepared segment is blank, and an
+    /// open reads all of it.
+    fn is_blank_block(&self, bytes: &[u8]) -> bool {
+        self.formats().any(|format| match format {
+            Format::Binary => bytes == &BLANK_BINARY[..bytes.len()],
+            Format::Json => bytes == &BLANK_JSON[..bytes.len()],
+        })
+    }
+
+    fn is_blank(&self, byte: u8) -> bool {
+        match self.identity {
+            Some((format, _)) => byte == format.blank(),
+            None => FORMATS.iter().any(|format| byte == format.blank()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is due now by the clock. There is no thread in this crate: one calls [`Log::tick`] in a loop.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::admission::Charge;
+use crate::error::{Error, Result};
+use crate::format::usable_blocks;
+use crate::frame::FrameKind;
+use crate::log::Log;
+use crate::report::Tick;
+use crate::writer::Writer;
+
+/// Segments that should be ready behind the active one: the reserve and one to go on in.
+const READY_MIN: usize = 2;
+/// Segments that are prepared ahead at most, however small they are.
+const READY_MAX: usize = 8;
+
+impl Log {
+    /// Does whatever is due by the clock: hands bytes to the system before they are older than
+    /// `write_interval`, syncs before bytes that somebody [wants synced](Log::want_sync) are older than
+    /// `flush_interval`, writes the watermark when
+    /// nothing follows a sync, and goes on with preparing segments, by one bounded step.
+    ///
+    /// To be called again once [`Tick::next`] has passed, and every `write_interval` while there is traffic;
+    /// [`Log::wait_for_work`] sleeps just so long.
+    ///
+    /// ```no_run
+    /// # fn main() -> warp_wal::Result<()> {
+    /// # let log = warp_wal::Log::open("log", warp_wal::LogOptions::default())?;
+    /// loop {
+    ///     let tick = log.tick()?; // poisoned or closed: the thread ends
+    ///     log.wait_for_work(tick.next);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a write or a sync fails, which poisons the log; [`Error::Poisoned`]; [`Error::Closed`]. A
+    /// full disk is no error here: it is tried again.
+    pub fn tick(&self) -> Result<Tick> {
+        self.check_open()?;
+        let now = self.clock.monotonic();
+        let mut next = self.write_due(now)?;
+        next = next.min(self.sync_due(now)?);
+        next = next.min(self.watermark_due(now)?);
+        next = next.min(self.preparation_due(now)?);
+        Ok(Tick { next })
+    }
+
+    /// Sleeps until there is something to do for [`Log::tick`], or for `timeout`.
+    ///
+    /// While there is traffic it sleeps for `write_interval` at most, and appends do not wake it: they cost no
+    /// system call. After an interval without any it sleeps for as long as it was told, and the first
+    /// append wakes it.
+    pub fn wait_for_work(&self, timeout: Duration) {
+        let last_seq = self.last_seq();
+        let traffic = self.seen_seq.swap(last_seq, Ordering::Relaxed) != last_seq;
+        let timeout = if traffic { timeout.min(self.options.write_interval) } else { timeout };
+        self.parking.wait(timeout, !traffic, || self.last_seq() != last_seq || self.is_poisoned());
+    }
+
+    /// Wakes [`Log::wait_for_work`], or keeps it from sleeping the next time.
+    pub fn unpark(&self) {
+        self.parking.wake();
+    }
+
+    /// Hands ready records to the system if they may be as old as they are allowed to be.
+    fn write_due(&self, now: Duration) -> Result<Duration> {
+        let mut writer = self.writer.lock();
+        if self.ring.next_seq() == writer.consumer.seq() + 1 {
+            return Ok(Duration::MAX);
+        }
+        let due = writer.drained_at.saturating_add(self.options.write_interval);
+        if now < due {
+            return Ok(due - now);
+        }
+        self.drain(&mut writer)?;
+        let left = self.ring.next_seq() != writer.consumer.seq() + 1;
+        Ok(if left { self.options.write_interval } else { Duration::MAX })
+    }
+
+    /// Syncs if written frames may be as old as they are allowed to be, or fill several segments.
+    fn sync_due(&self, now: Duration) -> Result<Duration> {
+        let (since, segments) = {
+            let writer = self.writer.lock();
+            (writer.unsynced_since, writer.unsynced.len())
+        };
+        let Some(since) = since else { return Ok(Duration::MAX) };
+        if !self.sync_wanted.load(Ordering::Relaxed) && segments == 0 {
+            return Ok(Duration::MAX);
+        }
+        let due = since.saturating_add(self.flush_pause());
+        if now < due && segments == 0 {
+            return Ok(due - now);
+        }
+        // Taken back before the sync begins: a wish that comes meanwhile is for the next one. Acquire pairs with
+        // the Release in `want_sync`: what was committed before the wish is in the sync.
+        self.sync_wanted.swap(false, Ordering::Acquire);
+        self.sync_to(self.last_seq())?;
+        Ok(Duration::MAX)
+    }
+
+    /// Writes the watermark if nothing has followed the last sync for long enough.
+    fn watermark_due(&self, now: Duration) -> Result<Duration> {
+        let synced_at = self.commit.synced_at();
+        let mut writer = self.writer.lock();
+        let unwritten = self.ring.next_seq() != writer.consumer.seq() + 1;
+        if unwritten || self.durable.load(Ordering::Acquire) <= writer.watermark {
+            return Ok(Duration::MAX);
+        }
+        let due = synced_at.saturating_add(self.flush_pause());
+        if now < due {
+            return Ok(due - now);
+        }
+        self.write_watermark(&mut writer)?;
+        Ok(Duration::MAX)
+    }
+
+    /// Writes a frame that holds nothing but the watermark, if there is space for it.
+    fn write_watermark(&self, writer: &mut Writer) -> Result<()> {
+        if self.admission.take(Charge { words: 0, blocks: 1 }, 0).is_err() {
+            return Ok(());
+        }
+        if writer.payload_room(self.options.format).is_none() {
+            self.next_segment(writer)?;
+        }
+        self.write_bare_frame(writer, FrameKind::Mark, &[])?;
+        self.counters.watermark_frames.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Goes on with preparing segments, by one step.
+    fn preparation_due(&self, now: Duration) -> Result<Duration> {
+        // Whoever holds the lock is preparing.
+        let Some(mut preparer) = self.preparer.try_lock() else { return Ok(self.options.write_interval) };
+        let ready = self.ready.lock().len();
+        let next_blocks = usable_blocks(preparer.next_bytes, self.group_blocks_max());
+        let short = self.admission.free_blocks() < self.kept_blocks() + next_blocks / 2;
+        let wanted = preparer.in_progress() || ready < READY_MIN || (short && ready < READY_MAX);
+        if !wanted {
+            return Ok(Duration::MAX);
+        }
+        match self.prepare_step(&mut preparer) {
+            Ok(()) => Ok(Duration::ZERO),
+            Err(Error::Full) => Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long after a write its sync is due: records may have waited for `write_interval` before it.
+    fn flush_pause(&self) -> Duration {
+        self.options.flush_interval.saturating_sub(self.options.write_interval)
+    }
+}

@@ -1,0 +1,92 @@
+//! One thread on a table of a million keys of 16 bytes with values of 100 bytes, in random order.
+//!
+//! `cargo bench -p warp-core`
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use warp_core::{KeyRef, Table, Value};
+
+const KEYS: u64 = 1_000_000;
+const VALUE_BYTES: usize = 100;
+const SHARDS: u16 = 64;
+/// New keys in a sample: enough that slots grow several times in it.
+const BATCH_KEYS: u64 = 100_000;
+
+/// The 16 bytes of the key with this number.
+fn key(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[8..].copy_from_slice(&number.wrapping_mul(3).to_le_bytes());
+    bytes
+}
+
+/// A number below `KEYS` for each step, in an order that no prefetcher knows.
+fn shuffled(step: u64) -> u64 {
+    step.wrapping_mul(6_364_136_223_846_793_003) % KEYS
+}
+
+fn put(table: &Table, number: u64, seq: u64) {
+    let bytes = key(number);
+    let key = KeyRef::new(1, 0, &bytes);
+    black_box(table.lock(key.hash).put(key, Value::from(vec![7; VALUE_BYTES]), seq, 0));
+}
+
+fn filled() -> Table {
+    let table = Table::new(SHARDS);
+    for number in 0..KEYS {
+        put(&table, number, number + 1);
+    }
+    table
+}
+
+fn bench(criterion: &mut Criterion) {
+    let table = filled();
+    let memory = table.memory();
+    println!(
+        "{} entries, {} bytes of keys and values, {} bytes held",
+        memory.entries,
+        memory.key_bytes + memory.value_bytes,
+        memory.total()
+    );
+
+    let mut group = criterion.benchmark_group("table");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(1));
+    let mut step = 0;
+    group.bench_function("get a key that is there", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            table.get(KeyRef::new(1, 0, &key(shuffled(step)))).expect("all keys were put")
+        });
+    });
+    group.bench_function("get a key that is not there", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            table.get(KeyRef::new(1, 0, &key(KEYS + step)))
+        });
+    });
+    group.bench_function("overwrite", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            put(&table, shuffled(step), KEYS + step);
+        });
+    });
+    drop(table);
+
+    group.throughput(Throughput::Elements(BATCH_KEYS));
+    group.bench_function("put a new key, into a table that grows from empty", |bencher| {
+        let empty = || Table::new(SHARDS);
+        let fill = |table: Table| {
+            for number in 0..BATCH_KEYS {
+                put(&table, number, number + 1);
+            }
+            table
+        };
+        bencher.iter_batched(empty, fill, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

@@ -1,0 +1,140 @@
+//! What may be removed. See `docs/format/checkpoint.md`, "Retention".
+
+use std::collections::BTreeSet;
+use std::io;
+
+use warp_io::Dir;
+
+use crate::error::{Error, Result, io_at};
+use crate::manifest::{Manifest, list, load};
+use crate::names::{is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
+
+/// Files that no kept checkpoint needs; made by [`obsolete`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Obsolete {
+    /// Numbers of manifests, oldest first.
+    pub manifests: Vec<u64>,
+    /// Ids of layers, ascending.
+    pub layers: Vec<u64>,
+    /// Names of temporary files beside the manifests.
+    pub temporary: Vec<String>,
+    /// The smallest [`Manifest::replay_from`] of the kept manifests: the log below it may go, once the files above
+    /// are removed. 0, which lets nothing go, if there is no manifest.
+    pub log_from: u64,
+}
+
+impl Obsolete {
+    /// Whether there is nothing to remove.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.manifests.is_empty() && self.layers.is_empty() && self.temporary.is_empty()
+    }
+}
+
+/// The ids of all layer files in a directory, ascending, whether a manifest names them or not.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn layer_ids(layers: &dyn Dir) -> Result<Vec<u64>> {
+    let names = layers.list().map_err(io_at(""))?;
+    let mut ids: Vec<u64> = names.iter().filter_map(|name| parse_layer_name(name)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Finds what may be removed so that the newest `kept` checkpoints, and at least one, remain.
+///
+/// Checkpoints are counted by their distinct [`Manifest::replay_from`]: a merge publishes a manifest with the same
+/// one, and is no checkpoint. All manifests of a kept checkpoint stay, and all layers that one of them names, so
+/// that the inputs of a merge stay until `kept` younger checkpoints exist. A manifest that cannot be read and is not older
+/// than all kept ones keeps every layer in place, since nobody knows which ones it names.
+///
+/// Layers that no manifest names are obsolete: they are what failed checkpoints left. So this must not be called
+/// while a layer is being written, nor after [`newest`](crate::newest) rejected a manifest, nor after
+/// [`publish`](crate::publish) failed with an unknown outcome.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Unsupported`] if a newer program wrote one of the manifests.
+pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete> {
+    let manifests = readable(dir)?;
+    let points: BTreeSet<u64> = manifests.iter().filter_map(|(_, m)| Some(m.as_ref()?.replay_from)).collect();
+    let kept_points: BTreeSet<u64> = points.into_iter().rev().take(kept.max(1)).collect();
+    let is_kept = |manifest: &Manifest| kept_points.contains(&manifest.replay_from);
+    let oldest_kept =
+        manifests.iter().find(|(_, m)| m.as_ref().is_some_and(is_kept)).map(|&(number, _)| number);
+
+    let mut found = Obsolete::default();
+    let mut named = BTreeSet::new();
+    let mut layers_known = true;
+    for (number, manifest) in &manifests {
+        match manifest {
+            Some(manifest) if is_kept(manifest) => {
+                named.extend(manifest.layers.iter().map(|info| info.id));
+            }
+            None if oldest_kept.is_none_or(|oldest| *number > oldest) => layers_known = false,
+            _ => found.manifests.push(*number),
+        }
+    }
+    found.log_from = kept_points.first().copied().unwrap_or(0);
+    let names = dir.list().map_err(io_at(""))?;
+    found.temporary = names.into_iter().filter(|name| is_temporary_manifest(name)).collect();
+    found.temporary.sort_unstable();
+    if layers_known {
+        found.layers = layer_ids(layers)?;
+        found.layers.retain(|id| !named.contains(id));
+    }
+    Ok(found)
+}
+
+/// Removes what [`obsolete`] found: manifests, oldest first, and temporary files; then, once their directory is
+/// synced, the layers. Returns [`Obsolete::log_from`], below which the log may go now.
+///
+/// A file that is gone already is no error. Open layers go on working.
+///
+/// # Errors
+/// [`Error::Io`]. Whatever was removed by then, every kept checkpoint is whole; the call may be repeated.
+pub fn remove(dir: &dyn Dir, layers: &dyn Dir, obsolete: &Obsolete) -> Result<u64> {
+    for &number in &obsolete.manifests {
+        remove_file(dir, &manifest_name(number))?;
+    }
+    for name in &obsolete.temporary {
+        remove_file(dir, name)?;
+    }
+    if !obsolete.manifests.is_empty() || !obsolete.temporary.is_empty() {
+        dir.sync_dir().map_err(io_at(""))?;
+    }
+    for &id in &obsolete.layers {
+        remove_file(layers, &layer_name(id))?;
+    }
+    if !obsolete.layers.is_empty() {
+        layers.sync_dir().map_err(io_at(""))?;
+    }
+    if !obsolete.is_empty() {
+        let (manifests, layers) = (obsolete.manifests.len(), obsolete.layers.len());
+        tracing::debug!(manifests, layers, log_from = obsolete.log_from, "obsolete files removed");
+    }
+    Ok(obsolete.log_from)
+}
+
+/// Every manifest, ascending, with its contents where they can be read.
+fn readable(dir: &dyn Dir) -> Result<Vec<(u64, Option<Manifest>)>> {
+    let mut manifests = Vec::new();
+    for number in list(dir)? {
+        match load(dir, number) {
+            Ok(manifest) => manifests.push((number, Some(manifest))),
+            Err(error @ Error::Unsupported { .. }) => return Err(error),
+            // Damaged, gone meanwhile, or on a bad place of the disk: nobody knows which layers it names.
+            Err(_) => manifests.push((number, None)),
+        }
+    }
+    Ok(manifests)
+}
+
+fn remove_file(dir: &dyn Dir, name: &str) -> Result<()> {
+    match dir.remove(name) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { file: name.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

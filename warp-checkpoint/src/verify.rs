@@ -1,0 +1,134 @@
+//! Checks all of a layer. See `docs/format/checkpoint.md`, "What a reader does with damage".
+
+use crate::checked::CheckedMap;
+use crate::error::{Corruption, Result, corrupt};
+use crate::{Layer, LayerInfo};
+
+/// What [`Layer::verify`] went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Entries, tombstones included.
+    pub entries: u64,
+    /// Blocks of 4 KiB, the last one perhaps shorter.
+    pub blocks: u64,
+}
+
+/// Offsets of entries, in no particular order: two walks that saw the same ones have equal values, except with a
+/// probability of 2^-64.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Offsets(u64);
+
+impl Offsets {
+    fn add(&mut self, offset: usize) {
+        self.0 = self.0.wrapping_add(mix(offset as u64));
+    }
+}
+
+pub(crate) fn verify(layer: &Layer) -> Result<VerifyReport> {
+    let map = layer.map_ref();
+    layer.check_ends()?;
+    let blocks = map.check_all()?;
+    let (counted, in_data) = walk_data(layer)?;
+    compare_counts(map, layer.info(), &counted)?;
+    let in_index = walk_index(layer)?;
+    if in_data != in_index {
+        let offset = map.layout().footer_offset as u64;
+        return Err(corrupt(map.file(), offset, Corruption::OutOfOrder));
+    }
+    Ok(VerifyReport { entries: counted.entries, blocks })
+}
+
+/// Goes through the data area from front to back: decodes everything, leaves no byte out, and counts.
+fn walk_data(layer: &Layer) -> Result<(LayerInfo, Offsets)> {
+    let data = layer.data();
+    let mut counted = LayerInfo { seq_min: u64::MAX, ..LayerInfo::default() };
+    let mut offsets = Offsets::default();
+    let mut offset = data.start;
+    while offset < data.end {
+        let entry = layer.entry_at(0, offset)?;
+        entry.value()?;
+        counted.entries += 1;
+        counted.tombstones += u64::from(entry.is_tombstone());
+        counted.seq_min = counted.seq_min.min(entry.seq);
+        counted.seq_max = counted.seq_max.max(entry.seq);
+        counted.raw_value_bytes += entry.value_bytes() as u64;
+        counted.stored_value_bytes += entry.stored()?.bytes().len() as u64;
+        offsets.add(offset);
+        offset = entry.end();
+    }
+    if counted.entries == 0 {
+        counted.seq_min = 0;
+    }
+    Ok((counted, offsets))
+}
+
+fn compare_counts(map: &CheckedMap, footer: &LayerInfo, counted: &LayerInfo) -> Result<()> {
+    let pairs = [
+        (footer.entries, counted.entries),
+        (footer.tombstones, counted.tombstones),
+        (footer.seq_min, counted.seq_min),
+        (footer.seq_max, counted.seq_max),
+        (footer.raw_value_bytes, counted.raw_value_bytes),
+        (footer.stored_value_bytes, counted.stored_value_bytes),
+    ];
+    match pairs.into_iter().find(|(expected, found)| expected != found) {
+        None => Ok(()),
+        Some((expected, found)) => {
+            let offset = map.layout().footer_offset as u64;
+            Err(corrupt(map.file(), offset, Corruption::Miscounted { expected, found }))
+        }
+    }
+}
+
+/// Goes through the index: ascending hashes, each in its slot, passed by the filter, and no key twice.
+fn walk_index(layer: &Layer) -> Result<Offsets> {
+    let (map, index) = (layer.map_ref(), layer.index());
+    let mut offsets = Offsets::default();
+    let mut run = Vec::new(); // offsets of the entries that have `run_hash`
+    let mut run_hash = 0;
+    for rank in 0..index.entries() {
+        let (hash, offset) = index.at(map, rank)?;
+        let damaged = |found| corrupt(map.file(), offset as u64, found);
+        if hash < run_hash || !index.slot(map, hash)?.contains(&rank) {
+            return Err(damaged(Corruption::OutOfOrder));
+        }
+        if !layer.may_contain(hash)? {
+            return Err(damaged(Corruption::MissingFromFilter));
+        }
+        if hash != run_hash {
+            check_distinct(layer, run_hash, &run)?;
+            run.clear();
+            run_hash = hash;
+        }
+        run.push(offset);
+        offsets.add(offset);
+    }
+    check_distinct(layer, run_hash, &run)?;
+    Ok(offsets)
+}
+
+/// Checks that the entries at these offsets, which have the same hash, have different keys.
+fn check_distinct(layer: &Layer, hash: u64, offsets: &[usize]) -> Result<()> {
+    if offsets.len() < 2 {
+        return Ok(());
+    }
+    let mut keys = Vec::with_capacity(offsets.len());
+    for &offset in offsets {
+        let entry = layer.entry_at(hash, offset)?;
+        keys.push((entry.keyspace, entry.key, offset));
+    }
+    keys.sort_unstable();
+    match keys.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1 == pair[1].1) {
+        None => Ok(()),
+        Some(pair) => {
+            Err(corrupt(layer.map_ref().file(), pair[1].2 as u64, Corruption::DuplicateKey { hash }))
+        }
+    }
+}
+
+/// Spreads a number over 64 bits: the finalizer of SplitMix64 (Steele, Lea, Flood, 2014).
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}

@@ -1,0 +1,354 @@
+//! Writing a layer.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use warp_io::{Dir, File, write_all_at};
+
+use crate::blocks::{BlockWriter, Body};
+use crate::compress::compress;
+use crate::entry::{EntryHead, LayerEntry, Stored};
+use crate::entry_ref::LayerEntryRef;
+use crate::error::{Corruption, Error, Result, io_at};
+use crate::filter;
+use crate::format::{
+    BLOCK_BYTES, DATA_END_MAX, ENTRIES_MAX, Footer, HEADER_BYTES, KEY_BYTES_MAX, SECTION_ALIGN, Section,
+    TRAILER_MAGIC, Trailer, VALUE_BYTES_MAX, encode_header,
+};
+use crate::index::{self, slot_bits_for, slot_of};
+use crate::layer::{Layer, LayerInfo};
+use crate::names::{layer_name, parse_layer_name, temporary_name};
+use crate::place::split_path;
+
+/// Values below this size are rarely worth a decompression at each read.
+const COMPRESS_FROM_BYTES_DEFAULT: usize = 256;
+
+/// Memory for compressing that is kept from one value to the next.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How a layer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// Values of at least so many bytes are compressed with LZ4 where that saves at least an eighth; `None` for
+    /// never. Default: 256. Compressed values take less disk and page cache, and are copied when they are read.
+    pub compress_from: Option<usize>,
+}
+
+impl Default for LayerOptions {
+    fn default() -> LayerOptions {
+        LayerOptions { compress_from: Some(COMPRESS_FROM_BYTES_DEFAULT) }
+    }
+}
+
+/// Writes a layer file: entries in any order, then [`finish`](LayerWriter::finish).
+///
+/// Entries that are read together are best added one after the other, since they are stored in that order. The
+/// writer holds 16 bytes of memory for each entry. Dropping it without finishing removes the file.
+#[derive(Debug)]
+pub struct LayerWriter {
+    target: Target,
+    out: Option<BlockWriter>,
+    compress_from: Option<usize>,
+    id: u64,
+    entries: Vec<(u64, u64)>,
+    counts: Footer,
+    head: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+/// Where the file goes.
+#[derive(Debug)]
+struct Target {
+    dir: Arc<dyn Dir>,
+    name: String,
+    /// The name that the file gets when it is finished, if it is not its name from the beginning.
+    rename_to: Option<String>,
+    finished: bool,
+}
+
+impl LayerWriter {
+    /// Starts a layer at `path`. The file appears under that name when it is finished, in one step, and replaces
+    /// one that had the name before; until then it is `<path>.tmp`.
+    ///
+    /// The layer's id is the number in a name like `17.warp`, and 0 for any other name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>, options: &LayerOptions) -> Result<LayerWriter> {
+        let (dir, name) = split_path(path.as_ref())?;
+        let temporary = temporary_name(&name);
+        // Of an attempt that a crash ended. Whether there was one, and whether it is gone, `start` finds out.
+        let _ = dir.remove(&temporary);
+        let id = parse_layer_name(&name).unwrap_or(0);
+        let target = Target { dir: Arc::new(dir), name: temporary, rename_to: Some(name), finished: false };
+        LayerWriter::start(target, id, options)
+    }
+
+    /// Starts the layer of that id in `dir`, under its own name, which must be new: nothing refers to it until a
+    /// manifest does.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with [`io::ErrorKind::AlreadyExists`] if there is a file of that name.
+    pub fn create_in(dir: &dyn Dir, id: u64, options: &LayerOptions) -> Result<LayerWriter> {
+        let target = Target { dir: dir.handle(), name: layer_name(id), rename_to: None, finished: false };
+        LayerWriter::start(target, id, options)
+    }
+
+    fn start(mut target: Target, id: u64, options: &LayerOptions) -> Result<LayerWriter> {
+        let file = match target.dir.create_new(&target.name) {
+            Ok(file) => file,
+            Err(source) => {
+                target.finished = true; // nothing of ours to remove
+                return Err(Error::Io { file: target.name.clone(), source });
+            }
+        };
+        let mut out = BlockWriter::new(file);
+        out.push(&encode_header(id)).map_err(io_at(&target.name))?;
+        Ok(LayerWriter {
+            target,
+            out: Some(out),
+            compress_from: options.compress_from,
+            id,
+            entries: Vec::new(),
+            counts: Footer { id, seq_min: u64::MAX, ..Footer::default() },
+            head: Vec::new(),
+            compressed: Vec::new(),
+        })
+    }
+
+    /// Adds an entry. Each pair of keyspace and key may be added once; [`finish`](LayerWriter::finish) notices if
+    /// one was added twice.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`] and [`Error::LayerFull`] leave the layer as it was. After
+    /// [`Error::Io`] the writer is of no more use.
+    pub fn add(&mut self, entry: &LayerEntry<'_>) -> Result<()> {
+        let mut compressed = std::mem::take(&mut self.compressed);
+        let stored = match entry.value {
+            None => Stored::Tombstone,
+            Some(value) if value.len() > VALUE_BYTES_MAX => {
+                return Err(Error::ValueTooLong { bytes: value.len() });
+            }
+            Some(value) => self.stored_form(value, &mut compressed),
+        };
+        let answer = self.write(entry, stored);
+        if compressed.len() <= SCRATCH_BYTES_MAX {
+            self.compressed = compressed;
+        }
+        answer
+    }
+
+    /// Adds an entry of another layer. Its value is taken over as it is stored there.
+    ///
+    /// # Errors
+    /// Those of [`add`](LayerWriter::add), and [`Error::Corrupt`] if the value's blocks in the other layer are
+    /// damaged, which leaves this one as it was.
+    pub fn add_ref(&mut self, entry: &LayerEntryRef<'_>) -> Result<()> {
+        let &LayerEntryRef { hash, keyspace, key, seq, deadline, .. } = entry;
+        let stored = entry.stored()?;
+        self.write(&LayerEntry { hash, keyspace, key, seq, deadline, value: None }, stored)
+    }
+
+    /// How many bytes the file has so far, without index and filter.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.out.as_ref().map_or(0, BlockWriter::position)
+    }
+
+    /// Completes the file: writes index, filter and checksums, syncs it, reads it back through a map, and verifies
+    /// it in full.
+    ///
+    /// A layer made with [`create_in`](LayerWriter::create_in) is not yet safe from a power loss: its name is not.
+    /// The caller syncs the directory, and publishes a manifest. A layer made with [`create`](LayerWriter::create)
+    /// gets its name here, and the directory is synced.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::DuplicateKey`]; [`Error::Corrupt`] if the disk does not give back what was written.
+    /// The file is removed in all these cases; only if the directory cannot be synced may it be there or not.
+    pub fn finish(mut self) -> Result<LayerInfo> {
+        let out = self.out.take().ok_or_else(|| self.target.writer_failed())?;
+        self.entries.sort_unstable();
+        let (footer, body) = self.finish_body(out)?;
+        let (tail, root) = encode_tail(&footer, &body);
+        let name = &self.target.name;
+        write_all_at(&*body.file, body.bytes, &tail).map_err(io_at(name))?;
+        body.file.sync_data().map_err(io_at(name))?;
+        let info = footer.info(body.bytes + tail.len() as u64, root);
+        self.read_back(&*body.file, &info)?;
+        self.target.publish()?;
+        Ok(info)
+    }
+
+    /// The form in which a value is stored.
+    fn stored_form<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> Stored<'a> {
+        let worth_trying = self.compress_from.is_some_and(|from| value.len() >= from);
+        match u32::try_from(value.len()) {
+            Ok(raw_bytes) if worth_trying => match compress(value, scratch) {
+                Some(bytes) => Stored::Compressed { bytes, raw_bytes },
+                None => Stored::Plain(value),
+            },
+            _ => Stored::Plain(value),
+        }
+    }
+
+    /// Writes an entry whose value is `stored`, whatever `entry` holds as one.
+    fn write(&mut self, entry: &LayerEntry<'_>, stored: Stored<'_>) -> Result<()> {
+        if entry.key.len() > KEY_BYTES_MAX {
+            return Err(Error::KeyTooLong { bytes: entry.key.len() });
+        }
+        let Some(out) = &mut self.out else { return Err(self.target.writer_failed()) };
+        let offset = out.position();
+        let head = EntryHead {
+            keyspace: entry.keyspace,
+            seq: entry.seq,
+            deadline: entry.deadline,
+            key_bytes: entry.key.len(),
+            value_bytes: (!matches!(stored, Stored::Tombstone)).then(|| stored.bytes().len()),
+            raw_bytes: match stored {
+                Stored::Compressed { raw_bytes, .. } => Some(raw_bytes),
+                _ => None,
+            },
+        };
+        let end = offset.saturating_add(head.ranges().1.end as u64);
+        if self.entries.len() as u64 >= ENTRIES_MAX || end > DATA_END_MAX {
+            return Err(Error::LayerFull { file: self.target.name.clone() });
+        }
+        self.head.clear();
+        head.encode(&mut self.head);
+        let written =
+            out.push(&self.head).and_then(|()| out.push(entry.key)).and_then(|()| out.push(stored.bytes()));
+        if let Err(source) = written {
+            self.out = None;
+            return Err(Error::Io { file: self.target.name.clone(), source });
+        }
+        self.entries.push((entry.hash, offset));
+        let counts = &mut self.counts;
+        counts.entries += 1;
+        counts.tombstones += u64::from(head.value_bytes.is_none());
+        counts.seq_min = counts.seq_min.min(entry.seq);
+        counts.seq_max = counts.seq_max.max(entry.seq);
+        counts.raw_value_bytes += head.raw_value_bytes() as u64;
+        counts.stored_value_bytes += stored.bytes().len() as u64;
+        Ok(())
+    }
+
+    /// Writes directory, index and filter, and says in the footer where they are.
+    fn finish_body(&self, mut out: BlockWriter) -> Result<(Footer, Body)> {
+        let mut footer = self.counts;
+        if footer.entries == 0 {
+            footer.seq_min = 0;
+        }
+        footer.slot_bits = slot_bits_for(footer.entries);
+        footer.data = Section { offset: HEADER_BYTES as u64, bytes: out.position() - HEADER_BYTES as u64 };
+        let entries = &self.entries;
+        let written = (|| {
+            let directory = directory(entries, footer.slot_bits);
+            footer.directory = section(&mut out, |out| out.push(&directory))?;
+            footer.index = section(&mut out, |out| {
+                entries.iter().try_for_each(|&(hash, offset)| out.push(&index::encode_entry(hash, offset)))
+            })?;
+            footer.filter = section(&mut out, |out| write_filter(out, entries))?;
+            out.finish()
+        })();
+        let body = written.map_err(io_at(&self.target.name))?;
+        Ok((footer, body))
+    }
+
+    /// Verifies the written file, and that it is the one that was written.
+    fn read_back(&self, file: &dyn File, info: &LayerInfo) -> Result<()> {
+        let name = &self.target.name;
+        let map = file.map().map_err(io_at(name))?;
+        let verified =
+            Layer::of_map(name.clone(), map, Some(self.id), Some(info)).and_then(|layer| layer.verify());
+        match verified {
+            Err(Error::Corrupt { file, found: Corruption::DuplicateKey { hash }, .. }) => {
+                Err(Error::DuplicateKey { file, hash })
+            }
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+impl Target {
+    fn writer_failed(&self) -> Error {
+        Error::WriterFailed { file: self.name.clone() }
+    }
+
+    /// Gives the file its name.
+    fn publish(&mut self) -> Result<()> {
+        if let Some(to) = &self.rename_to {
+            self.dir.rename(&self.name, to).map_err(io_at(to))?;
+            self.finished = true;
+            self.dir.sync_dir().map_err(io_at(to))?;
+        }
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is found by `obsolete` later.
+            let _ = self.dir.remove(&self.name);
+        }
+    }
+}
+
+/// Writes a section at the next place where one may begin.
+fn section(
+    out: &mut BlockWriter,
+    write: impl FnOnce(&mut BlockWriter) -> io::Result<()>,
+) -> io::Result<Section> {
+    out.pad_to(SECTION_ALIGN)?;
+    let offset = out.position();
+    write(out)?;
+    Ok(Section { offset, bytes: out.position() - offset })
+}
+
+/// The ranks at which the slots begin, and the number of entries.
+fn directory(entries: &[(u64, u64)], slot_bits: u32) -> Vec<u8> {
+    let mut ranks = vec![0u32; (1 << slot_bits) + 1];
+    for &(hash, _) in entries {
+        ranks[slot_of(hash, slot_bits) + 1] += 1;
+    }
+    let mut sum = 0;
+    let mut bytes = Vec::with_capacity(index::directory_bytes(slot_bits));
+    for count in ranks {
+        sum += count;
+        bytes.extend_from_slice(&sum.to_le_bytes());
+    }
+    bytes
+}
+
+/// Writes the filter line by line: entries in order of their hashes are in order of their lines.
+fn write_filter(out: &mut BlockWriter, entries: &[(u64, u64)]) -> io::Result<()> {
+    let lines = usize::try_from(filter::lines_for(entries.len() as u64))
+        .expect("a filter is smaller than the list of entries that it is made of");
+    let mut entries = entries.iter().map(|&(hash, _)| hash).peekable();
+    for number in 0..lines {
+        let mut line = [0; filter::LINE_BYTES];
+        while let Some(hash) = entries.next_if(|&hash| filter::line_of(hash, lines) == number) {
+            filter::insert(&mut line, hash);
+        }
+        out.push(&line)?;
+    }
+    Ok(())
+}
+
+/// Everything behind the body: the check array, the checksums of its pieces, the footer, and the trailer; and the
+/// root.
+fn encode_tail(footer: &Footer, body: &Body) -> (Vec<u8>, u32) {
+    let mut tail: Vec<u8> = body.checks.iter().flat_map(|check| check.to_le_bytes()).collect();
+    let pieces: Vec<u32> = tail.chunks(BLOCK_BYTES).map(crc32c::crc32c).collect();
+    let pieces_offset = tail.len();
+    tail.extend(pieces.iter().flat_map(|check| check.to_le_bytes()));
+    tail.extend_from_slice(&footer.encode());
+    let before_root = Trailer::encode_before_root(body.bytes);
+    let root = crc32c::crc32c_append(crc32c::crc32c(&tail[pieces_offset..]), &before_root);
+    tail.extend_from_slice(&before_root);
+    tail.extend_from_slice(&root.to_le_bytes());
+    tail.extend_from_slice(&TRAILER_MAGIC);
+    (tail, root)
+}

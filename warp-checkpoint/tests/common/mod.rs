@@ -1,0 +1,20 @@
+//! What the tests of this crate share.
+
+use warp_checkpoint::{LayerEntry, LayerInfo, LayerOptions, LayerWriter, Result, hash};
+use warp_io::Dir;
+
+/// An entry of keyspace 0 that never expires.
+pub(crate) fn entry<'a>(key: &'a [u8], seq: u64, value: Option<&'a [u8]>) -> LayerEntry<'a> {
+    LayerEntry { hash: hash(key), keyspace: 0, key, seq, deadline: 0, value }
+}
+
+/// Writes a layer with default options, and syncs its directory.
+pub(crate) fn write_layer(dir: &dyn Dir, id: u64, entries: &[LayerEntry<'_>]) -> Result<LayerInfo> {
+    let mut writer = LayerWriter::create_in(dir, id, &LayerOptions::default())?;
+    for entry in entries {
+        writer.add(entry)?;
+    }
+    let info = writer.finish()?;
+    dir.sync_dir().map_err(|source| warp_checkpoint::Error::Io { file: String::new(), source })?;
+    Ok(info)
+}

@@ -1,0 +1,219 @@
+//! Which keys belong with a key: what is declared and what rules make, put together.
+
+use crate::links::{Link, Links, Origin};
+use crate::rules::Rules;
+use crate::template::PartKey;
+
+/// How many partners are asked for unless a caller says otherwise.
+pub const PARTNERS_DEFAULT: usize = 10;
+
+/// The weakest link that counts unless a caller says otherwise.
+pub const STRENGTH_MIN_DEFAULT: f64 = 0.1;
+
+/// Association graph lookup: which keys belong with this one.
+///
+/// ```
+/// use warp_physics::{Entanglement, Links, PARTNERS_DEFAULT, Rules, STRENGTH_MIN_DEFAULT};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut rules = Rules::new();
+/// rules.add("user:{id}", &["profile:{id}", "settings:{id}"], 0.8)?;
+/// let mut declared = Links::new();
+/// declared.declare(0, b"user:7", 0.9)?;
+///
+/// let graph = Entanglement::new(rules);
+/// let found = graph.partners(0, b"user:42", Some(&declared), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT);
+/// let keys: Vec<&[u8]> = found.iter().map(|link| &link.key[..]).collect();
+/// assert_eq!(keys, [&b"user:7"[..], b"profile:42", b"settings:42"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entanglement {
+    rules: Rules,
+}
+
+impl Entanglement {
+    /// With these rules; [`Rules::new`] for none, [`Rules::common`] for the usual ones.
+    pub fn new(rules: Rules) -> Entanglement {
+        Entanglement { rules }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The keys that belong with `key`: at most `limit`, each of at least `strength_min`, strongest first, then
+    /// by keyspace and key. No key is there twice, and `key` itself never is.
+    ///
+    /// `declared` holds the links that are stored for this key. Links below `strength_min` count as absent.
+    /// Where a declared link and a rule name the same key, the declared one stands, even if it is weaker;
+    /// where two rules do, the stronger one.
+    pub fn partners(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        declared: Option<&Links>,
+        limit: usize,
+        strength_min: f64,
+    ) -> Vec<Link> {
+        let declared = declared.map_or(&[][..], Links::as_slice);
+        let declared = &declared[..declared.partition_point(|link| link.strength >= strength_min)];
+        let ruled = self.ruled(key, strength_min);
+        let mut found = Vec::with_capacity(limit.min(declared.len() + ruled.len()));
+
+        let not_itself = |link: &&Link| link.keyspace != keyspace || link.key != key;
+        let mut next_declared = declared.iter().filter(not_itself).peekable();
+        let mut next_ruled = ruled.into_iter().peekable();
+        while found.len() < limit {
+            let link = match (next_declared.peek(), next_ruled.peek()) {
+                (None, None) => break,
+                (Some(link), Some(made)) if !made.comes_before(keyspace, link) => {
+                    next_declared.next().cloned()
+                }
+                (Some(_), None) => next_declared.next().cloned(),
+                (_, Some(_)) => {
+                    // Looked up here, where few get to, and not for each link of a hub.
+                    let undeclared = |made: &Made<'_>| !declared.iter().any(|link| made.is(keyspace, link));
+                    next_ruled.next().filter(undeclared).map(|made| made.into_link(keyspace))
+                }
+            };
+            found.extend(link);
+        }
+        found
+    }
+
+    /// The partners that rules make, each once, strongest first and then by key.
+    fn ruled<'a>(&'a self, key: &'a [u8], strength_min: f64) -> Vec<Made<'a>> {
+        let made = self.rules.candidates(key).map(|(partner, strength)| Made { partner, strength });
+        let wanted = |made: &Made<'_>| made.strength >= strength_min && !made.partner.is(key);
+        let mut made: Vec<Made<'a>> = made.filter(wanted).collect();
+        made.sort_unstable_by(|a, b| a.partner.cmp(b.partner).then(b.strength.total_cmp(&a.strength)));
+        made.dedup_by(|weaker, stronger| weaker.partner.cmp(stronger.partner).is_eq());
+        made.sort_by(|a, b| b.strength.total_cmp(&a.strength)); // Stable: keys stay in order within a strength.
+        made
+    }
+}
+
+/// A partner that a rule makes, in the keyspace of the key that was asked about.
+struct Made<'a> {
+    partner: PartKey<'a>,
+    strength: f64,
+}
+
+impl Made<'_> {
+    /// Whether a declared link is to the same key.
+    fn is(&self, keyspace: u32, link: &Link) -> bool {
+        keyspace == link.keyspace && self.partner.is(&link.key)
+    }
+
+    /// Whether this one is ahead of a declared link to another key: the order of [`Links`].
+    fn comes_before(&self, keyspace: u32, link: &Link) -> bool {
+        let strengths = link.strength.total_cmp(&self.strength);
+        let keys = || keyspace.cmp(&link.keyspace).then_with(|| self.partner.cmp_key(&link.key));
+        strengths.then_with(keys).is_lt()
+    }
+
+    fn into_link(self, keyspace: u32) -> Link {
+        Link { keyspace, key: self.partner.join(), strength: self.strength, origin: Origin::Rule }
+    }
+}
+
+/// What came of asking for partners, counted by whoever asks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
+pub struct EntanglementStats {
+    /// How often a key was asked for together with its partners.
+    pub requests: u64,
+    /// How many partners were looked up for those.
+    pub partners_requested: u64,
+    /// How many of them had a value.
+    pub partners_found: u64,
+}
+
+impl EntanglementStats {
+    /// The share of the partners looked up that had a value, in `0.0..=1.0`; `None` before the first look-up.
+    pub fn efficiency(&self) -> Option<f64> {
+        (self.partners_requested > 0).then(|| self.partners_found as f64 / self.partners_requested as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph() -> Entanglement {
+        let mut rules = Rules::new();
+        rules.add("user:{id}", &["profile:{id}", "cart:{id}"], 0.5).unwrap();
+        rules.add("user:{id}", &["cart:{id}", "user:{id}"], 0.7).unwrap();
+        Entanglement::new(rules)
+    }
+
+    fn links(declared: &[(u32, &str, f64)]) -> Links {
+        let mut links = Links::new();
+        for (keyspace, key, strength) in declared {
+            links.declare(*keyspace, key.as_bytes(), *strength).unwrap();
+        }
+        links
+    }
+
+    #[track_caller]
+    fn check(declared: &[(u32, &str, f64)], limit: usize, strength_min: f64, expected: &[&str]) {
+        let found = graph().partners(0, b"user:1", Some(&links(declared)), limit, strength_min);
+        let show = |link: Link| {
+            let key = String::from_utf8(link.key).unwrap();
+            format!("{}/{key} {} {:?}", link.keyspace, link.strength, link.origin)
+        };
+        assert_eq!(found.into_iter().map(show).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_stronger_rule_stands_and_a_key_is_not_its_own_partner() {
+        check(&[], 10, 0.1, &["0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"]);
+        check(&[(0, "user:1", 1.0)], 10, 0.1, &["0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"]);
+        let elsewhere = ["1/user:1 1 Declared", "0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"];
+        check(&[(1, "user:1", 1.0)], 10, 0.1, &elsewhere);
+    }
+
+    #[test]
+    fn a_declared_link_stands_even_where_it_is_weaker() {
+        check(&[(0, "cart:1", 0.2)], 10, 0.1, &["0/profile:1 0.5 Rule", "0/cart:1 0.2 Declared"]);
+        let other = ["0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule", "9/cart:1 0.2 Declared"];
+        check(&[(9, "cart:1", 0.2)], 10, 0.1, &other);
+    }
+
+    #[test]
+    fn a_declared_link_below_the_minimum_does_not_hide_a_rule() {
+        check(&[(0, "cart:1", 0.0)], 10, 0.1, &["0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"]);
+    }
+
+    #[test]
+    fn ties_go_by_keyspace_and_key_whatever_the_origin() {
+        let declared = [(0, "q", 0.5), (0, "a", 0.5), (1, "a", 0.5)];
+        let expected = [
+            "0/cart:1 0.7 Rule",
+            "0/a 0.5 Declared",
+            "0/profile:1 0.5 Rule",
+            "0/q 0.5 Declared",
+            "1/a 0.5 Declared",
+        ];
+        check(&declared, 10, 0.1, &expected);
+        check(&declared, 2, 0.1, &expected[..2]);
+        check(&declared, 3, 0.1, &expected[..3]);
+        check(&declared, 0, 0.1, &[]);
+    }
+
+    #[test]
+    fn the_minimum_itself_counts_and_a_minimum_that_is_no_number_asks_for_nothing() {
+        check(&[(0, "x", 0.6)], 10, 0.6, &["0/cart:1 0.7 Rule", "0/x 0.6 Declared"]);
+        check(&[(0, "x", 0.6)], 10, 1.0, &[]);
+        check(&[(0, "x", 0.6)], 10, f64::NAN, &[]);
+    }
+
+    #[test]
+    fn efficiency_is_found_over_requested() {
+        assert_eq!(EntanglementStats::default().efficiency(), None);
+        let stats = EntanglementStats { requests: 2, partners_requested: 8, partners_found: 6 };
+        assert_eq!(stats.efficiency(), Some(0.75));
+    }
+}

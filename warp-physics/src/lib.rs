@@ -1,0 +1,51 @@
+//! Advice for a key-value store: which keys belong together, and how even its load is.
+//!
+//! ```text
+//!   key, declared Links, Rules  --Entanglement-->  partners, strongest first  --layout-->  an order of entries
+//!   counters of each shard      --EntropyMonitor-->  EntropyReport: evenness, operations a second, trend
+//! ```
+//!
+//! The words of physics are names of types; each one's first line gives the plain term.
+//!
+//! **Invariant:** no I/O, clock, thread or unsafe: numbers go in, a decision comes out, and time is an argument.
+//! **Invariant:** ignoring all of it changes speed, never results.
+//! **Invariant:** no figure is a constant; what is not known is `None`.
+//!
+//! ```
+//! use warp_physics::{Entanglement, PARTNERS_DEFAULT, Rules, STRENGTH_MIN_DEFAULT};
+//!
+//! let graph = Entanglement::new(Rules::common());
+//! let partners = graph.partners(0, b"user:42", None, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT);
+//! assert_eq!(partners.len(), 3);
+//! assert_eq!(partners[0].key, b"profile:42");
+//! ```
+
+mod strength;
+// What is known of related keys.
+mod links;
+mod template;
+// What rules make of it.
+mod rules;
+// How rules are found.
+mod matching;
+// What is answered.
+mod entanglement;
+mod layout;
+mod prefetch;
+// How even the load is, at a moment.
+mod entropy;
+// How even it is over time.
+mod decay;
+mod monitor;
+// How stored links and rules are read.
+mod bytes;
+
+pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
+pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
+pub use layout::layout;
+pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
+pub use monitor::{EntropyMonitor, EntropyReport};
+pub use prefetch::{PREFETCH_FROM, prefetch_pays};
+pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
+pub use strength::{BadStrength, check_strength};
+pub use template::{TEMPLATE_BYTES_MAX, Template};

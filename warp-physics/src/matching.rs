@@ -1,0 +1,111 @@
+//! Which rules may match a key, found without looking at each rule.
+//!
+//! Patterns are grouped by the bytes before their `{id}`, and within a group by the bytes after it, read
+//! backwards. Both steps ask the same question: which of these texts does the key begin with?
+
+use std::collections::BTreeMap;
+
+use crate::rules::Rule;
+
+/// The rules by prefix, then by reversed suffix. The numbers are positions in the list it was made from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Matching {
+    prefixes: Beginnings<Beginnings<Vec<usize>>>,
+}
+
+impl Matching {
+    pub(crate) fn new(rules: &[Rule]) -> Matching {
+        let mut groups: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<usize>>> = BTreeMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let suffix = rule.pattern.suffix().iter().rev().copied().collect();
+            let group = groups.entry(rule.pattern.prefix().to_vec()).or_default();
+            group.entry(suffix).or_default().push(index);
+        }
+        let groups = groups.into_iter().map(|(prefix, suffixes)| (prefix, Beginnings::new(suffixes)));
+        Matching { prefixes: Beginnings::new(groups) }
+    }
+
+    /// The rules whose prefix begins the key and whose suffix ends it. The two may overlap in a short key: the
+    /// pattern itself has the last word.
+    pub(crate) fn rules<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let groups = self.prefixes.of(key.iter());
+        groups.flat_map(|suffixes| suffixes.of(key.iter().rev())).flatten().copied()
+    }
+}
+
+/// Texts in ascending order, each with a value, that can tell with which of them a key begins.
+///
+/// Every text between a key's beginning and the key itself, in this order, has that beginning too. So the
+/// greatest text that is not above the key has all beginnings of the key among its own, and a chain from each
+/// text to the next shorter one that it begins with leads to them.
+#[derive(Clone, Debug)]
+struct Beginnings<T> {
+    texts: Vec<Text<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Text<T> {
+    bytes: Vec<u8>,
+    /// The longest other text that this one begins with.
+    shorter: Option<usize>,
+    value: T,
+}
+
+impl<T> Beginnings<T> {
+    /// From texts in strictly ascending order.
+    fn new(ascending: impl IntoIterator<Item = (Vec<u8>, T)>) -> Beginnings<T> {
+        let mut texts: Vec<Text<T>> = Vec::new();
+        for (bytes, value) in ascending {
+            let last = texts.len().checked_sub(1);
+            let mut chain = std::iter::successors(last, |&at| texts[at].shorter);
+            let shorter = chain.find(|&at| bytes.starts_with(&texts[at].bytes));
+            texts.push(Text { bytes, shorter, value });
+        }
+        Beginnings { texts }
+    }
+
+    /// The values of all texts that the key begins with, the longest text first.
+    fn of<'a>(&'a self, key: impl Iterator<Item = &'a u8> + Clone + 'a) -> impl Iterator<Item = &'a T> {
+        let above = self.texts.partition_point(|text| text.bytes.iter().le(key.clone()));
+        let chain = std::iter::successors(above.checked_sub(1), |&at| self.texts[at].shorter);
+        let begins = move |text: &&Text<T>| text.bytes.iter().eq(key.clone().take(text.bytes.len()));
+        chain.map(|at| &self.texts[at]).filter(begins).map(|text| &text.value)
+    }
+}
+
+impl<T> Default for Beginnings<T> {
+    fn default() -> Beginnings<T> {
+        Beginnings { texts: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beginnings(texts: &[&'static str]) -> Beginnings<&'static str> {
+        let sorted: BTreeMap<Vec<u8>, &str> = texts.iter().map(|&text| (text.into(), text)).collect();
+        Beginnings::new(sorted)
+    }
+
+    #[track_caller]
+    fn check(texts: &[&'static str], key: &str, expected: &[&str]) {
+        let found: Vec<&str> = beginnings(texts).of(key.as_bytes().iter()).copied().collect();
+        assert_eq!(found, expected, "{key}");
+    }
+
+    #[test]
+    fn all_beginnings_of_a_key_are_found_longest_first() {
+        let texts = ["", "a", "ab", "abc", "abd", "b", "user:", "user:x", "user:x:y"];
+        check(&texts, "abcd", &["abc", "ab", "a", ""]);
+        check(&texts, "abcz", &["abc", "ab", "a", ""]);
+        check(&texts, "abe", &["ab", "a", ""]);
+        check(&texts, "user:x:a", &["user:x", "user:", ""]);
+        check(&texts, "user:x:z", &["user:x", "user:", ""]);
+        check(&texts, "zzz", &[""]);
+        check(&texts, "", &[""]);
+        check(&texts[1..], "", &[]);
+        check(&["b", "c"], "a", &[]);
+        check(&[], "a", &[]);
+    }
+}

@@ -1,0 +1,279 @@
+//! Background work: the log's writer, and the worker that takes checkpoints and merges layers.
+//!
+//! Both take orders over bounded channels. Without threads, [`Shared::step`] does whatever is due.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use warp_io::Clock;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::from_crates::log_error;
+use crate::shared::Shared;
+
+/// Orders a thread may have before it; more of the same would change nothing.
+const ORDERS_MAX: usize = 16;
+/// How often the worker looks whether anything is due.
+const WORKER_INTERVAL: Duration = Duration::from_millis(100);
+/// Segments of the log that may gather without a checkpoint, beside those that its size asks for.
+const SEGMENTS_MAX: u64 = 16;
+/// A checkpoint that a full disk calls for is tried at most this often.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum LogOrder {
+    Sync(u64),
+    Stop,
+}
+
+#[derive(Debug)]
+enum WorkerOrder {
+    Stop,
+}
+
+/// The sending ends of the two threads' channels.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    log: Sender<LogOrder>,
+    worker: Sender<WorkerOrder>,
+}
+
+/// The receiving ends, until the threads are started.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    log: Receiver<LogOrder>,
+    worker: Receiver<WorkerOrder>,
+}
+
+/// The running threads.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    log: Option<JoinHandle<()>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+pub(crate) fn channels() -> (Orders, Inbox) {
+    let (log, log_inbox) = bounded(ORDERS_MAX);
+    let (worker, worker_inbox) = bounded(ORDERS_MAX);
+    (Orders { log, worker }, Inbox { log: log_inbox, worker: worker_inbox })
+}
+
+impl Shared {
+    /// Asks the log's thread to make everything up to `seq` durable soon. Never waits: a full channel holds an
+    /// order that the thread has yet to see, and it then syncs all there is.
+    pub(crate) fn order_sync(&self, seq: u64) {
+        match self.orders.log.try_send(LogOrder::Sync(seq)) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.wake_log_thread(),
+        }
+        // Without threads the next step does it.
+        self.journal.want_sync();
+    }
+
+    fn wake_log_thread(&self) {
+        if let Some(log) = self.journal.log() {
+            log.unpark();
+        }
+    }
+
+    /// Whether the worker is to end, so that long work of its is broken off.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+}
+
+impl Threads {
+    /// Starts both threads.
+    pub(crate) fn start(shared: &Arc<Shared>, inbox: Inbox) -> Result<Threads> {
+        let mut threads = Threads::default();
+        let Inbox { log, worker } = inbox;
+        let engine = Arc::clone(shared);
+        threads.log = Some(spawn("warp-log", shared, move || run_log(&engine, &log))?);
+        let engine = Arc::clone(shared);
+        match spawn("warp-worker", shared, move || run_worker(&engine, &worker)) {
+            Ok(worker) => threads.worker = Some(worker),
+            Err(error) => {
+                threads.stop(shared);
+                return Err(error);
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Ends the worker, and waits for it.
+    pub(crate) fn stop_worker(&mut self, shared: &Shared) {
+        let Some(worker) = self.worker.take() else { return };
+        shared.ending.store(true, Ordering::Release);
+        // Never waits: a worker with a full channel before it sees that it is to end.
+        let _ = shared.orders.worker.try_send(WorkerOrder::Stop);
+        // A panic was reported by `guarded`.
+        let _ = worker.join();
+        // What the caller does itself from here on is not to be broken off.
+        shared.ending.store(false, Ordering::Release);
+    }
+
+    /// Ends both threads, and waits for them.
+    pub(crate) fn stop(&mut self, shared: &Shared) {
+        self.stop_worker(shared);
+        let Some(log) = self.log.take() else { return };
+        shared.log_ending.store(true, Ordering::Release);
+        let _ = shared.orders.log.try_send(LogOrder::Stop);
+        shared.wake_log_thread();
+        let _ = log.join();
+    }
+}
+
+fn spawn(name: &str, shared: &Arc<Shared>, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let engine = Arc::clone(shared);
+    // Counted here, so that an open engine has its threads from the first moment.
+    shared.running.fetch_add(1, Ordering::Relaxed);
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            guarded(&engine, run);
+            engine.running.fetch_sub(1, Ordering::Relaxed);
+        })
+        .map_err(|error| {
+            shared.running.fetch_sub(1, Ordering::Relaxed);
+            Error::new(ErrorKind::Io, "cannot start a background thread").caused_by(error)
+        })
+}
+
+/// Runs a thread's work; a panic in it poisons the engine, so that nobody waits for it forever.
+fn guarded(shared: &Shared, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        tracing::error!("a background thread panicked; the engine is poisoned");
+        shared.poison();
+    }
+}
+
+fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
+    let Some(log) = shared.journal.log() else { return };
+    while !shared.log_ending.load(Ordering::Acquire) {
+        // A log that has failed has no more work; whoever waits for it is told.
+        let Some(wait) = shared.tick_log() else { return };
+        // Woken by the first append after a pause, and by an order.
+        log.wait_for_work(wait);
+        let mut asked = None;
+        loop {
+            match inbox.try_recv() {
+                // Orders that came together are served by one sync.
+                Ok(LogOrder::Sync(seq)) => asked = asked.max(Some(seq)),
+                Ok(LogOrder::Stop) | Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        if let Some(seq) = asked {
+            shared.sync_for_waiters(seq);
+        }
+    }
+}
+
+fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
+    while !shared.is_ending() {
+        shared.work();
+        match inbox.recv_timeout(WORKER_INTERVAL) {
+            Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Does what is due of the background work, for an engine without threads. Returns how long nothing more
+    /// will be due if nothing is written.
+    pub(crate) fn step(&self) -> Duration {
+        let wait = self.tick_log();
+        self.work();
+        wait.unwrap_or(WORKER_INTERVAL).min(WORKER_INTERVAL)
+    }
+
+    /// Writes and syncs what is due of the log. Returns how long nothing more will be due; `None` if nothing ever
+    /// will be, since the log has failed or is closed.
+    fn tick_log(&self) -> Option<Duration> {
+        let log = self.journal.log()?;
+        let tick = log.tick();
+        self.waiters.wake(log.durable_seq());
+        match tick {
+            Ok(tick) => Some(tick.next),
+            Err(error) => {
+                self.report_log_failure(&log_error(error));
+                if log.is_poisoned() || self.check_open().is_err() {
+                    self.waiters.wake_all();
+                    return None;
+                }
+                Some(WORKER_INTERVAL)
+            }
+        }
+    }
+
+    fn sync_for_waiters(&self, seq: u64) {
+        // All there is: an order may have been left out where the channel was full.
+        if let Err(error) = self.journal.sync_to(seq.max(self.journal.last_seq())) {
+            self.report_log_failure(&error);
+            self.waiters.wake_all();
+        }
+        self.waiters.wake(self.journal.durable_seq());
+    }
+
+    fn report_log_failure(&self, error: &Error) {
+        match error.kind() {
+            // Said once, when it happened.
+            ErrorKind::Poisoned | ErrorKind::Closed => {}
+            ErrorKind::Full => tracing::warn!(%error, "no space for the log"),
+            _ => tracing::error!(%error, "the log failed"),
+        }
+    }
+
+    /// Takes a checkpoint if one is due, merges layers if there are too many, and measures the load.
+    fn work(&self) {
+        self.load.observe(&self.table, self.time.monotonic());
+        if self.check_writable().is_err() {
+            return;
+        }
+        if self.checkpoint_is_due() {
+            // A failure is reported where it happens, and the next attempt comes when it is due.
+            let _ = self.take_checkpoint();
+        }
+        self.merge_if_due();
+    }
+
+    /// Merges layers if there are too many. A failure is reported, and tried again after the next checkpoint: more
+    /// layers than there should be cost time, and nothing else.
+    pub(crate) fn merge_if_due(&self) {
+        if let Err(error) = self.merge_layers() {
+            tracing::error!(%error, "merging layers failed");
+        }
+    }
+
+    /// Segments after which a checkpoint is due, however little is in them: each open begins one.
+    fn segments_max(&self) -> u64 {
+        SEGMENTS_MAX + 2 * self.options.checkpoint_log_bytes / self.options.log_segment_bytes
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let (Some(home), Some(log)) = (&self.home, self.journal.log()) else { return false };
+        let stats = log.stats();
+        let mut catalog = home.catalog.lock();
+        let now = self.time.monotonic();
+        let elapsed = now.saturating_sub(catalog.taken);
+        let anything = log.next_seq() != catalog.manifest.replay_from;
+        if stats.full && elapsed >= FULL_RETRY {
+            if !anything {
+                // There is nothing to write; older checkpoints may hold what the log needs.
+                catalog.taken = now;
+                self.remove_obsolete(home, &catalog);
+            }
+            return anything;
+        }
+        let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes) + catalog.replayed_bytes;
+        let segments = stats.segments.saturating_sub(catalog.segments);
+        anything
+            && (elapsed >= self.options.checkpoint_interval
+                || logged >= self.options.checkpoint_log_bytes
+                || segments >= self.segments_max())
+    }
+}

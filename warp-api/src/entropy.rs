@@ -1,0 +1,71 @@
+//! The load of the shards, measured from real traffic.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use warp_core::Table;
+use warp_physics::{EntropyMonitor, EntropyReport};
+
+use crate::counters::Counter;
+use crate::shared::SHARDS;
+
+/// One read in this many is counted, with this weight. A prime, so that a program that repeats itself does not
+/// have the same keys counted each time.
+const READ_SAMPLE_EVERY: u32 = 61;
+
+/// Measures how evenly reads and writes fall on the shards.
+///
+/// Every write is counted under its shard's lock; reads take no lock, and are sampled.
+#[derive(Debug)]
+pub(crate) struct LoadMonitor {
+    on: bool,
+    /// Writes that the replay of the log made: they are no load.
+    replayed: Vec<u64>,
+    sampled_reads: Vec<Counter>,
+    monitor: Mutex<EntropyMonitor>,
+}
+
+impl LoadMonitor {
+    pub(crate) fn new(on: bool, half_life: Duration, table: &Table) -> LoadMonitor {
+        LoadMonitor {
+            on,
+            replayed: table.shard_writes(),
+            sampled_reads: (0..SHARDS).map(|_| Counter::default()).collect(),
+            monitor: Mutex::new(EntropyMonitor::new(usize::from(SHARDS), half_life)),
+        }
+    }
+
+    /// Takes note of a read of the key with this hash, if it is its turn.
+    pub(crate) fn read(&self, table: &Table, hash: u64) {
+        thread_local! {
+            static LEFT: Cell<u32> = const { Cell::new(READ_SAMPLE_EVERY) };
+        }
+        let left = LEFT.get() - 1;
+        LEFT.set(if left == 0 { READ_SAMPLE_EVERY } else { left });
+        if left == 0 && self.on {
+            self.sampled_reads[usize::from(table.shard_of(hash))].add(u64::from(READ_SAMPLE_EVERY));
+        }
+    }
+
+    /// Operations on each shard since the start: writes, and reads as far as they were sampled.
+    pub(crate) fn totals(&self, table: &Table) -> Vec<u64> {
+        let reads = self.sampled_reads.iter().map(Counter::sum);
+        let writes =
+            table.shard_writes().into_iter().zip(&self.replayed).map(|(writes, replayed)| writes - replayed);
+        writes.zip(reads).map(|(writes, reads)| writes + reads).collect()
+    }
+
+    /// Takes a measurement, at `now` by the monotonic clock.
+    pub(crate) fn observe(&self, table: &Table, now: Duration) {
+        if self.on {
+            self.monitor.lock().observe(now, &self.totals(table));
+        }
+    }
+
+    /// What the measurements up to now amount to; nothing is known when the monitor is off.
+    pub(crate) fn report(&self, table: &Table, now: Duration) -> EntropyReport {
+        self.observe(table, now);
+        self.monitor.lock().report()
+    }
+}

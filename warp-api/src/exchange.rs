@@ -1,0 +1,236 @@
+//! Export and import: everything that a program put into the database, as lines of JSON.
+//!
+//! A line is an object of one of three kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
+//! otherwise, so that nothing is lost:
+//!
+//! ```text
+//! {"key": "user:1", "value": "Ada", "deadline": 1793318400000}      deadline in Unix milliseconds, if any
+//! {"link": "user:1", "partner": "user:2", "strength": 0.9}          each declared link once
+//! {"rule": "user:{id}", "partners": ["profile:{id}"], "strength": 0.8}
+//! ```
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use warp_physics::Links;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::{DEFAULT, SYSTEM};
+use crate::limits;
+use crate::links::{LinkChange, is_links_key, parse_links_key};
+use crate::progress::Task;
+use crate::shared::Shared;
+use crate::write::{Op, Terms, put};
+
+/// Lines between two reports of progress.
+const PROGRESS_EVERY: u64 = 1 << 12;
+/// Entries that an import writes as one batch.
+const BATCH_ENTRIES: usize = 256;
+/// Bytes after which an import writes its batch, however few entries are in it.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What an export wrote, or an import read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ExchangeReport {
+    /// Keys with their values.
+    pub entries: u64,
+    /// Declared links.
+    pub links: u64,
+    /// Rules.
+    pub rules: u64,
+    /// Entries that an import passed over, since their deadline was past.
+    pub expired: u64,
+}
+
+/// Bytes, readable where they can be.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Text {
+    Utf8(String),
+    Base64 { b64: String },
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Line {
+    Entry {
+        key: Text,
+        value: Text,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        deadline: u64,
+    },
+    Link {
+        link: Text,
+        partner: Text,
+        strength: f64,
+    },
+    Rule {
+        rule: Text,
+        partners: Vec<Text>,
+        strength: f64,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(deadline: &u64) -> bool {
+    *deadline == 0
+}
+
+impl Text {
+    fn of(bytes: &[u8]) -> Text {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Text::Utf8(text.to_owned()),
+            Err(_) => Text::Base64 { b64: STANDARD.encode(bytes) },
+        }
+    }
+
+    fn into_bytes(self) -> Result<Vec<u8>> {
+        match self {
+            Text::Utf8(text) => Ok(text.into_bytes()),
+            Text::Base64 { b64 } => STANDARD
+                .decode(b64)
+                .map_err(|error| Error::invalid("bytes that are not base64").caused_by(error)),
+        }
+    }
+}
+
+/// Writes lines to somewhere that may fail.
+struct Lines<W>(W);
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, line: &Line) -> Result<()> {
+        serde_json::to_writer(&mut self.0, line).map_err(|error| output_error(error.into()))?;
+        self.0.write_all(b"\n").map_err(output_error)
+    }
+}
+
+fn output_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot write the export").caused_by(error)
+}
+
+impl Shared {
+    pub(crate) fn export(self: &Arc<Shared>, out: impl Write) -> Result<ExchangeReport> {
+        self.check_open()?;
+        let mut lines = Lines(out);
+        let mut report = ExchangeReport::default();
+        let mut keys = self.present_keys(DEFAULT, |_| true)?;
+        keys.sort_unstable();
+        for key in keys {
+            if let Some(found) = self.find(self.key(DEFAULT, &key))? {
+                let (key, value) = (Text::of(&key), Text::of(&found.value));
+                lines.write(&Line::Entry { key, value, deadline: found.deadline })?;
+                report.entries += 1;
+            }
+        }
+        self.export_links(&mut lines, &mut report)?;
+        for rule in self.graph()?.rules().iter() {
+            let partners = rule.partners.iter().map(|partner| Text::of(partner.as_bytes())).collect();
+            let pattern = Text::of(rule.pattern.as_bytes());
+            lines.write(&Line::Rule { rule: pattern, partners, strength: rule.strength })?;
+            report.rules += 1;
+        }
+        lines.0.flush().map_err(output_error)?;
+        Ok(report)
+    }
+
+    fn export_links(&self, lines: &mut Lines<impl Write>, report: &mut ExchangeReport) -> Result<()> {
+        let mut keys = self.present_keys(SYSTEM, |key| is_links_key(SYSTEM, key))?;
+        keys.sort_unstable();
+        for system_key in keys {
+            let Some((_, key)) = parse_links_key(&system_key) else { continue };
+            let links: Links = self.declared_links(key)?.unwrap_or_default();
+            // A link stands with both of its keys; it is written where it stands with the lesser one.
+            for link in links.iter().filter(|link| key < &link.key[..]) {
+                let (from, partner) = (Text::of(key), Text::of(&link.key));
+                lines.write(&Line::Link { link: from, partner, strength: link.strength })?;
+                report.links += 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn import(&self, lines: impl BufRead, terms: Terms) -> Result<ExchangeReport> {
+        self.check_writable()?;
+        let mut report = ExchangeReport::default();
+        let mut pending = Pending::default();
+        for (number, line) in (1_u64..).zip(lines.lines()) {
+            let line =
+                line.map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let line = serde_json::from_str(&line)
+                .map_err(|error| Error::invalid(format!("line {number} of the import")).caused_by(error))?;
+            self.import_line(line, terms, &mut pending, &mut report).map_err(|error| {
+                Error::new(error.kind(), format!("line {number} of the import")).caused_by(error)
+            })?;
+            if number % PROGRESS_EVERY == 0 {
+                self.progress(Task::Import, number, None);
+            }
+        }
+        self.write_pending(&mut pending, terms)?;
+        Ok(report)
+    }
+
+    fn import_line(
+        &self,
+        line: Line,
+        terms: Terms,
+        pending: &mut Pending,
+        report: &mut ExchangeReport,
+    ) -> Result<()> {
+        match line {
+            Line::Entry { key, value, deadline } => {
+                let (key, value) = (key.into_bytes()?, value.into_bytes()?);
+                limits::check_key(&key)?;
+                limits::check_value(&value)?;
+                if self.expired(deadline) {
+                    report.expired += 1;
+                    return Ok(());
+                }
+                report.entries += 1;
+                pending.bytes += key.len() + value.len();
+                pending.entries.push((key, value, deadline));
+                if pending.entries.len() >= BATCH_ENTRIES || pending.bytes >= BATCH_BYTES {
+                    self.write_pending(pending, terms)?;
+                }
+            }
+            Line::Link { link, partner, strength } => {
+                let (key, partner) = (link.into_bytes()?, partner.into_bytes()?);
+                self.change_links(&[(&key, &partner)], LinkChange::Declare(strength), &[], &[], terms)?;
+                report.links += 1;
+            }
+            Line::Rule { rule, partners, strength } => {
+                let pattern = rule.into_bytes()?;
+                let partners: Vec<Vec<u8>> =
+                    partners.into_iter().map(Text::into_bytes).collect::<Result<_>>()?;
+                self.change_rules(terms, |rules| rules.add(&pattern, &partners, strength))?;
+                report.rules += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_pending(&self, pending: &mut Pending, terms: Terms) -> Result<()> {
+        let ops: Vec<Op<'_>> =
+            pending.entries.iter().map(|(key, value, deadline)| put(key, value, *deadline)).collect();
+        if !ops.is_empty() {
+            self.write_all(&ops, &[], terms)?;
+            self.counters.puts.add(ops.len() as u64);
+        }
+        pending.entries.clear();
+        pending.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Entries of an import that wait to be written together.
+#[derive(Default)]
+struct Pending {
+    entries: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    bytes: usize,
+}

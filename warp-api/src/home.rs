@@ -1,0 +1,52 @@
+//! The database's directory, its lock, and the checkpoints that it holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use warp_checkpoint::Manifest;
+use warp_io::{Dir, DirLock};
+
+/// Subdirectory of the log's segments.
+pub(crate) const LOG_DIR: &str = "wal";
+/// Subdirectory of the checkpoint layers.
+pub(crate) const LAYERS_DIR: &str = "layers";
+
+/// Where an engine's files are.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) dir: Arc<dyn Dir>,
+    pub(crate) log_dir: Arc<dyn Dir>,
+    pub(crate) layers_dir: Arc<dyn Dir>,
+    /// Held by whoever takes a checkpoint or merges: one at a time.
+    pub(crate) catalog: Mutex<Catalog>,
+    /// The newest published manifest, for those who do not wait.
+    pub(crate) current: ArcSwap<Manifest>,
+    /// Given back when the engine is closed, whatever handles are left.
+    pub(crate) lock: Mutex<Option<DirLock>>,
+}
+
+/// What the newest checkpoint is, and what the next one will be called.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    /// The newest published manifest.
+    pub(crate) manifest: Manifest,
+    /// The number of the next manifest; above every number in use, damaged ones included.
+    pub(crate) next_manifest: u64,
+    /// The id of the next layer; above every id in use.
+    pub(crate) next_layer: u64,
+    /// When the last checkpoint was taken or found, by the monotonic clock.
+    pub(crate) taken: Duration,
+    /// The log's count of record bytes at that time.
+    pub(crate) log_bytes: u64,
+    /// Segments of the log that had been written to by then.
+    pub(crate) segments: u64,
+    /// Bytes of log that the open replayed, and that no checkpoint has made needless since.
+    pub(crate) replayed_bytes: u64,
+    /// Whether files that no kept checkpoint needs may go. Not after a fallback to an older checkpoint, whose
+    /// newer ones may be of use to whoever repairs them, and not while it is unknown which one is current.
+    pub(crate) may_remove: bool,
+    /// The number of the manifest whose layers could not be merged: that is not tried again until the next one.
+    pub(crate) unmergeable: Option<u64>,
+}

@@ -1,0 +1,110 @@
+//! WarpEngine: an embedded, in-memory-first, durable key-value engine that follows the relations of its data.
+//!
+//! ```text
+//!   put  --> slot's shard lock --> log's ring --> frames --> segments        (warp-wal)
+//!                  |
+//!                table in memory  <-- get                                    (warp-core)
+//!                  |                   | not in memory
+//!              checkpoint  -------> layers, read in place                    (warp-checkpoint)
+//!                  |
+//!        links, rules, evenness of load: advice                              (warp-physics)
+//! ```
+//!
+//! **Invariant:** this is the only crate that knows the other four, and it composes them.
+//! **Invariant:** a write is acknowledged only at the durability that its caller asked for.
+//! **Invariant:** after a crash the engine holds exactly a prefix of the order of writes, with everything that
+//! was acknowledged as durable in it.
+//! **Invariant:** ignoring all advice of the physics layer changes speed, never an answer.
+//!
+//! It is not: a server, a query language, or safe to open from two processes at once. Keys are at most
+//! [`KEY_BYTES_MAX`] long, values [`VALUE_BYTES_MAX`], and a batch [`BATCH_BYTES_MAX`].
+//!
+//! ```
+//! use warp_api::{Durability, WarpEngine, WriteBatch};
+//!
+//! # fn main() -> warp_api::Result<()> {
+//! # let scratch = tempfile::tempdir().unwrap();
+//! # let path = scratch.path();
+//! let engine = WarpEngine::open(path)?;
+//! engine.put("user:1", "Ada")?;
+//! engine.put("profile:1", "mathematician")?;
+//! engine.entanglement_rule("user:{id}", &["profile:{id}"], 0.8)?;
+//! let user = engine.quantum_get("user:1")?.unwrap();
+//! assert_eq!((user.found, user.requested), (1, 1));
+//!
+//! let mut batch = WriteBatch::new();
+//! batch.put("user:2", "Grace").delete("user:1");
+//! engine.with_durability(Durability::Sync).write(&batch)?; // on the disk when this returns
+//! engine.close()
+//! # }
+//! ```
+
+// What a program sees.
+mod batch;
+mod cosmic;
+mod engine;
+mod environment;
+mod error;
+mod options;
+mod progress;
+mod types;
+// A write and a read.
+mod commit;
+mod exchange;
+mod journal;
+mod keyspace;
+mod layers;
+mod limits;
+mod links;
+mod read;
+mod scan;
+mod shared;
+mod write;
+// What happens around them.
+mod advice;
+mod background;
+mod checkpoint;
+mod from_crates;
+mod home;
+mod merge;
+mod open;
+mod recovery_report;
+mod verify;
+// What is measured.
+mod counters;
+mod engine_time;
+mod entropy;
+mod latency;
+mod metrics;
+
+pub use advice::Advice;
+pub use batch::{Expected, WriteBatch};
+pub use checkpoint::CheckpointReport;
+pub use commit::Commit;
+pub use engine::WarpEngine;
+pub use environment::{Background, Environment};
+pub use error::{Error, ErrorKind, Result};
+pub use exchange::ExchangeReport;
+pub use latency::LatencyMetrics;
+pub use links::{Entangled, Partner, QuantumOptions};
+pub use metrics::{
+    CheckpointMetrics, CosmicMetrics, EntanglementMetrics, LogMetrics, MemoryMetrics, OperationMetrics,
+    RegionMetrics, ShardMetrics,
+};
+pub use options::{
+    Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
+    LogFormat, Options, Physics, PutOptions, Recovery,
+};
+pub use progress::{Progress, Task};
+pub use recovery_report::{Lost, RecoveryReport, Trimmed};
+pub use scan::Scan;
+pub use types::{
+    BATCH_BYTES_MAX, CasOutcome, Deleted, KEY_BYTES_MAX, Key, Level, Observed, Seq, ShardId, Stored, Update,
+    VALUE_BYTES_MAX, Value,
+};
+pub use verify::{Problem, VerifyReport};
+pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

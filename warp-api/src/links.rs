@@ -1,0 +1,351 @@
+//! Entanglement: declared links and rules between keys, kept in the system keyspace, and reads that follow them.
+//!
+//! The declared links of a key are one entry, and all rules together are one. Both are written by ordinary
+//! batches, so that log, checkpoint and replay treat them as they treat any key.
+
+use std::collections::{BTreeMap, HashSet, btree_map};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use warp_core::{Key, KeyRef, Value};
+use warp_io::Clock;
+use warp_physics::{
+    BadLinks, Entanglement, Link, LinkError, Links, Origin, PARTNERS_DEFAULT, RuleError, RuleId, Rules,
+    STRENGTH_MIN_DEFAULT, check_strength,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
+use crate::limits;
+use crate::read::Witness;
+use crate::shared::Shared;
+use crate::types::KEY_BYTES_MAX;
+use crate::write::{Change, Op, Terms};
+
+/// What the key of an entry of declared links starts with; keyspace and key follow.
+const LINKS_PREFIX: &[u8] = b"links\0";
+/// The key of the entry of all rules.
+const RULES_KEY: &[u8] = b"rules";
+/// Bytes that the key of an entry of links has beyond the key whose links they are.
+const LINKS_KEY_BYTES: usize = LINKS_PREFIX.len() + size_of::<u32>();
+const _: () = assert!(KEY_BYTES_MAX + LINKS_KEY_BYTES <= warp_wal::KEY_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX <= warp_physics::LINK_KEY_BYTES_MAX);
+
+/// How [`WarpEngine::quantum_get_with`](crate::WarpEngine::quantum_get_with) chooses partners.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuantumOptions {
+    /// The most partners that are read, strongest first.
+    pub partners_max: usize,
+    /// Partners of less strength are left out.
+    pub strength_min: f64,
+}
+
+impl Default for QuantumOptions {
+    fn default() -> QuantumOptions {
+        QuantumOptions { partners_max: PARTNERS_DEFAULT, strength_min: STRENGTH_MIN_DEFAULT }
+    }
+}
+
+/// A value, and those of the keys that belong with its key.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Entangled {
+    /// The value of the key itself.
+    pub value: Value,
+    /// Its partners, strongest first, each with its own value or none.
+    pub partners: Vec<Partner>,
+    /// How many partners have a value.
+    pub found: usize,
+    /// How many partners were looked up.
+    pub requested: usize,
+    /// How long the call took.
+    pub elapsed: Duration,
+}
+
+/// A key that belongs with another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Partner {
+    /// The name of its keyspace.
+    pub keyspace: Arc<str>,
+    /// The key.
+    pub key: Key,
+    /// Its value; `None` if it has none.
+    pub value: Option<Value>,
+    /// How strongly it belongs with the other, in `0.0..=1.0`.
+    pub strength: f64,
+    /// Where the link comes from.
+    pub origin: Origin,
+}
+
+/// Whether this is the key of an entry of declared links.
+pub(crate) fn is_links_key(keyspace: u32, key: &[u8]) -> bool {
+    keyspace == SYSTEM && key.starts_with(LINKS_PREFIX)
+}
+
+/// The keyspace and key whose declared links the system entry `key` holds.
+pub(crate) fn parse_links_key(key: &[u8]) -> Option<(u32, &[u8])> {
+    let (keyspace, key) = key.strip_prefix(LINKS_PREFIX)?.split_first_chunk()?;
+    Some((u32::from_le_bytes(*keyspace), key))
+}
+
+fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
+    [LINKS_PREFIX, &keyspace.to_le_bytes(), key].concat()
+}
+
+/// What happens to the link between two keys.
+#[derive(Clone, Copy)]
+pub(crate) enum LinkChange {
+    Declare(f64),
+    Remove,
+}
+
+/// The entry of a key's declared links, before and after a change.
+struct LinksEntry {
+    links: Links,
+    witness: Witness,
+    existed: bool,
+    changed: bool,
+}
+
+impl Shared {
+    /// Changes the links between the keys of each pair, in both directions, in one atomic write that also makes the
+    /// changes of `with`, provided that `also` still holds. Returns the sequence of the write; `None` if `also` does
+    /// not hold.
+    pub(crate) fn change_links(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        change: LinkChange,
+        with: &[Op<'_>],
+        also: &[(KeyRef<'_>, &Witness)],
+        terms: Terms,
+    ) -> Result<Option<u64>> {
+        check_pairs(pairs)?;
+        if let LinkChange::Declare(strength) = change {
+            check_strength(strength)
+                .map_err(|error| Error::invalid("the strength is refused").caused_by(error))?;
+        }
+        loop {
+            let entries = self.changed_links(pairs, change)?;
+            let bytes: Vec<Vec<u8>> = entries.values().map(|entry| entry.links.to_bytes()).collect();
+            let links = entries.iter().zip(&bytes).filter(|((_, entry), _)| entry.changed);
+            let links = links.map(|((key, entry), bytes)| entry.op(key, bytes));
+            let ops: Vec<Op<'_>> = with.iter().copied().chain(links).collect();
+            if ops.is_empty() {
+                return self.nothing_written(terms).map(Some);
+            }
+            let witnesses: Vec<(KeyRef<'_>, &Witness)> = entries
+                .iter()
+                .map(|(key, entry)| (self.key(SYSTEM, key), &entry.witness))
+                .chain(also.iter().copied())
+                .collect();
+            if let Some(written) = self.write_all(&ops, &witnesses, terms)? {
+                return Ok(Some(written.seq));
+            }
+            self.counters.conflicts.add(1);
+            if !self.all_hold(also) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The entries of declared links that the change touches, as they will be.
+    fn changed_links(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        change: LinkChange,
+    ) -> Result<BTreeMap<Vec<u8>, LinksEntry>> {
+        let mut entries = BTreeMap::new();
+        for (key, partner) in pairs {
+            for (one, other) in [(key, partner), (partner, key)] {
+                let entry = match entries.entry(links_key(DEFAULT, one)) {
+                    btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                    btree_map::Entry::Vacant(vacant) => {
+                        let entry = self.links_entry(vacant.key())?;
+                        vacant.insert(entry)
+                    }
+                };
+                entry.change(other, change)?;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn links_entry(&self, system_key: &[u8]) -> Result<LinksEntry> {
+        let (found, witness) = self.find_witnessed(self.key(SYSTEM, system_key))?;
+        let links = found.as_ref().map(|found| decode(&found.value)).transpose()?;
+        let existed = found.is_some();
+        Ok(LinksEntry { links: links.unwrap_or_default(), witness, existed, changed: false })
+    }
+
+    /// The declared links of a key of the default keyspace.
+    pub(crate) fn declared_links(&self, key: &[u8]) -> Result<Option<Links>> {
+        let found = self.find(self.key(SYSTEM, &links_key(DEFAULT, key)))?;
+        found.map(|found| decode(&found.value)).transpose()
+    }
+
+    /// The partners of a key, strongest first.
+    pub(crate) fn partners_of(&self, key: &[u8], options: &QuantumOptions) -> Result<Vec<Link>> {
+        let declared = self.declared_links(key)?;
+        let graph = self.graph()?;
+        Ok(graph.partners(DEFAULT, key, declared.as_ref(), options.partners_max, options.strength_min))
+    }
+
+    /// The partners of a key as far as memory knows them: enough for advice.
+    pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
+        if keyspace != DEFAULT {
+            return Vec::new();
+        }
+        let entry = self.table.get(self.key(SYSTEM, &links_key(keyspace, key)));
+        let declared = entry.and_then(|entry| entry.value).and_then(|value| Links::from_bytes(&value).ok());
+        let graph = self.entanglement.load();
+        graph.partners(keyspace, key, declared.as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
+    }
+
+    /// A key's value, with those of its partners.
+    pub(crate) fn quantum_get(&self, key: &[u8], options: &QuantumOptions) -> Result<Option<Entangled>> {
+        let start = self.time.monotonic();
+        let own = self.key(DEFAULT, key);
+        self.counters.quantum_gets.add(1);
+        let Some(found) = self.find_counted(own)? else { return Ok(None) };
+        let links = self.partners_of(key, options)?;
+        let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
+        self.prefetch_cold(&keys);
+        let name: Arc<str> = Arc::from(DEFAULT_NAME);
+        let mut partners = Vec::with_capacity(links.len());
+        for (link, key) in links.iter().zip(&keys) {
+            let value = self.find_counted(*key)?.map(|found| found.value);
+            let key = Key::from(&link.key[..]);
+            let Link { strength, origin, .. } = *link;
+            partners.push(Partner { keyspace: Arc::clone(&name), key, value, strength, origin });
+        }
+        let requested = partners.len();
+        let found_partners = partners.iter().filter(|partner| partner.value.is_some()).count();
+        self.counters.partners_requested.add(requested as u64);
+        self.counters.partners_found.add(found_partners as u64);
+        let elapsed = self.time.monotonic().saturating_sub(start);
+        Ok(Some(Entangled { value: found.value, partners, found: found_partners, requested, elapsed }))
+    }
+
+    /// Changes the rules, durably as `terms` ask, and returns what the change did.
+    pub(crate) fn change_rules<T>(
+        &self,
+        terms: Terms,
+        change: impl Fn(&mut Rules) -> std::result::Result<T, RuleError>,
+    ) -> Result<T> {
+        loop {
+            let (found, witness) = self.find_witnessed(self.key(SYSTEM, RULES_KEY))?;
+            let mut rules = decode_rules(found.as_ref().map(|found| &found.value[..]))?;
+            let before = rules.clone();
+            let answer =
+                change(&mut rules).map_err(|error| Error::invalid("the rule is refused").caused_by(error))?;
+            if rules == before {
+                self.nothing_written(terms)?;
+                return Ok(answer);
+            }
+            let bytes = rules.to_bytes();
+            let put = Change::Put { value: &bytes, deadline: 0 };
+            let op = Op { keyspace: SYSTEM, key: RULES_KEY, change: put };
+            if self.write_one(op, Some(&witness), terms)?.is_some() {
+                self.load_rules()?;
+                return Ok(answer);
+            }
+            self.counters.conflicts.add(1);
+        }
+    }
+
+    /// The rules and links as they are; an error if the rules could not be read when the database was opened, and
+    /// still cannot be.
+    pub(crate) fn graph(&self) -> Result<Arc<Entanglement>> {
+        if self.rules_unread.load(Ordering::Acquire) {
+            self.load_rules()?;
+        }
+        Ok(self.entanglement.load_full())
+    }
+
+    /// Takes the rules that are stored into use.
+    pub(crate) fn load_rules(&self) -> Result<()> {
+        // Read inside the update: of two changes at once, the one that comes last here reads the later state.
+        let mut outcome = Ok(());
+        self.entanglement.rcu(|current| match self.stored_rules() {
+            Ok(rules) => Arc::new(Entanglement::new(rules)),
+            Err(error) => {
+                outcome = Err(error);
+                Arc::clone(current)
+            }
+        });
+        self.rules_unread.store(outcome.is_err(), Ordering::Release);
+        outcome
+    }
+
+    fn stored_rules(&self) -> Result<Rules> {
+        let found = self.find(self.key(SYSTEM, RULES_KEY))?;
+        decode_rules(found.as_ref().map(|found| &found.value[..]))
+    }
+
+    pub(crate) fn remove_rule(&self, id: RuleId, terms: Terms) -> Result<bool> {
+        self.change_rules(terms, |rules| Ok(rules.remove(id).is_some()))
+    }
+}
+
+impl LinksEntry {
+    fn change(&mut self, partner: &[u8], change: LinkChange) -> Result<()> {
+        self.changed |= match change {
+            LinkChange::Declare(strength) => {
+                self.links.declare(DEFAULT, partner, strength).map_err(link_error)?
+            }
+            LinkChange::Remove => self.links.remove(DEFAULT, partner),
+        };
+        Ok(())
+    }
+
+    fn op<'a>(&'a self, key: &'a [u8], bytes: &'a [u8]) -> Op<'a> {
+        let emptied = self.links.is_empty() && self.existed;
+        let change = if emptied { Change::Delete } else { Change::Put { value: bytes, deadline: 0 } };
+        Op { keyspace: SYSTEM, key, change }
+    }
+}
+
+fn check_pairs(pairs: &[(&[u8], &[u8])]) -> Result<()> {
+    if pairs.is_empty() {
+        return Err(Error::invalid("no partners are named"));
+    }
+    let mut seen = HashSet::with_capacity(pairs.len());
+    for (key, partner) in pairs {
+        limits::check_key(key)?;
+        limits::check_key(partner)?;
+        if key == partner {
+            return Err(Error::invalid("a key cannot be linked with itself"));
+        }
+        if !seen.insert((key, partner)) {
+            return Err(Error::invalid("a partner is named twice"));
+        }
+    }
+    Ok(())
+}
+
+fn link_error(error: LinkError) -> Error {
+    Error::invalid("the link is refused").caused_by(error)
+}
+
+fn decode(bytes: &[u8]) -> Result<Links> {
+    Links::from_bytes(bytes).map_err(|error| {
+        let kind = match error {
+            BadLinks::UnknownVersion(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::Corrupt,
+        };
+        Error::new(kind, "stored links cannot be read").caused_by(error)
+    })
+}
+
+fn decode_rules(bytes: Option<&[u8]>) -> Result<Rules> {
+    let Some(bytes) = bytes else { return Ok(Rules::new()) };
+    Rules::from_bytes(bytes).map_err(|error| {
+        let kind = match error {
+            warp_physics::BadRules::UnknownVersion(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::Corrupt,
+        };
+        Error::new(kind, "the stored rules cannot be read").caused_by(error)
+    })
+}

@@ -1,0 +1,298 @@
+//! What the engine did, counted and measured. What is not known is `None`.
+
+use serde::Serialize;
+use warp_core::TableMemory;
+use warp_io::Clock;
+use warp_physics::{EntanglementStats, EntropyReport};
+
+use crate::engine::WarpEngine;
+use crate::latency::LatencyMetrics;
+use crate::recovery_report::RecoveryReport;
+use crate::shared::Shared;
+use crate::types::{Level, Seq, ShardId};
+
+/// Everything that the engine counts and measures, at one moment.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CosmicMetrics {
+    /// Calls, by what they did.
+    pub operations: OperationMetrics,
+    /// Latency of sampled `get` calls; `None` before the first sample.
+    pub reads: Option<LatencyMetrics>,
+    /// Latency of sampled `put` and `write` calls; `None` before the first sample.
+    pub writes: Option<LatencyMetrics>,
+    /// Where entries are.
+    pub regions: Vec<RegionMetrics>,
+    /// Operations on each shard.
+    pub shards: Vec<ShardMetrics>,
+    /// Links between keys.
+    pub entanglement: EntanglementMetrics,
+    /// Evenness of the load of the shards.
+    pub entropy: EntropyReport,
+    /// The log; `None` without files, or when open for reading only.
+    pub log: Option<LogMetrics>,
+    /// Checkpoints and their layers; `None` without files.
+    pub checkpoints: Option<CheckpointMetrics>,
+    /// What the open found; `None` without files.
+    pub recovery: Option<RecoveryReport>,
+    /// Memory, in bytes.
+    pub memory: MemoryMetrics,
+    /// Threads of the engine's own.
+    pub threads: usize,
+    /// The last sequence number given.
+    pub last_seq: Seq,
+    /// The sequence number up to which every write survives a power loss; 0 without files.
+    pub durable_seq: Seq,
+}
+
+/// Calls, by what they did.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct OperationMetrics {
+    /// Keys that were looked up, by any call that reads.
+    pub gets: u64,
+    /// Of those, how many had a value.
+    pub hits: u64,
+    /// Of those, how many values came from a checkpoint layer.
+    pub cold_hits: u64,
+    /// Values that were brought from a layer into memory.
+    pub promotions: u64,
+    /// Values that were put, by any call.
+    pub puts: u64,
+    /// Keys that were deleted, by any call.
+    pub deletes: u64,
+    /// Batches that were written.
+    pub batches: u64,
+    /// Swaps, updates and changes of links that had to try again, since the key had changed meanwhile.
+    pub conflicts: u64,
+}
+
+/// The entries of one level.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RegionMetrics {
+    /// Which level.
+    pub level: Level,
+    /// Entries in it. In layers, versions that newer ones hide are counted, too.
+    pub entries: u64,
+    /// Bytes that they take: of memory, or of files.
+    pub bytes: u64,
+}
+
+/// The load of one shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ShardMetrics {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Changes made under its lock, values brought in from layers included, and reads as far as they are sampled,
+    /// since the open.
+    pub operations: u64,
+}
+
+/// What links between keys amounted to.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct EntanglementMetrics {
+    /// Calls that read a key with its partners, and what they found.
+    pub quantum: EntanglementStats,
+    /// Partners found, of those looked up, in `0.0..=1.0`; `None` before the first.
+    pub efficiency: Option<f64>,
+    /// Rules in force.
+    pub rules: usize,
+    /// Entries that checkpoints laid beside a related one in a layer.
+    pub laid_out: u64,
+}
+
+/// What the log did since the open. Counts are of this run.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LogMetrics {
+    /// Segments that were written to and are kept.
+    pub segments: u64,
+    /// Segments that are prepared for use.
+    pub prepared: u64,
+    /// Bytes of all segments on the disk.
+    pub bytes_on_disk: u64,
+    /// Bytes written, with headers and padding.
+    pub bytes_written: u64,
+    /// Bytes of records among them.
+    pub record_bytes: u64,
+    /// Entries written.
+    pub entries: u64,
+    /// Frames written, each of which is a whole or nothing after a crash.
+    pub frames: u64,
+    /// Syncs of the disk.
+    pub syncs: u64,
+    /// Times that a new segment was begun because the one before was full.
+    pub rotations: u64,
+    /// Bytes of the values before compression.
+    pub raw_value_bytes: u64,
+    /// Bytes of the values as they were written.
+    pub stored_value_bytes: u64,
+    /// Times that a writer had to wait for room.
+    pub waits: u64,
+    /// Whether the disk had no space for the next segment when that was last tried.
+    pub full: bool,
+}
+
+/// What checkpoints did since the open, and what there is of them.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CheckpointMetrics {
+    /// Checkpoints that were taken.
+    pub taken: u64,
+    /// Checkpoints that failed.
+    pub failed: u64,
+    /// Entries that they wrote.
+    pub entries: u64,
+    /// Bytes that they wrote.
+    pub bytes: u64,
+    /// Merges of layers.
+    pub merges: u64,
+    /// Bytes that merges wrote.
+    pub merged_bytes: u64,
+    /// Files that no kept checkpoint needed any more, and that were removed.
+    pub removed_files: u64,
+    /// The number of the newest manifest.
+    pub number: u64,
+    /// Recovery replays the log from here on.
+    pub replay_from: Seq,
+    /// Layers of the newest checkpoint.
+    pub layers: usize,
+    /// Bytes of those layers.
+    pub layer_bytes: u64,
+}
+
+/// Memory that the engine holds, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MemoryMetrics {
+    /// Keys, values and structure of the table.
+    pub table_bytes: u64,
+    /// The log's buffer; 0 without files.
+    pub log_buffer_bytes: u64,
+    /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
+    pub mapped_bytes: u64,
+}
+
+impl WarpEngine {
+    /// Everything that the engine counts and measures.
+    #[must_use]
+    pub fn cosmic_metrics(&self) -> CosmicMetrics {
+        let shared = &self.shared;
+        let table = shared.table.memory();
+        let layers = shared.layers.load();
+        let log = shared.log_metrics();
+        CosmicMetrics {
+            operations: shared.operation_metrics(),
+            reads: shared.latencies.reads.metrics(),
+            writes: shared.latencies.writes.metrics(),
+            regions: shared.region_metrics(&table),
+            shards: (0..)
+                .zip(shared.load.totals(&shared.table))
+                .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
+                .collect(),
+            entanglement: self.quantum_entanglement_metrics(),
+            entropy: self.entropy_metrics(),
+            checkpoints: shared.checkpoint_metrics(),
+            recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
+            memory: MemoryMetrics {
+                table_bytes: table.total(),
+                log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
+                mapped_bytes: layers.bytes(),
+            },
+            log,
+            threads: self.threads(),
+            last_seq: self.last_seq(),
+            durable_seq: self.durable_seq(),
+        }
+    }
+
+    /// How evenly the load falls on the shards.
+    #[must_use]
+    pub fn entropy_metrics(&self) -> EntropyReport {
+        self.shared.load.report(&self.shared.table, self.shared.time.monotonic())
+    }
+
+    /// What links between keys amounted to.
+    #[must_use]
+    pub fn quantum_entanglement_metrics(&self) -> EntanglementMetrics {
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let quantum = EntanglementStats {
+            requests: counters.quantum_gets.sum(),
+            partners_requested: counters.partners_requested.sum(),
+            partners_found: counters.partners_found.sum(),
+        };
+        EntanglementMetrics {
+            quantum,
+            efficiency: quantum.efficiency(),
+            rules: shared.entanglement.load().rules().len(),
+            laid_out: counters.laid_out.sum(),
+        }
+    }
+}
+
+impl Shared {
+    fn operation_metrics(&self) -> OperationMetrics {
+        let counters = &self.counters;
+        OperationMetrics {
+            gets: counters.gets.sum(),
+            hits: counters.hits.sum(),
+            cold_hits: counters.cold_hits.sum(),
+            promotions: counters.promotions.sum(),
+            puts: counters.puts.sum(),
+            deletes: counters.deletes.sum(),
+            batches: counters.batches.sum(),
+            conflicts: counters.conflicts.sum(),
+        }
+    }
+
+    fn region_metrics(&self, table: &TableMemory) -> Vec<RegionMetrics> {
+        let layers = self.layers.load();
+        let cold_entries = layers.layers.iter().map(|layer| layer.info().entries).sum();
+        vec![
+            RegionMetrics { level: Level::Hot, entries: table.entries, bytes: table.total() },
+            RegionMetrics { level: Level::Cold, entries: cold_entries, bytes: layers.bytes() },
+        ]
+    }
+
+    fn log_metrics(&self) -> Option<LogMetrics> {
+        let stats = self.journal.log()?.stats();
+        Some(LogMetrics {
+            segments: stats.segments,
+            prepared: stats.prepared,
+            bytes_on_disk: stats.segment_bytes_on_disk,
+            bytes_written: stats.bytes_written,
+            record_bytes: stats.payload_bytes,
+            entries: stats.entries,
+            frames: stats.frames,
+            syncs: stats.syncs,
+            rotations: stats.rotations,
+            raw_value_bytes: stats.raw_value_bytes,
+            stored_value_bytes: stats.stored_value_bytes,
+            waits: stats.admission_waits,
+            full: stats.full,
+        })
+    }
+
+    fn checkpoint_metrics(&self) -> Option<CheckpointMetrics> {
+        let home = self.home.as_ref()?;
+        let counters = &self.counters;
+        let manifest = home.current.load();
+        Some(CheckpointMetrics {
+            taken: counters.checkpoints.sum(),
+            failed: counters.checkpoint_failures.sum(),
+            entries: counters.checkpoint_entries.sum(),
+            bytes: counters.checkpoint_bytes.sum(),
+            merges: counters.merges.sum(),
+            merged_bytes: counters.merged_bytes.sum(),
+            removed_files: counters.removed_files.sum(),
+            number: manifest.number,
+            replay_from: Seq(manifest.replay_from),
+            layers: manifest.layers.len(),
+            layer_bytes: manifest.layers.iter().map(|layer| layer.bytes).sum(),
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! Opening: the newest sound checkpoint, then the log's tail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use warp_checkpoint::{Layer, Manifest};
+use warp_core::{Entry, KeyRef, Table, Value};
+use warp_io::{Clock, Dir};
+use warp_physics::{Entanglement, Rules};
+use warp_wal::{Format, Kind, Log, LogOptions, ReplayReport, Start};
+
+use crate::advice::{Advice, PhysicsAdvice};
+use crate::background::{self, Inbox, Threads};
+use crate::commit::Waiters;
+use crate::counters::Counters;
+use crate::engine::WarpEngine;
+use crate::engine_time::EngineTime;
+use crate::entropy::LoadMonitor;
+use crate::environment::{Background, Environment};
+use crate::error::{Error, ErrorKind, Result, chain, directory_error};
+use crate::from_crates::{checkpoint_error, log_error};
+use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
+use crate::journal::Journal;
+use crate::keyspace::Floors;
+use crate::latency::Latencies;
+use crate::layers::Layers;
+use crate::options::{LogFormat, Options, Recovery};
+use crate::progress::{Progress, Task};
+use crate::read::ColdReads;
+use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
+use crate::shared::{SHARDS, Shared};
+use crate::types::Seq;
+
+/// The first sequence number of a database.
+const SEQ_FIRST: u64 = 1;
+/// No manifest and no layer ever has a number beyond this: a million a second would take 290,000 years. A file that
+/// says so is none of the engine's, and what is counted on from it never overflows.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
+pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) -> Result<WarpEngine> {
+    let start = environment.clock.monotonic();
+    let may_create = options.create && !options.read_only;
+    if !may_create && warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
+        // Looked for before the lock is taken, which leaves a file behind.
+        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
+    }
+    let lock =
+        dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))?;
+    let found = Found::read(dir, &options, &environment)?;
+    let table = Table::new(SHARDS);
+    let floors = Floors::default();
+    for (keyspace, floor) in &found.manifest.floors {
+        floors.raise(*keyspace, *floor);
+    }
+    let time = EngineTime::new(Arc::clone(&environment.clock));
+    time.seen(found.manifest.time);
+    let (journal, replay) = replay(&found, &options, &environment, &time, &table, &floors)?;
+    // What lies below a floor, in layers or in an earlier part of the log, is not kept in memory.
+    floors.all().into_iter().for_each(|(keyspace, floor)| {
+        table.remove_below(keyspace, floor);
+    });
+    let recovery = found.report(&replay, environment.clock.monotonic().saturating_sub(start));
+    tell(&recovery);
+    let current = ArcSwap::from_pointee(found.manifest.clone());
+    let home = Home {
+        dir: dir.handle(),
+        log_dir: found.log_dir,
+        layers_dir: found.layers_dir,
+        catalog: Mutex::new(Catalog {
+            manifest: found.manifest,
+            next_manifest: found.next_manifest,
+            next_layer: found.next_layer,
+            taken: environment.clock.monotonic(),
+            log_bytes: 0,
+            segments: 0,
+            replayed_bytes: replay.bytes,
+            may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
+            unmergeable: None,
+        }),
+        current,
+        lock: Mutex::new(Some(lock)),
+    };
+    let layers = Layers::default();
+    layers.publish(found.layers);
+    let parts = Parts { table, floors, time, journal, layers, recovery, home: Some(home) };
+    start_engine(parts, options, &environment)
+}
+
+pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngine {
+    let parts = Parts {
+        table: Table::untracked(SHARDS),
+        floors: Floors::default(),
+        time: EngineTime::new(Arc::clone(&environment.clock)),
+        journal: Journal::Memory(AtomicU64::new(SEQ_FIRST - 1)),
+        layers: Layers::default(),
+        recovery: RecoveryReport::default(),
+        home: None,
+    };
+    let (shared, _inbox) = assemble(parts, options, &environment, environment.seed);
+    WarpEngine::new(Arc::new(shared), Threads::default())
+}
+
+/// What an engine is put together from.
+struct Parts {
+    table: Table,
+    floors: Floors,
+    time: EngineTime,
+    journal: Journal,
+    layers: Layers,
+    recovery: RecoveryReport,
+    home: Option<Home>,
+}
+
+fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Result<WarpEngine> {
+    let hash_seed =
+        parts.home.as_ref().map_or(environment.seed, |home| home.catalog.lock().manifest.hash_seed);
+    let read_only = options.read_only;
+    let (shared, inbox) = assemble(parts, options, environment, hash_seed);
+    let shared = Arc::new(shared);
+    if let Err(error) = shared.load_rules() {
+        // Who needs the rules is told; everything else can be read.
+        tracing::error!(%error, "the rules cannot be read");
+    }
+    if let Some(home) = shared.home.as_ref().filter(|_| !read_only) {
+        shared.remove_obsolete(home, &home.catalog.lock());
+    }
+    let threads = match environment.background {
+        Background::Threads if !read_only => Threads::start(&shared, inbox)?,
+        _ => Threads::default(),
+    };
+    Ok(WarpEngine::new(shared, threads))
+}
+
+fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed: u64) -> (Shared, Inbox) {
+    let (orders, inbox) = background::channels();
+    let advice: Arc<dyn Advice> = match &environment.advice {
+        Some(advice) => Arc::clone(advice),
+        None => Arc::new(PhysicsAdvice { entanglement: options.physics.entanglement }),
+    };
+    let Parts { table, floors, time, journal, layers, recovery, home } = parts;
+    let shared = Shared {
+        load: LoadMonitor::new(
+            options.physics.entropy,
+            options.physics.half_life.max(Duration::from_millis(1)),
+            &table,
+        ),
+        entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
+        counters: Counters::default(),
+        latencies: Latencies::default(),
+        cold_reads: ColdReads::default(),
+        waiters: Waiters::default(),
+        ending: AtomicBool::new(false),
+        log_ending: AtomicBool::new(false),
+        running: AtomicUsize::new(0),
+        rules_unread: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        table,
+        journal,
+        layers,
+        floors,
+        advice,
+        time,
+        hash_seed,
+        options,
+        home,
+        recovery,
+        orders,
+    };
+    (shared, inbox)
+}
+
+/// What the directory holds.
+struct Found {
+    manifest: Manifest,
+    layers: Vec<Layer>,
+    rejected: Vec<String>,
+    log_dir: Arc<dyn Dir>,
+    layers_dir: Arc<dyn Dir>,
+    next_manifest: u64,
+    next_layer: u64,
+    is_new: bool,
+    /// There was no manifest, but layers, which nothing names any more: they may be of use to whoever repairs.
+    is_salvaged_from_log: bool,
+}
+
+impl Found {
+    /// Finds the newest sound checkpoint, or makes the first one of a new database.
+    fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
+        let may_create = options.create && !options.read_only;
+        let (log_dir, layers_dir) = subdirectories(dir, may_create)?;
+        let opened = warp_checkpoint::newest(dir, &*layers_dir).map_err(checkpoint_error)?;
+        let numbers = warp_checkpoint::list(dir).map_err(checkpoint_error)?;
+        let is_new = opened.is_none();
+        let (manifest, layers, rejected) = match opened {
+            Some(opened) => {
+                let rejected =
+                    opened.rejected.iter().map(|rejected| describe(rejected.number, &rejected.error));
+                (opened.manifest, opened.layers, rejected.collect())
+            }
+            None if !may_create => return Err(Error::new(ErrorKind::NotFound, "there is no database")),
+            None => {
+                check_log_alone(&*log_dir, &*layers_dir)?;
+                (first_manifest(dir, environment)?, Vec::new(), Vec::new())
+            }
+        };
+        let next_manifest = above(numbers.into_iter().max().unwrap_or(0).max(manifest.number), "manifest")?;
+        let used = warp_checkpoint::layer_ids(&*layers_dir).map_err(checkpoint_error)?;
+        let is_salvaged_from_log = is_new && !used.is_empty();
+        let next_layer = match used.into_iter().max() {
+            Some(id) => above(id, "layer")?.max(manifest.next_layer),
+            None => manifest.next_layer,
+        };
+        Ok(Found {
+            manifest,
+            layers,
+            rejected,
+            log_dir,
+            layers_dir,
+            next_manifest,
+            next_layer,
+            is_new,
+            is_salvaged_from_log,
+        })
+    }
+
+    fn report(&self, replay: &ReplayReport, elapsed: Duration) -> RecoveryReport {
+        RecoveryReport {
+            checkpoint: (!self.is_new).then_some(self.manifest.number),
+            fallback: self.rejected.clone(),
+            replayed: replay.entries,
+            log_bytes: replay.bytes,
+            // With nothing to replay it is what the checkpoint has.
+            last_seq: Seq(replay.last_seq.max(self.manifest.replay_from.saturating_sub(1))),
+            clean_close: replay.clean_close,
+            trimmed: replay.trimmed.as_ref().map(|trimmed| Trimmed {
+                file: format!("{LOG_DIR}/{}", trimmed.file),
+                offset: trimmed.offset,
+                bytes: trimmed.bytes,
+            }),
+            lost: replay
+                .lost
+                .iter()
+                .map(|lost| Lost {
+                    file: format!("{LOG_DIR}/{}", lost.file),
+                    offset: lost.offset,
+                    bytes: lost.bytes,
+                    seqs: lost.seqs,
+                })
+                .collect(),
+            elapsed,
+        }
+    }
+}
+
+fn describe(number: u64, error: &warp_checkpoint::Error) -> String {
+    format!("checkpoint {number}: {}", chain(error))
+}
+
+fn subdirectories(dir: &dyn Dir, create: bool) -> Result<(Arc<dyn Dir>, Arc<dyn Dir>)> {
+    let open =
+        |name| dir.subdir(name, create).map_err(|error| directory_error("cannot open", error).at(name));
+    let both = (open(LOG_DIR)?, open(LAYERS_DIR)?);
+    if create {
+        dir.sync_dir().map_err(|error| directory_error("cannot sync the database directory", error))?;
+    }
+    Ok(both)
+}
+
+/// The number after the largest in use.
+fn above(number: u64, what: &str) -> Result<u64> {
+    if number > NUMBER_MAX {
+        return Err(Error::new(ErrorKind::Corrupt, format!("a {what} with a number that was never given")));
+    }
+    Ok(number + 1)
+}
+
+/// Without any manifest the directory is that of a new database, or of one whose checkpoints are lost. The log alone
+/// is enough then, as long as it is whole, and is nothing where there are layers that nobody names any more.
+fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir) -> Result<()> {
+    let has_log = !warp_wal::segment_names(log_dir).map_err(log_error)?.is_empty();
+    let has_layers = !warp_checkpoint::layer_ids(layers_dir).map_err(checkpoint_error)?.is_empty();
+    if has_layers {
+        let lost = || Error::new(ErrorKind::Corrupt, "there are layers, and no manifest that names them");
+        if !has_log {
+            return Err(lost());
+        }
+        let start = Start { from: SEQ_FIRST, durable: 0 };
+        let recovery = warp_wal::Recovery::TrimTornTail;
+        warp_wal::replay_in(log_dir, recovery, start, &mut |_, _| {}, &mut |_, _| {})
+            .map_err(|error| lost().caused_by(error))?;
+    }
+    if has_log {
+        tracing::warn!("no manifest is left; recovering from the log alone");
+    }
+    Ok(())
+}
+
+/// Publishes the first manifest of a new database: no layers, and the log from its beginning.
+fn first_manifest(dir: &dyn Dir, environment: &Environment) -> Result<Manifest> {
+    let manifest = Manifest {
+        number: 1,
+        database_id: environment.database_id(),
+        hash_seed: environment.seed,
+        replay_from: SEQ_FIRST,
+        highest: 0,
+        layers: Vec::new(),
+        next_layer: 1,
+        floors: Vec::new(),
+        time: environment.clock.unix_millis(),
+    };
+    warp_checkpoint::publish(dir, &manifest).map_err(|error| checkpoint_error(error.source))?;
+    Ok(manifest)
+}
+
+/// Brings the log's tail into the table.
+fn replay(
+    found: &Found,
+    options: &Options,
+    environment: &Environment,
+    time: &EngineTime,
+    table: &Table,
+    floors: &Floors,
+) -> Result<(Journal, ReplayReport)> {
+    let start = Start { from: found.manifest.replay_from, durable: found.manifest.highest };
+    let recovery = match options.recovery {
+        Recovery::Strict => warp_wal::Recovery::Strict,
+        Recovery::TrimTornTail => warp_wal::Recovery::TrimTornTail,
+        Recovery::Salvage => warp_wal::Recovery::Salvage,
+    };
+    let mut apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
+        apply(table, floors, found.manifest.hash_seed, seq, entry);
+    };
+    let mut progress = |done, total| {
+        if let Some(report) = &options.on_progress {
+            report(&Progress { task: Task::Recovery, done, total: Some(total) });
+        }
+    };
+    let (journal, report) = if options.read_only {
+        let report = warp_wal::replay_in(&*found.log_dir, recovery, start, &mut apply, &mut progress)
+            .map_err(log_error)?;
+        (Journal::ReadOnly(report.last_seq.max(start.from.saturating_sub(1))), report)
+    } else {
+        let clock: Arc<dyn Clock> = Arc::new(time.clone());
+        let settings = log_options(options, environment.seed);
+        let (log, report) =
+            Log::open_in(&*found.log_dir, clock, settings, recovery, start, &mut apply, &mut progress)
+                .map_err(log_error)?;
+        (Journal::Disk(log), report)
+    };
+    time.seen(report.latest_time);
+    Ok((journal, report))
+}
+
+/// Brings one entry of the log into the table; the higher sequence stays.
+fn apply(table: &Table, floors: &Floors, hash_seed: u64, seq: u64, entry: &warp_wal::Entry<'_>) {
+    let key = KeyRef::new(hash_seed, entry.keyspace, entry.key);
+    let value = match entry.kind {
+        Kind::Put => Some(Value::from(entry.value)),
+        Kind::Delete => None,
+        Kind::KeyspaceFloor => return floors.raise(entry.keyspace, seq),
+        // Where slots are placed and how the load was is not state that an answer depends on.
+        _ => return,
+    };
+    if seq >= floors.of(entry.keyspace) {
+        table.lock(key.hash).replay(key, Entry { value, seq, deadline: entry.deadline });
+    }
+}
+
+fn log_options(options: &Options, seed: u64) -> LogOptions {
+    LogOptions {
+        format: match options.log_format {
+            LogFormat::Binary => Format::Binary,
+            LogFormat::Json => Format::Json,
+        },
+        segment_bytes: options.log_segment_bytes,
+        buffer_bytes: options.log_buffer_bytes,
+        compress_values_from: options.compress_values_from,
+        flush_interval: options.flush_interval,
+        seed,
+        ..LogOptions::default()
+    }
+}
+
+/// Says what was found, to whoever listens.
+fn tell(recovery: &RecoveryReport) {
+    for rejected in &recovery.fallback {
+        tracing::error!(%rejected, "a checkpoint is damaged; an older one was used, and nothing is removed");
+    }
+    if let Some(trimmed) = &recovery.trimmed {
+        let Trimmed { file, offset, bytes } = trimmed;
+        tracing::warn!(%file, offset, bytes, "a torn tail of the log was dropped");
+    }
+    for lost in &recovery.lost {
+        tracing::error!(file = %lost.file, offset = lost.offset, bytes = lost.bytes, "a part of the log is lost");
+    }
+    let elapsed = recovery.elapsed;
+    tracing::info!(replayed = recovery.replayed, last_seq = %recovery.last_seq, ?elapsed, "database opened");
+}

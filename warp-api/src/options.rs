@@ -1,0 +1,388 @@
+//! Settings: plain data, with a default for everything.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warp_io::{Dir, OsDir};
+
+use crate::environment::Environment;
+use crate::error::{Error, Result, directory_error};
+use crate::progress::Progress;
+use crate::{WarpEngine, open};
+
+/// Smallest log segment, in bytes.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = warp_wal::SEGMENT_BYTES_MIN;
+/// Largest log segment, in bytes.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = warp_wal::SEGMENT_BYTES_MAX;
+/// Smallest log buffer, in bytes.
+pub const LOG_BUFFER_BYTES_MIN: usize = warp_wal::BUFFER_BYTES_MIN;
+/// Largest log buffer, in bytes.
+pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
+
+/// When a write is acknowledged, and so what survives what.
+///
+/// In all three, what is there after a crash is a prefix of the order in which the writes were made; see
+/// `docs/durability.md`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Durability {
+    /// Acknowledged once it, and every earlier write, is on the disk. Survives a power loss.
+    Sync,
+    /// Acknowledged at once; handed to the operating system within 10 ms, and on the disk within the flush
+    /// interval and one sync. A killed process loses at most the last 10 ms, a power loss at most the flush
+    /// interval and one sync.
+    #[default]
+    Interval,
+    /// Acknowledged at once; handed to the operating system within 10 ms. A killed process loses at most the
+    /// last 10 ms, a power loss everything since the last sync that something else asked for.
+    Os,
+}
+
+impl Durability {
+    /// The stronger of the two.
+    pub(crate) fn stronger(self, other: Option<Durability>) -> Durability {
+        match (self, other.unwrap_or(self)) {
+            (Durability::Sync, _) | (_, Durability::Sync) => Durability::Sync,
+            (Durability::Interval, _) | (_, Durability::Interval) => Durability::Interval,
+            (Durability::Os, Durability::Os) => Durability::Os,
+        }
+    }
+}
+
+/// How the log's records are written. Both replay to the same state, and one directory may hold both.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum LogFormat {
+    /// Compact and fast.
+    #[default]
+    Binary,
+    /// One line of JSON a record: larger and slower, and readable with any text tool.
+    Json,
+}
+
+/// What an open may do about a damaged log.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Recovery {
+    /// Nothing: a tail that a crash has torn is an error, too.
+    Strict,
+    /// Drop a torn tail, which holds nothing that was acknowledged as durable, and report it. Anything else
+    /// that is damaged is an error.
+    #[default]
+    TrimTornTail,
+    /// Keep everything that is sound, and list in the [`RecoveryReport`](crate::RecoveryReport) what is lost.
+    Salvage,
+}
+
+/// Which parts of the physics layer give advice. They change how fast answers come, never what they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Physics {
+    /// Lay out related keys side by side in checkpoint layers, and ask for the pages of several keys from the disk
+    /// together where reads have to wait for it. Links and rules themselves are data, and are kept in any case.
+    pub entanglement: bool,
+    /// Measure how evenly the load falls on the shards.
+    pub entropy: bool,
+    /// Time after which a measured load counts half; at least a millisecond. Default: 60 s.
+    pub half_life: Duration,
+}
+
+impl Default for Physics {
+    fn default() -> Physics {
+        Physics { entanglement: true, entropy: true, half_life: Duration::from_secs(60) }
+    }
+}
+
+impl Physics {
+    /// Everything off.
+    #[must_use]
+    pub fn off() -> Physics {
+        Physics { entanglement: false, entropy: false, ..Physics::default() }
+    }
+}
+
+/// How a database is opened: settings with defaults, and [`Options::open`].
+///
+/// ```
+/// use warp_api::{Durability, Options};
+///
+/// # fn main() -> warp_api::Result<()> {
+/// # let scratch = tempfile::tempdir().unwrap();
+/// # let path = scratch.path();
+/// let engine = Options::new().durability(Durability::Sync).log_segment_bytes(1 << 20).open(path)?;
+/// engine.put("key", "value")?; // on the disk when this returns
+/// engine.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) flush_interval: Duration,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) checkpoints_kept: usize,
+    pub(crate) checkpoint_on_drop: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_segment_bytes: u64,
+    pub(crate) log_buffer_bytes: usize,
+    pub(crate) compress_values_from: Option<usize>,
+    pub(crate) recovery: Recovery,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) on_progress: Option<ProgressFn>,
+    pub(crate) physics: Physics,
+}
+
+pub(crate) type ProgressFn = Arc<dyn Fn(&Progress) + Send + Sync>;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            durability: Durability::Interval,
+            flush_interval: Duration::from_millis(100),
+            checkpoint_interval: Duration::from_secs(300),
+            checkpoint_log_bytes: 256 << 20,
+            checkpoints_kept: 3,
+            checkpoint_on_drop: false,
+            log_format: LogFormat::Binary,
+            log_segment_bytes: 64 << 20,
+            log_buffer_bytes: 8 << 20,
+            compress_values_from: Some(1024),
+            recovery: Recovery::TrimTornTail,
+            create: true,
+            read_only: false,
+            on_progress: None,
+            physics: Physics::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// When writes are acknowledged, unless a handle or a write says otherwise. Default: `Interval`.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// The longest time between two syncs of the log while there is anything to sync. Default: 100 ms.
+    #[must_use]
+    pub fn flush_interval(mut self, interval: Duration) -> Options {
+        self.flush_interval = interval;
+        self
+    }
+
+    /// The longest time between two checkpoints while anything is written. Default: 5 minutes.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Options {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// A checkpoint is due once this many bytes of records have gathered in the log since the last one, which
+    /// bounds how much an open has to replay. Default: 256 MiB.
+    #[must_use]
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// How many checkpoints are kept, with every layer and log segment that they need. At least 1; default: 3.
+    #[must_use]
+    pub fn checkpoints_kept(mut self, count: usize) -> Options {
+        self.checkpoints_kept = count;
+        self
+    }
+
+    /// Whether dropping the last handle takes a checkpoint, as [`WarpEngine::close`] does. Default: no; the log
+    /// is synced in any case.
+    #[must_use]
+    pub fn checkpoint_on_drop(mut self, yes: bool) -> Options {
+        self.checkpoint_on_drop = yes;
+        self
+    }
+
+    /// How new log segments are written. Default: binary.
+    #[must_use]
+    pub fn log_format(mut self, format: LogFormat) -> Options {
+        self.log_format = format;
+        self
+    }
+
+    /// The size of a log segment, in bytes, from [`LOG_SEGMENT_BYTES_MIN`] to [`LOG_SEGMENT_BYTES_MAX`]. The first
+    /// ones after an open are smaller. Default: 64 MiB.
+    #[must_use]
+    pub fn log_segment_bytes(mut self, bytes: u64) -> Options {
+        self.log_segment_bytes = bytes;
+        self
+    }
+
+    /// The size of the buffer between writers and the log, in bytes, from [`LOG_BUFFER_BYTES_MIN`] to
+    /// [`LOG_BUFFER_BYTES_MAX`]; writers wait when it is full. Default: 8 MiB.
+    #[must_use]
+    pub fn log_buffer_bytes(mut self, bytes: usize) -> Options {
+        self.log_buffer_bytes = bytes;
+        self
+    }
+
+    /// Values of at least this many bytes are compressed with LZ4 in the log and in layers, where that saves
+    /// at least an eighth. `usize::MAX` turns compression off. Default: 1,024.
+    #[must_use]
+    pub fn compress_values_from(mut self, bytes: usize) -> Options {
+        self.compress_values_from = (bytes != usize::MAX).then_some(bytes);
+        self
+    }
+
+    /// What an open may do about a damaged log. Default: [`Recovery::TrimTornTail`].
+    #[must_use]
+    pub fn recovery(mut self, recovery: Recovery) -> Options {
+        self.recovery = recovery;
+        self
+    }
+
+    /// Whether a database is made where there is none. Default: yes.
+    #[must_use]
+    pub fn create(mut self, yes: bool) -> Options {
+        self.create = yes;
+        self
+    }
+
+    /// Whether the database is opened for reading only: nothing in its directory is changed, and every write
+    /// is refused with `ReadOnly`. The directory's lock is taken all the same. Default: no.
+    #[must_use]
+    pub fn read_only(mut self, yes: bool) -> Options {
+        self.read_only = yes;
+        self
+    }
+
+    /// Called now and then while long work goes on, on the thread that does the work. It must not call the
+    /// engine.
+    #[must_use]
+    pub fn on_progress(mut self, report: impl Fn(&Progress) + Send + Sync + 'static) -> Options {
+        self.on_progress = Some(Arc::new(report));
+        self
+    }
+
+    /// Which parts of the physics layer give advice. Default: all.
+    #[must_use]
+    pub fn physics(mut self, physics: Physics) -> Options {
+        self.physics = physics;
+        self
+    }
+
+    /// Opens the database in the directory at `path`; it is made if there is none, unless
+    /// [`create(false)`](Options::create) was said.
+    ///
+    /// The cost is that of the newest checkpoint's footers and of the log since then; it does not grow with
+    /// the number of entries.
+    ///
+    /// # Errors
+    /// `Invalid` for settings outside their limits, `NotFound`, `Locked`, `Io`, `Full`, `Corrupt`, `Unsupported`.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<WarpEngine> {
+        let path = path.as_ref();
+        let may_create = self.create && !self.read_only;
+        let dir = OsDir::open(path, may_create)
+            .map_err(|error| directory_error("cannot open the database directory", error).at(path))?;
+        self.open_in(&dir, Environment::default())
+    }
+
+    /// Opens the database in a directory that is handed in, with clock, seed and background work as
+    /// `environment` says: a simulated disk, for instance.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_in(self, dir: &dyn Dir, environment: Environment) -> Result<WarpEngine> {
+        self.check()?;
+        open::open(dir, self, environment)
+    }
+
+    /// An engine without any files: what it holds ends with it, and settings of files mean nothing to it.
+    #[must_use]
+    pub fn in_memory(self) -> WarpEngine {
+        open::in_memory(self, Environment::default())
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&self.log_segment_bytes) {
+            return Err(Error::invalid("log_segment_bytes is outside its limits"));
+        }
+        if !(LOG_BUFFER_BYTES_MIN..=LOG_BUFFER_BYTES_MAX).contains(&self.log_buffer_bytes) {
+            return Err(Error::invalid("log_buffer_bytes is outside its limits"));
+        }
+        if self.checkpoints_kept == 0 {
+            return Err(Error::invalid("checkpoints_kept must be at least 1"));
+        }
+        if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {
+            return Err(Error::invalid("an interval must be longer than zero"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("durability", &self.durability)
+            .field("flush_interval", &self.flush_interval)
+            .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("checkpoint_log_bytes", &self.checkpoint_log_bytes)
+            .field("checkpoints_kept", &self.checkpoints_kept)
+            .field("log_format", &self.log_format)
+            .field("log_segment_bytes", &self.log_segment_bytes)
+            .field("log_buffer_bytes", &self.log_buffer_bytes)
+            .field("compress_values_from", &self.compress_values_from)
+            .field("recovery", &self.recovery)
+            .field("physics", &self.physics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a single value is put.
+#[derive(Clone, Debug, Default)]
+pub struct PutOptions {
+    pub(crate) durability: Option<Durability>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) entangled_with: Vec<Vec<u8>>,
+    pub(crate) no_wait: bool,
+}
+
+impl PutOptions {
+    /// The handle's durability, no deadline, no links, and waiting where the log is behind.
+    #[must_use]
+    pub fn new() -> PutOptions {
+        PutOptions::default()
+    }
+
+    /// When this write is acknowledged, whatever the handle's default is.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> PutOptions {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// The value is gone this long after the put. Kept in milliseconds, rounded up.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> PutOptions {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Declares links of full strength between the key and these, in the same atomic write.
+    #[must_use]
+    pub fn entangled_with<K: AsRef<[u8]>>(mut self, partners: &[K]) -> PutOptions {
+        self.entangled_with = partners.iter().map(|partner| partner.as_ref().to_vec()).collect();
+        self
+    }
+
+    /// Answers `Busy` instead of waiting while the log's buffer is full.
+    #[must_use]
+    pub fn no_wait(mut self) -> PutOptions {
+        self.no_wait = true;
+        self
+    }
+}

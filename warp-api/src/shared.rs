@@ -1,0 +1,94 @@
+//! The state of an open engine, shared by its handles and its background work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use warp_core::Table;
+use warp_physics::Entanglement;
+
+use crate::advice::Advice;
+use crate::background::Orders;
+use crate::commit::Waiters;
+use crate::counters::Counters;
+use crate::engine_time::EngineTime;
+use crate::entropy::LoadMonitor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::home::Home;
+use crate::journal::Journal;
+use crate::keyspace::Floors;
+use crate::latency::Latencies;
+use crate::layers::Layers;
+use crate::options::Options;
+use crate::progress::{Progress, Task};
+use crate::read::ColdReads;
+use crate::recovery_report::RecoveryReport;
+
+/// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
+pub(crate) const SHARDS: u16 = 64;
+
+/// Everything that the handles of one engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) table: Table,
+    pub(crate) journal: Journal,
+    pub(crate) layers: Layers,
+    pub(crate) floors: Floors,
+    /// Declared links are entries of the system keyspace; this holds the rules, and ranks both.
+    pub(crate) entanglement: ArcSwap<Entanglement>,
+    /// Set when the rules could not be read at opening: whoever needs them tries again, and gets the error.
+    pub(crate) rules_unread: AtomicBool,
+    pub(crate) advice: Arc<dyn Advice>,
+    pub(crate) load: LoadMonitor,
+    pub(crate) time: EngineTime,
+    pub(crate) hash_seed: u64,
+    pub(crate) options: Options,
+    /// The directory, its lock and its checkpoints; `None` without files.
+    pub(crate) home: Option<Home>,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) counters: Counters,
+    pub(crate) latencies: Latencies,
+    pub(crate) cold_reads: ColdReads,
+    pub(crate) waiters: Waiters,
+    pub(crate) orders: Orders,
+    /// Set while the worker is to end.
+    pub(crate) ending: AtomicBool,
+    /// Set when the log's thread is to end, which is later.
+    pub(crate) log_ending: AtomicBool,
+    /// Background threads that are running.
+    pub(crate) running: AtomicUsize,
+    pub(crate) closed: AtomicBool,
+}
+
+impl Shared {
+    /// Refuses a call on a closed engine.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        // Relaxed: a call that races with `close` may go either way, and the log itself refuses late writes.
+        if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Stops all writing for good, after a failure that leaves the log in doubt.
+    pub(crate) fn poison(&self) {
+        if let Some(log) = self.journal.log() {
+            log.poison();
+        }
+        self.waiters.wake_all();
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.journal.log().is_some_and(warp_wal::Log::is_poisoned) {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                "an earlier write or sync of the log failed; reopen",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn progress(&self, task: Task, done: u64, total: Option<u64>) {
+        if let Some(report) = &self.options.on_progress {
+            report(&Progress { task, done, total });
+        }
+    }
+}

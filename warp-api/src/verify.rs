@@ -1,0 +1,114 @@
+//! Reading everything, to say what is wrong and where.
+
+use serde::Serialize;
+use warp_checkpoint::Layer;
+use warp_wal::Start;
+
+use crate::error::{Error, Result};
+use crate::from_crates::{checkpoint_error, log_error};
+use crate::home::{Home, LOG_DIR};
+use crate::progress::Task;
+use crate::shared::Shared;
+
+/// What [`WarpEngine::verify`](crate::WarpEngine::verify) read, and what is wrong.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Checkpoints whose manifests were read.
+    pub checkpoints: u64,
+    /// Layers that were read to the last byte.
+    pub layers: u64,
+    /// Entries in those layers.
+    pub layer_entries: u64,
+    /// Segments of the log that were read.
+    pub segments: u64,
+    /// Entries in those segments that a recovery from the oldest kept checkpoint would replay.
+    pub log_entries: u64,
+    /// Everything that is wrong. Empty for a sound database.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is wrong with a file.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The file, relative to the database's directory.
+    pub file: String,
+    /// Where in it, in bytes, if that is known.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl Problem {
+    fn of(error: &Error) -> Problem {
+        let file = error.path().map(|path| path.display().to_string()).unwrap_or_default();
+        // The causes say it more exactly than the error itself, which names the file as well.
+        let what = std::error::Error::source(error).map_or_else(|| error.to_string(), crate::error::chain);
+        Problem { file, offset: error.offset(), what }
+    }
+}
+
+impl Shared {
+    pub(crate) fn verify(&self) -> Result<VerifyReport> {
+        self.check_open()?;
+        let mut report = VerifyReport::default();
+        let Some(home) = &self.home else { return Ok(report) };
+        // Held, so that no file is removed while it is read.
+        let catalog = home.catalog.lock();
+        let manifests = warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?;
+        let mut start = Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest };
+        let mut layers = std::collections::BTreeMap::new();
+        for number in manifests {
+            match warp_checkpoint::load(&*home.dir, number) {
+                Ok(manifest) => {
+                    report.checkpoints += 1;
+                    start.from = start.from.min(manifest.replay_from);
+                    layers.extend(manifest.layers.into_iter().map(|layer| (layer.id, layer)));
+                }
+                Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
+            }
+        }
+        let total = layers.len() as u64 + 1;
+        for (done, layer) in layers.values().enumerate() {
+            self.progress(Task::Verify, done as u64, Some(total));
+            match Layer::open_in(&*home.layers_dir, layer).and_then(|layer| layer.verify()) {
+                Ok(read) => {
+                    report.layers += 1;
+                    report.layer_entries += read.entries;
+                }
+                Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
+            }
+        }
+        self.verify_log(home, start, &mut report)?;
+        self.progress(Task::Verify, total, Some(total));
+        Ok(report)
+    }
+
+    fn verify_log(&self, home: &Home, start: Start, report: &mut VerifyReport) -> Result<()> {
+        if let Some(log) = self.journal.log().filter(|log| !log.is_poisoned()) {
+            // What is written while the log is read is no damage, and everything before this must be sound.
+            log.sync().map_err(log_error)?;
+        }
+        let read = warp_wal::verify(&*home.log_dir, start).map_err(log_error)?;
+        report.segments = read.replay.segments;
+        report.log_entries = read.replay.entries;
+        for problem in read.problems {
+            let file = format!("{LOG_DIR}/{}", problem.file);
+            report.problems.push(Problem {
+                file,
+                offset: Some(problem.offset),
+                what: problem.found.to_string(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! Writes: admitted, then numbered, logged and put into the table under their keys' locks, then acknowledged.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use warp_core::{Entry, Guard, KeyRef, Value};
+use warp_wal::{Admit, Encoded, Kind};
+
+use crate::error::{Error, Result};
+use crate::journal::Place;
+use crate::keyspace;
+use crate::options::Durability;
+use crate::read::{Found, Witness};
+use crate::shared::Shared;
+use crate::types::Level;
+
+/// One change of one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op<'a> {
+    pub(crate) keyspace: u32,
+    pub(crate) key: &'a [u8],
+    pub(crate) change: Change<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    /// The deadline is in Unix milliseconds; 0 for none.
+    Put {
+        value: &'a [u8],
+        deadline: u64,
+    },
+    Delete,
+}
+
+/// How a write waits, and when it is acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) durability: Durability,
+    pub(crate) no_wait: bool,
+}
+
+/// Where a write was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) seq: u64,
+    pub(crate) shard: u16,
+}
+
+/// Encoding buffers larger than this are given back after use, in bytes.
+const ENCODED_KEPT_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    static ENCODED: RefCell<Encoded> = RefCell::new(Encoded::default());
+}
+
+/// Runs `f` with this thread's encoding buffer.
+fn with_encoded<R>(f: impl FnOnce(&mut Encoded) -> R) -> R {
+    ENCODED.with_borrow_mut(|encoded| {
+        let answer = f(encoded);
+        encoded.shrink(ENCODED_KEPT_BYTES_MAX);
+        answer
+    })
+}
+
+impl Op<'_> {
+    fn log_entry(&self, shard: u16) -> warp_wal::Entry<'_> {
+        let (kind, value, deadline) = match self.change {
+            Change::Put { value, deadline } => (Kind::Put, value, deadline),
+            Change::Delete => (Kind::Delete, &[][..], 0),
+        };
+        let level = Level::Hot.code();
+        warp_wal::Entry { kind, keyspace: self.keyspace, shard, level, deadline, key: self.key, value }
+    }
+
+    /// The value as the table will hold it; made before any lock is taken.
+    fn value(&self) -> Option<Value> {
+        match self.change {
+            Change::Put { value, .. } => Some(Value::from(value)),
+            Change::Delete => None,
+        }
+    }
+
+    /// Deletions may use the space that is kept in reserve: they are how a full disk is emptied.
+    fn admit(&self, terms: Terms) -> Admit {
+        Admit { reserve: matches!(self.change, Change::Delete), wait: !terms.no_wait }
+    }
+}
+
+impl Shared {
+    /// Makes one change, and returns once it is as durable as the terms ask. `None`, with nothing written, if
+    /// there is a witness and the key is not as it saw it.
+    pub(crate) fn write_one(
+        &self,
+        op: Op<'_>,
+        witness: Option<&Witness>,
+        terms: Terms,
+    ) -> Result<Option<Written>> {
+        self.check_open()?;
+        let key = self.key(op.keyspace, op.key);
+        let mut value = op.value();
+        let written = with_encoded(|encoded| {
+            loop {
+                let shard = self.table.shard_of(key.hash);
+                self.journal.encode(encoded, [op.log_entry(shard)])?;
+                let leave = self.journal.admit(encoded, op.admit(terms))?;
+                let mut guard = self.table.lock(key.hash);
+                if guard.shard(key.hash) != shard {
+                    // The slot moved since the record was encoded, which names its shard.
+                    continue;
+                }
+                if let Some(witness) = witness
+                    && !self.holds(witness, op.keyspace, guard.get(key).as_ref())
+                {
+                    return Ok(None);
+                }
+                let place = self.journal.reserve(leave, encoded);
+                let former = self.apply(&mut guard, key, &op, value.take(), &place);
+                let written = Written { seq: place.seq(), shard };
+                drop(place);
+                drop(guard);
+                // Freed only now, outside the lock.
+                drop(former);
+                return Ok::<_, Error>(Some(written));
+            }
+        })?;
+        if let Some(written) = written {
+            self.acknowledge(written.seq, terms)?;
+        }
+        Ok(written)
+    }
+
+    /// Makes all the changes as one, under one sequence number, in the order given. `None`, with nothing
+    /// written, if one of the witnesses' keys is not as it was seen.
+    pub(crate) fn write_all(
+        &self,
+        ops: &[Op<'_>],
+        witnesses: &[(KeyRef<'_>, &Witness)],
+        terms: Terms,
+    ) -> Result<Option<Written>> {
+        self.check_open()?;
+        let ops = last_of_each_key(ops);
+        let keys: Vec<KeyRef<'_>> = ops.iter().map(|op| self.key(op.keyspace, op.key)).collect();
+        let hashes: Vec<u64> =
+            keys.iter().map(|key| key.hash).chain(witnesses.iter().map(|(key, _)| key.hash)).collect();
+        let mut values: Vec<Option<Value>> = ops.iter().map(Op::value).collect();
+        let mut former = Vec::with_capacity(ops.len());
+        let admit = Admit { reserve: ops.iter().all(|op| op.admit(terms).reserve), wait: !terms.no_wait };
+        let written = with_encoded(|encoded| {
+            loop {
+                let shards: Vec<u16> = keys.iter().map(|key| self.table.shard_of(key.hash)).collect();
+                self.journal
+                    .encode(encoded, ops.iter().zip(&shards).map(|(op, shard)| op.log_entry(*shard)))?;
+                let leave = self.journal.admit(encoded, admit)?;
+                let mut guard = self.table.lock_many(&hashes);
+                if keys.iter().zip(&shards).any(|(key, shard)| guard.shard(key.hash) != *shard) {
+                    continue;
+                }
+                if !witnesses
+                    .iter()
+                    .all(|(key, witness)| self.holds(witness, key.keyspace, guard.get(*key).as_ref()))
+                {
+                    return Ok(None);
+                }
+                let place = self.journal.reserve(leave, encoded);
+                for ((op, key), value) in ops.iter().zip(&keys).zip(&mut values) {
+                    former.push(self.apply(&mut guard, *key, op, value.take(), &place));
+                }
+                let written =
+                    Written { seq: place.seq(), shard: shards.first().copied().unwrap_or_default() };
+                drop(place);
+                drop(guard);
+                return Ok::<_, Error>(Some(written));
+            }
+        })?;
+        drop(former);
+        if let Some(written) = written {
+            self.acknowledge(written.seq, terms)?;
+        }
+        Ok(written)
+    }
+
+    /// What a call that found nothing to change returns: the state that it found is as durable as the terms ask.
+    pub(crate) fn nothing_written(&self, terms: Terms) -> Result<u64> {
+        let seq = self.journal.last_seq();
+        self.acknowledge(seq, terms)?;
+        Ok(seq)
+    }
+
+    /// Whether all the keys are still as their witnesses saw them, at this moment.
+    pub(crate) fn all_hold(&self, witnesses: &[(KeyRef<'_>, &Witness)]) -> bool {
+        witnesses
+            .iter()
+            .all(|(key, witness)| self.holds(witness, key.keyspace, self.table.get(*key).as_ref()))
+    }
+
+    /// Deletes a key that is there; `None`, with nothing written, if it is not.
+    pub(crate) fn delete_one(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        terms: Terms,
+    ) -> Result<Option<(Found, Written)>> {
+        loop {
+            let (found, witness) = self.find_witnessed(self.key(keyspace, key))?;
+            let Some(found) = found else { return Ok(None) };
+            let op = Op { keyspace, key, change: Change::Delete };
+            if let Some(written) = self.write_one(op, Some(&witness), terms)? {
+                return Ok(Some((found, written)));
+            }
+        }
+    }
+
+    /// Empties a keyspace: raises its floor above everything that is in it.
+    pub(crate) fn clear_keyspace(&self, keyspace: u32, terms: Terms) -> Result<u64> {
+        self.check_open()?;
+        let entry = warp_wal::Entry {
+            kind: Kind::KeyspaceFloor,
+            keyspace,
+            shard: 0,
+            level: Level::Hot.code(),
+            deadline: 0,
+            key: &[],
+            value: &[],
+        };
+        let seq = with_encoded(|encoded| {
+            self.journal.encode(encoded, [entry])?;
+            let leave = self.journal.admit(encoded, Admit { reserve: true, wait: !terms.no_wait })?;
+            let guard = self.table.lock_all();
+            let place = self.journal.reserve(leave, encoded);
+            self.floors.raise(keyspace, place.seq());
+            let seq = place.seq();
+            drop(place);
+            drop(guard);
+            Ok::<_, Error>(seq)
+        })?;
+        // Frees what the floor has made invisible.
+        self.table.remove_below(keyspace, seq);
+        self.acknowledge(seq, terms)?;
+        Ok(seq)
+    }
+
+    fn apply(
+        &self,
+        guard: &mut Guard<'_>,
+        key: KeyRef<'_>,
+        op: &Op<'_>,
+        value: Option<Value>,
+        place: &Place<'_>,
+    ) -> Option<Entry> {
+        match (op.change, value) {
+            (Change::Put { deadline, .. }, Some(value)) => guard.put(key, value, place.seq(), deadline),
+            // Nothing outlives an engine without files, so that nothing needs to remember the deletion.
+            _ if self.journal.is_memory() => guard.remove(key),
+            _ => guard.delete(key, place.seq()),
+        }
+    }
+
+    fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
+        match terms.durability {
+            Durability::Sync => self.journal.sync_to(seq),
+            Durability::Interval => {
+                self.journal.want_sync();
+                Ok(())
+            }
+            Durability::Os => Ok(()),
+        }
+    }
+
+    /// A deadline `ttl` from now, in Unix milliseconds; rounded up, so that nothing expires early.
+    pub(crate) fn deadline(&self, ttl: Option<std::time::Duration>) -> u64 {
+        use warp_io::Clock;
+        let Some(ttl) = ttl else { return 0 };
+        let millis = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.time.unix_millis().saturating_add(millis).max(1)
+    }
+}
+
+/// The last change of each key, in their order. Readers would see the others for a moment, under the sequence of the
+/// last, and take one for the other.
+fn last_of_each_key<'a>(ops: &[Op<'a>]) -> Vec<Op<'a>> {
+    let mut seen = HashSet::with_capacity(ops.len());
+    let mut last: Vec<Op<'a>> =
+        ops.iter().rev().filter(|op| seen.insert((op.keyspace, op.key))).copied().collect();
+    last.reverse();
+    last
+}
+
+/// A put of a plain value into the default keyspace.
+pub(crate) fn put<'a>(key: &'a [u8], value: &'a [u8], deadline: u64) -> Op<'a> {
+    Op { keyspace: keyspace::DEFAULT, key, change: Change::Put { value, deadline } }
+}

@@ -1,0 +1,127 @@
+//! What several tests need: engines on a simulated disk with a clock that is moved by hand.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use warp_api::{Background, Environment, Options, PutOptions, WarpEngine};
+use warp_io::{Clock, SimClock, SimDisk};
+
+/// Unix milliseconds at which simulated time starts.
+pub(crate) const START_MILLIS: u64 = 1_700_000_000_000;
+
+/// A simulated machine: a disk, and a clock.
+pub(crate) struct Machine {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: SimClock,
+}
+
+impl Machine {
+    pub(crate) fn new(seed: u64) -> Machine {
+        Machine { disk: SimDisk::new(seed), clock: SimClock::new(START_MILLIS) }
+    }
+
+    pub(crate) fn environment(&self) -> Environment {
+        Environment {
+            clock: Arc::new(self.clock.clone()),
+            seed: 7,
+            background: Background::Stepped,
+            ..Environment::default()
+        }
+    }
+
+    /// Opens an engine whose looks at entries with a deadline may be interrupted.
+    pub(crate) fn open_interruptible(&self, options: Options) -> (WarpEngine, Interruptions) {
+        let interruptions = Interruptions { clock: self.clock.clone(), next: Arc::default() };
+        let environment = Environment { clock: Arc::new(interruptions.clone()), ..self.environment() };
+        (options.open_in(&self.disk.root(), environment).unwrap(), interruptions)
+    }
+
+    /// The same machine after a crash that left `disk`.
+    pub(crate) fn with_disk(&self, disk: SimDisk) -> Machine {
+        Machine { disk, clock: self.clock.clone() }
+    }
+
+    pub(crate) fn open(&self, options: Options) -> WarpEngine {
+        self.try_open(options).unwrap()
+    }
+
+    pub(crate) fn try_open(&self, options: Options) -> warp_api::Result<WarpEngine> {
+        options.open_in(&self.disk.root(), self.environment())
+    }
+
+    /// Lets time pass in steps of 10 ms, doing the background work that is due after each.
+    pub(crate) fn pass(&self, engine: &WarpEngine, time: Duration) {
+        let step = Duration::from_millis(10);
+        for _ in 0..time.as_millis() / step.as_millis() {
+            self.clock.advance(step);
+            engine.step();
+        }
+    }
+}
+
+/// A clock that does something of the test's when the engine asks whether an entry has expired. What is put with
+/// [`lasting`] is asked about whenever it is looked at; so a test makes two things happen at once, at a chosen
+/// place, and in one thread.
+#[derive(Clone)]
+pub(crate) struct Interruptions {
+    clock: SimClock,
+    next: Arc<Mutex<Option<Interruption>>>,
+}
+
+type Interruption = Box<dyn FnOnce() + Send>;
+
+impl Interruptions {
+    /// Does `action` at the next look at an entry.
+    pub(crate) fn at_next_look(&self, action: impl FnOnce() + Send + 'static) {
+        *self.next.lock().unwrap() = Some(Box::new(action));
+    }
+
+    /// Whether the action was done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next.lock().unwrap().is_none()
+    }
+}
+
+impl fmt::Debug for Interruptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.clock.fmt(f)
+    }
+}
+
+impl Clock for Interruptions {
+    fn unix_millis(&self) -> u64 {
+        let action = self.next.lock().unwrap().take();
+        if let Some(action) = action {
+            action();
+        }
+        self.clock.unix_millis()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
+/// A deadline that no test comes to.
+pub(crate) fn lasting() -> PutOptions {
+    PutOptions::new().ttl(Duration::from_secs(1_000_000))
+}
+
+/// Small segments and buffers, so that little work fills them.
+pub(crate) fn small() -> Options {
+    Options::new().log_segment_bytes(64 << 10).log_buffer_bytes(16 << 10)
+}
+
+/// All entries of an engine.
+pub(crate) fn entries(engine: &WarpEngine) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    engine.iter().map(|item| item.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+}
+
+/// Prints a line past the test harness, which keeps what a passing test prints to itself.
+pub(crate) fn report(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+}

@@ -1,0 +1,157 @@
+//! What is still done, and what is not any more, when an engine is closed or poisoned, and what waits for its log.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic, and its numbers are small"
+)]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use common::{Machine, entries, small};
+use warp_api::{Durability, Environment, ErrorKind, Options, Task, WarpEngine};
+use warp_io::{Fault, OpClass, SimDisk};
+
+/// Waits, for a minute at most, until `is_so`; returns whether it is.
+fn wait_until(is_so: impl Fn() -> bool) -> bool {
+    (0..6_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        is_so()
+    })
+}
+
+#[test]
+fn a_directory_can_be_opened_again_while_a_handle_of_a_closed_engine_lives() {
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = WarpEngine::open(scratch.path()).unwrap();
+    engine.put("key", "1").unwrap();
+    let left = engine.clone();
+    engine.close().unwrap();
+    let engine = WarpEngine::open(scratch.path()).unwrap();
+    assert_eq!(left.put("key", "2").unwrap_err().kind(), ErrorKind::Closed);
+    // The end of the old handle is none of the new engine's business.
+    drop(left);
+    assert_eq!(WarpEngine::open(scratch.path()).unwrap_err().kind(), ErrorKind::Locked);
+    engine.put("key", "3").unwrap();
+    engine.close().unwrap();
+    assert_eq!(entries(&WarpEngine::open(scratch.path()).unwrap())[&b"key"[..]], b"3");
+}
+
+/// The log is written until the very end: a write that another thread makes while the close takes its checkpoint is
+/// durable as soon as any other.
+#[test]
+fn writes_of_other_handles_are_flushed_while_the_close_takes_its_checkpoint() {
+    let disk = SimDisk::new(1);
+    let handle: Arc<Mutex<Option<WarpEngine>>> = Arc::default();
+    let writing = Arc::clone(&handle);
+    let flushed = Arc::new(Mutex::new(None));
+    let outcome = Arc::clone(&flushed);
+    let options = Options::new().flush_interval(Duration::from_millis(10)).on_progress(move |progress| {
+        if progress.task == Task::Checkpoint
+            && let Some(engine) = writing.lock().unwrap().take()
+        {
+            let seq = engine.put("meanwhile", "1").unwrap();
+            // Without the log's thread nobody would ever do it.
+            let is_durable = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                engine.durable_seq() >= seq
+            });
+            *outcome.lock().unwrap() = Some(is_durable);
+        }
+    });
+    let engine = options.open_in(&disk.root(), Environment::default()).unwrap();
+    engine.put("key", "1").unwrap();
+    *handle.lock().unwrap() = Some(engine.with_durability(Durability::Interval));
+    engine.close().unwrap();
+    assert_eq!(*flushed.lock().unwrap(), Some(true));
+}
+
+#[test]
+fn an_engine_has_two_threads_until_it_is_closed() {
+    let disk = SimDisk::new(1);
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    assert_eq!(engine.cosmic_metrics().threads, 2);
+    let left = engine.clone();
+    engine.close().unwrap();
+    assert_eq!(left.cosmic_metrics().threads, 0);
+}
+
+/// A log that has failed has no more work, so that its thread ends rather than trying again and again.
+#[test]
+fn the_log_s_thread_ends_when_the_engine_is_poisoned() {
+    let disk = SimDisk::new(1);
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    disk.inject_when(|operation| (operation.kind.class() == OpClass::Sync).then_some(Fault::Eio));
+    let seq = engine.put("key", "1").unwrap();
+    assert_eq!(engine.sync().unwrap_err().kind(), ErrorKind::Io);
+    assert!(wait_until(|| engine.cosmic_metrics().threads < 2), "the log's thread goes on");
+    assert_eq!(engine.get("key").unwrap().as_deref(), Some(&b"1"[..]), "reads go on");
+    // Who waits is told, though nobody is left to do what he waits for.
+    assert_eq!(
+        engine.durable(seq).wait_timeout(Duration::from_secs(60)).unwrap_err().kind(),
+        ErrorKind::Poisoned
+    );
+    assert_eq!(engine.close().unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+#[test]
+fn a_poisoned_engine_can_be_verified() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    engine.put("in a layer", "1").unwrap();
+    engine.checkpoint().unwrap();
+    engine.put("logged", "1").unwrap();
+    engine.sync().unwrap();
+    machine.disk.inject_when(|operation| (operation.kind.class() == OpClass::Sync).then_some(Fault::Eio));
+    engine.put("lost", "1").unwrap();
+    engine.sync().unwrap_err();
+    assert_eq!(engine.put("later", "1").unwrap_err().kind(), ErrorKind::Poisoned);
+    let report = engine.verify().unwrap();
+    assert!(report.is_clean(), "{:?}", report.problems);
+    assert_eq!((report.layers, report.layer_entries), (1, 1));
+    assert!(report.segments > 0);
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Wakes>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Asking for durability is enough, also where nobody would have synced and the background work is stepped.
+#[test]
+fn a_commit_of_a_stepped_engine_comes_with_its_steps() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().durability(Durability::Os));
+    let seq = engine.put("asked for", "1").unwrap();
+    let commit = engine.durable(seq);
+    assert!(!commit.is_done());
+    machine.pass(&engine, Duration::from_millis(200));
+    assert!(commit.is_done() && engine.durable_seq() >= seq);
+
+    let seq = engine.put("awaited", "1").unwrap();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut context = Context::from_waker(&waker);
+    let mut commit = pin!(engine.durable(seq));
+    assert!(commit.as_mut().poll(&mut context).is_pending());
+    machine.pass(&engine, Duration::from_millis(200));
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(commit.as_mut().poll(&mut context), Poll::Ready(Ok(()))));
+
+    // One that nobody asked for is still not durable, however long it takes.
+    let seq = engine.put("not asked for", "1").unwrap();
+    machine.pass(&engine, Duration::from_secs(2));
+    assert!(engine.durable_seq() < seq);
+}

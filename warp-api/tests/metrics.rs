@@ -1,0 +1,200 @@
+//! Every figure of `cosmic_metrics` is counted or measured: it moves when the engine is driven, or is `None`.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic, and its numbers are small"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::{Machine, small};
+use serde_json::Value;
+use warp_api::{Durability, LogFormat, Options, Update, WarpEngine, WriteBatch};
+use warp_io::{Fault, OpClass};
+
+/// All leaves of a metrics snapshot, by their path; elements of a list share one path, as a sum.
+fn leaves(engine: &WarpEngine) -> BTreeMap<String, f64> {
+    let mut leaves = BTreeMap::new();
+    walk("", &serde_json::to_value(engine.cosmic_metrics()).unwrap(), &mut leaves);
+    leaves
+}
+
+fn walk(path: &str, value: &Value, leaves: &mut BTreeMap<String, f64>) {
+    let mut leaf = |figure| *leaves.entry(path.to_string()).or_default() += figure;
+    match value {
+        Value::Number(number) => leaf(number.as_f64().unwrap()),
+        Value::Bool(yes) => leaf(f64::from(u8::from(*yes))),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| walk(&format!("{path}/{name}"), value, leaves));
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(path, item, leaves)),
+        Value::Null | Value::String(_) => {}
+    }
+}
+
+/// Figures that are settings or names, or that this run has no cause to move.
+const FIXED: [&str; 6] = [
+    "/entropy/half_life/nanos",
+    "/entropy/half_life/secs",
+    "/memory/log_buffer_bytes",
+    "/recovery/elapsed/secs",
+    "/regions/level",
+    "/shards/shard",
+];
+
+#[test]
+fn every_figure_moves() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().log_format(LogFormat::Binary));
+    let mut seen: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut note = |engine: &WarpEngine| {
+        for (path, figure) in leaves(engine) {
+            seen.entry(path).or_default().push(figure);
+        }
+    };
+    note(&engine);
+    drive(&machine, &engine, &mut note);
+    drop(engine);
+    // A second engine on what the first left: recovery, cold reads.
+    let torn = machine.with_disk(machine.disk.crash(warp_io::Survival::Everything));
+    let engine = torn.open(small());
+    note(&engine);
+    for number in 0..600 {
+        engine.get(format!("key:{}", number % 300)).unwrap();
+    }
+    note(&engine);
+    engine.put("last", "1").unwrap();
+    drop(engine);
+    // And a third, after a clean close and with threads of its own.
+    let scratch = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let engine = Options::new().open(scratch.path()).unwrap();
+        note(&engine);
+        // Long enough for a time to be told from none.
+        for number in 0..2_000 {
+            engine.put(number.to_string(), "x").unwrap();
+            engine.get(number.to_string()).unwrap();
+        }
+        note(&engine);
+        engine.close().unwrap();
+    }
+    let still: Vec<&String> = seen
+        .iter()
+        .filter(|(path, figures)| {
+            !FIXED.contains(&path.as_str()) && figures.iter().all(|figure| figure == &figures[0])
+        })
+        .map(|(path, _)| path)
+        .collect();
+    assert!(still.is_empty(), "these figures never moved: {still:#?}");
+    assert!(seen.len() > 60, "only {} figures", seen.len());
+}
+
+fn drive(machine: &Machine, engine: &WarpEngine, note: &mut impl FnMut(&WarpEngine)) {
+    let filler = "compressible ".repeat(100);
+    engine.entanglement_rule("key:{id}", &["also:{id}"], 0.5).unwrap();
+    for round in 0..9_u32 {
+        for number in 0..300_u32 {
+            engine.put(format!("key:{number}"), format!("{round}")).unwrap();
+            engine.get(format!("key:{}", number * 2)).unwrap();
+            if number % 10 == round {
+                engine.put(format!("also:{number}"), &filler).unwrap();
+                engine.quantum_get(format!("key:{number}")).unwrap();
+                // Its partner has no value, in the first rounds.
+                engine.quantum_get(format!("key:{}", 299 - number)).unwrap();
+            }
+        }
+        machine.pass(engine, Duration::from_millis(300));
+        note(engine);
+        engine.delete(format!("key:{round}")).unwrap();
+        engine.write(WriteBatch::new().put("batch", round.to_string())).unwrap();
+        engine.checkpoint().unwrap();
+        machine.pass(engine, Duration::from_millis(300));
+        note(engine);
+    }
+    // An update whose key changes under it must try again.
+    let mut other = true;
+    engine
+        .update("key:100", |_| {
+            if std::mem::take(&mut other) {
+                engine.put("key:100", "changed").unwrap();
+            }
+            Update::Put(b"updated".to_vec())
+        })
+        .unwrap();
+    // A checkpoint that fails.
+    machine.disk.inject_when(|operation| {
+        (operation.kind.class() == OpClass::Write && operation.path.starts_with("layers/"))
+            .then_some(Fault::Eio)
+    });
+    engine.put("key:0", "again").unwrap();
+    engine.checkpoint().unwrap_err();
+    machine.disk.clear_faults();
+    // A full disk, and a writer that has to wait for room.
+    let used = machine.disk.used();
+    machine.disk.set_capacity(Some(used));
+    let refused = (0..4_000).any(|number| engine.put(format!("fill:{number}"), [b'x'; 100]).is_err());
+    assert!(refused, "the disk was never full");
+    note(engine);
+    machine.disk.set_capacity(None);
+    machine.pass(engine, Duration::from_secs(2));
+    engine.with_durability(Durability::Sync).put("after", "1").unwrap();
+    note(engine);
+}
+
+/// What cannot be known is absent, rather than some number.
+#[test]
+fn what_is_not_known_is_none() {
+    let engine = WarpEngine::in_memory();
+    let metrics = engine.cosmic_metrics();
+    assert!(metrics.log.is_none() && metrics.checkpoints.is_none() && metrics.recovery.is_none());
+    assert!(metrics.reads.is_none() && metrics.writes.is_none());
+    assert!(metrics.entropy.entropy.is_none() && metrics.entanglement.efficiency.is_none());
+    let off = Options::new().physics(warp_api::Physics::off()).in_memory();
+    (0..1_000).for_each(|number| {
+        off.put(number.to_string(), "x").unwrap();
+    });
+    assert!(off.entropy_metrics().entropy.is_none(), "the monitor is off");
+}
+
+/// The load is measured from real traffic: one hot key is uneven, many keys are even.
+#[test]
+fn entropy_follows_the_load() {
+    let machine = Machine::new(1);
+    let uneven = machine.open(small());
+    for _ in 0..3_000 {
+        uneven.put("hot", "x").unwrap();
+    }
+    machine.pass(&uneven, Duration::from_secs(1));
+    let hot = uneven.entropy_metrics();
+    assert!(hot.entropy.unwrap() < 0.01 && hot.max_over_mean.unwrap() > 60.0, "{hot:?}");
+    for number in 0..60_000_u32 {
+        uneven.get(format!("key:{number}")).unwrap();
+    }
+    machine.pass(&uneven, Duration::from_secs(1));
+    let even = uneven.entropy_metrics();
+    assert!(even.entropy.unwrap() > 0.9, "reads count, too: {even:?}");
+}
+
+/// What an open replays is no traffic.
+#[test]
+fn replay_is_no_load() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    for number in 0..1_000 {
+        engine.put(format!("key:{number}"), "x").unwrap();
+    }
+    drop(engine);
+    let engine = machine.open(small());
+    assert_eq!(engine.recovery_report().replayed, 1_000);
+    let operations = || engine.cosmic_metrics().shards.iter().map(|shard| shard.operations).sum::<u64>();
+    assert_eq!(operations(), 0);
+    machine.pass(&engine, Duration::from_secs(1));
+    let idle = engine.entropy_metrics();
+    assert!(idle.operations <= 0.0 && idle.entropy.is_none(), "{idle:?}");
+    engine.put("key:0", "y").unwrap();
+    assert_eq!(operations(), 1);
+}

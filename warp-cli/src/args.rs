@@ -1,0 +1,208 @@
+//! What may be said on the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::text::Encoding;
+
+/// Looks into a WarpEngine database, and works with it.
+///
+/// Exit status: 0 for success, 1 if a key is not there or problems were found, 2 for any other failure.
+#[derive(Debug, Parser)]
+#[command(name = "warp", version)]
+pub(crate) struct Args {
+    /// The directory of the database
+    #[arg(short, long, env = "WARP_DATA", default_value = "./data", value_name = "DIR", global = true)]
+    pub(crate) data: PathBuf,
+    /// Say on standard error what the engine does, not only what goes wrong
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) encoding: EncodingArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How keys and values on the command line are written.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub(crate) struct EncodingArgs {
+    /// Keys, values, patterns and prefixes on the command line are hexadecimal
+    #[arg(long, global = true, conflicts_with = "base64")]
+    hex: bool,
+    /// Keys, values, patterns and prefixes on the command line are base64
+    #[arg(long, global = true)]
+    base64: bool,
+}
+
+impl EncodingArgs {
+    pub(crate) fn chosen(self) -> Encoding {
+        match (self.hex, self.base64) {
+            (true, _) => Encoding::Hex,
+            (false, true) => Encoding::Base64,
+            (false, false) => Encoding::Raw,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put a value; the database is made if there is none
+    Put(PutArgs),
+    /// Write a value to standard output, as it is
+    Get {
+        /// The key
+        key: OsString,
+    },
+    /// Delete a key
+    Delete {
+        /// The key
+        key: OsString,
+    },
+    /// List keys with their values in the order of the keys, as the lines of JSON of an export
+    #[command(visible_alias = "scan")]
+    List(ListArgs),
+    /// Put everything that an export holds; the database is made if there is none
+    Import {
+        /// The export; `-` for standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Write everything that was put, and all links and rules, as lines of JSON
+    Export {
+        /// Where to; `-` for standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Declare links between a key and others, in both directions
+    Entangle {
+        /// The key
+        key: OsString,
+        /// The keys that belong with it
+        #[arg(required = true)]
+        partners: Vec<OsString>,
+        /// How strongly they belong together, from 0.0 to 1.0
+        #[arg(long, default_value_t = 1.0)]
+        strength: f64,
+    },
+    /// State a rule: every key that matches a pattern belongs with the keys that its id makes of other patterns
+    Rule {
+        /// A key with one `{id}`, for instance `user:{id}`
+        pattern: OsString,
+        /// The keys that belong with it, for instance `profile:{id}`
+        #[arg(required = true)]
+        partners: Vec<OsString>,
+        /// How strongly they belong together, from 0.0 to 1.0
+        #[arg(long, default_value_t = 1.0)]
+        strength: f64,
+    },
+    /// Read a key together with its partners, strongest first, as JSON
+    Quantum(QuantumArgs),
+    /// Say what the database holds, and what opening it found
+    Stats {
+        /// Count the keys, which walks all of them
+        #[arg(long)]
+        count: bool,
+        /// All metrics and the recovery report, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a checkpoint, so that the next open has less of the log to replay
+    Checkpoint,
+    /// Read every file, check every checksum, and list what is wrong
+    Verify,
+    /// Look at the write-ahead log, without opening the database
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PutArgs {
+    /// The key
+    pub(crate) key: OsString,
+    /// The value; `-` reads it from standard input
+    pub(crate) value: OsString,
+    /// The value is gone after this long: a number with ms, s, m, h or d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// Sync the log before anything else is done
+    #[arg(long)]
+    pub(crate) sync: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ListArgs {
+    /// Only keys that begin with this
+    #[arg(long, default_value = "")]
+    pub(crate) prefix: OsString,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Leave the values out
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct QuantumArgs {
+    /// The key
+    pub(crate) key: OsString,
+    /// At most this many partners [default: 10]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) partners: Option<usize>,
+    /// Only partners of at least this strength [default: 0.1]
+    #[arg(long)]
+    pub(crate) strength: Option<f64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// List the segments, oldest first
+    List,
+    /// Write segments as lines of JSON, whatever their format is
+    Dump {
+        /// The number or the file name of a segment, or `all`
+        #[arg(default_value = "all")]
+        segment: String,
+    },
+    /// Read the whole log, check every checksum, and list what is wrong
+    Verify,
+}
+
+/// The units of a duration, with their length in milliseconds. `ms` comes before `s`, which it ends in.
+const UNITS_MILLIS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit_millis) = UNITS_MILLIS
+        .iter()
+        .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, *millis)))
+        .ok_or("a number with ms, s, m, h or d is expected, for instance 90s")?;
+    let count: u64 = digits.parse().map_err(|error| format!("{digits:?}: {error}"))?;
+    count.checked_mul(unit_millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_do_not_overflow() {
+        for (text, millis) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
+        for text in ["", "5", "s", "-5s", "1.5s", "5 s", "5w", "18446744073709551615d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What each command does.
+
+mod entries;
+mod exchange;
+mod links;
+mod log;
+mod maintenance;
+mod problems;
+mod stats;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Does what the command line asks for; what it finds goes to `out`.
+pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Put(args) => entries::put(&args, session),
+        Command::Get { key } => entries::get(&key, session, out),
+        Command::Delete { key } => entries::delete(&key, session),
+        Command::List(args) => entries::list(&args, session, out),
+        Command::Import { file } => exchange::import(&file, session, out),
+        Command::Export { file } => exchange::export(&file, session, out),
+        Command::Entangle { key, partners, strength } => links::entangle(&key, &partners, strength, session),
+        Command::Rule { pattern, partners, strength } => links::rule(&pattern, &partners, strength, session),
+        Command::Quantum(args) => links::quantum(&args, session, out),
+        Command::Stats { count, json } => stats::stats(count, json, session, out),
+        Command::Checkpoint => maintenance::checkpoint(session, out),
+        Command::Verify => maintenance::verify(session, out),
+        Command::Log(command) => log::run(&command, session, out),
+    }
+}
+
+/// Writes one line of JSON.
+fn write_json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}

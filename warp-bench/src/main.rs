@@ -1,0 +1,126 @@
+//! How the engine is measured: real records through all of it, with a crash in between.
+//!
+//! ```text
+//! main ── load ── mixed ── related ── rates ── compression ── footprint ── restart ── crash ── report
+//!          │        │         │         │           │             └──────────┴─────────┘
+//!      unicode   workload  quantum_get  warp_core   LZ4           child processes, killed
+//! ```
+//!
+//! **Invariant:** a number is printed with its machine, commit and settings, and is measured in the same run.
+//! **Invariant:** nothing is left behind but the report.
+//! **Invariant:** a check that fails is a failing exit status.
+
+mod child;
+mod cleanup;
+mod clients;
+mod compression;
+mod corpus;
+mod crash;
+mod footprint;
+mod fromdisk;
+mod latency;
+mod load;
+mod machine;
+mod mixed;
+mod model;
+mod physics;
+mod plan;
+mod promises;
+mod random;
+mod rates;
+mod related;
+mod report;
+mod restart;
+mod run;
+mod storm;
+mod unicode;
+mod wire;
+mod workload;
+mod zipf;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::{Outcome, Run};
+
+/// Puts the characters of Unicode through the whole engine, kills it, and reports what was measured.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// A short run of a few seconds, for a quick look and for CI: fewer entries, fewer repetitions.
+    #[arg(long)]
+    quick: bool,
+    /// Repeats the requests of another run.
+    #[arg(long, default_value_t = SEED_DEFAULT)]
+    seed: u64,
+    /// Where the databases are made, in a directory of their own that is removed at the end. By default in
+    /// $TMPDIR, or else in the current directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, default_value = "warp-bench-report.json")]
+    report: PathBuf,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program does when it is started by itself.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Carries out orders that come over standard input.
+    #[command(hide = true)]
+    Feed(child::FeedArguments),
+    /// Writes until it is killed.
+    #[command(hide = true)]
+    Storm(storm::StormArguments),
+}
+
+/// Any number does; the same one gives the same requests.
+const SEED_DEFAULT: u64 = 2026;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.role {
+        Some(Role::Feed(feed)) => child::feed(&feed).map(|()| true),
+        Some(Role::Storm(storm)) => storm::storm(&storm).map(|()| true),
+        None => bench(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("warp-bench: {}", run::with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The main job. Returns whether every check held.
+fn bench(arguments: &Arguments) -> Outcome<bool> {
+    let scratch = cleanup::scratch(arguments.dir.as_deref())?;
+    let mut run = Run::new(arguments.seed, arguments.quick, scratch.path());
+    let outcome = parts(&mut run);
+    drop(scratch);
+    outcome?;
+    run.finish(&arguments.report)
+}
+
+/// Every part in order; each leaves its tables and checks in the report.
+fn parts(run: &mut Run) -> Outcome<()> {
+    let engine = run.part("load", load::load)?;
+    run.part("mixed", |run| mixed::mixed(run, &engine))?;
+    run.part("read back", |run| load::read_back(run, &engine))?;
+    run.part("related", |run| related::related(run, &engine))?;
+    run.part("physics", |run| physics::physics(run, &engine))?;
+    let engine = run.part("reopen", |run| load::reopen(run, engine))?;
+    run.part("related, cold", |run| related::cold(run, &engine))?;
+    drop(engine);
+    run.part("related, from the disk", fromdisk::from_disk)?;
+    run.part("engine and table", rates::rates)?;
+    run.part("compression", compression::compression)?;
+    run.part("footprint", footprint::footprint)?;
+    run.part("restart", restart::restart)?;
+    run.part("crash", crash::crash)
+}

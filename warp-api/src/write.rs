@@ -202,7 +202,11 @@ impl Shared {
     ) -> Result<Option<(Found, Written)>> {
         loop {
             let (found, witness) = self.find_witnessed(self.key(keyspace, key))?;
-            let Some(found) = found else { return Ok(None) };
+            let Some(found) = found else {
+                // The deletion that took the key is as durable as this one was asked to be.
+                self.nothing_written(terms)?;
+                return Ok(None);
+            };
             let op = Op { keyspace, key, change: Change::Delete };
             if let Some(written) = self.write_one(op, Some(&witness), terms)? {
                 return Ok(Some((found, written)));

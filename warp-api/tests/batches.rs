@@ -151,11 +151,11 @@ fn a_requirement_that_is_raced_is_looked_at_again() {
 /// Amounts that threads move between accounts, each move on the condition of what it read, add up at the end.
 #[test]
 fn requirements_of_many_threads_hold() {
-    const MOVES: u64 = 200;
+    const MOVES: u64 = 3_000;
     let engine = WarpEngine::in_memory();
     let accounts = ["a", "b", "c"];
     for account in accounts {
-        engine.put(account, "1000").unwrap();
+        engine.put(account, "10000").unwrap();
     }
     let transfer = |from: &str, to: &str| {
         let read = |key| String::from_utf8(engine.get(key).unwrap().unwrap().to_vec()).unwrap();
@@ -179,7 +179,7 @@ fn requirements_of_many_threads_hold() {
     });
     let amounts = accounts.map(|account| engine.get(account).unwrap().unwrap().to_vec());
     let expected =
-        [1_000 - 2 * MOVES, 1_000, 1_000 + 2 * MOVES].map(|amount| amount.to_string().into_bytes());
+        [10_000 - 2 * MOVES, 10_000, 10_000 + 2 * MOVES].map(|amount| amount.to_string().into_bytes());
     assert_eq!(amounts, expected);
 }
 

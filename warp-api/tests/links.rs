@@ -117,7 +117,7 @@ fn links_declared_at_once_are_all_kept() {
 /// A call that finds nothing to change answers for what it found, as durably as it was asked to.
 #[test]
 fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
-    let calls: [fn(&WarpEngine); 5] = [
+    let calls: [fn(&WarpEngine); 6] = [
         |engine| {
             engine.entangle("a", &["b"], 0.5).unwrap();
         },
@@ -128,6 +128,7 @@ fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
             engine.disentangle("a", &["no partner"]).unwrap();
         },
         |engine| assert!(!engine.remove_rule(RuleId(99)).unwrap()),
+        |engine| assert!(!engine.delete("no key").unwrap()),
         |engine| {
             engine.write(&WriteBatch::new()).unwrap();
         },

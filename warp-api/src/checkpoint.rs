@@ -243,11 +243,8 @@ impl Shared {
                 self.progress(Task::Checkpoint, done as u64, Some(total as u64));
             }
         }
-        let info = writer.finish().map_err(checkpoint_error)?;
+        let info = finish_layer(home, writer)?;
         self.progress(Task::Checkpoint, total as u64, Some(total as u64));
-        home.layers_dir.sync_dir().map_err(|error| {
-            Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
-        })?;
         Ok(info)
     }
 
@@ -313,6 +310,15 @@ fn is_permutation(order: &[usize], count: usize) -> bool {
     let mut seen = vec![false; count];
     order.len() == count
         && order.iter().all(|&index| index < count && !std::mem::replace(&mut seen[index], true))
+}
+
+/// Ends a layer: its file and its name are durable, and it was read back and verified.
+pub(crate) fn finish_layer(home: &Home, writer: LayerWriter) -> Result<LayerInfo> {
+    let info = writer.finish().map_err(checkpoint_error)?;
+    home.layers_dir.sync_dir().map_err(|error| {
+        Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
+    })?;
+    Ok(info)
 }
 
 /// Where an entry is among those that changed, which are in the order of hashes.

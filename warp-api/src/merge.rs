@@ -2,7 +2,8 @@
 
 use warp_checkpoint::{Layer, LayerInfo, LayerOptions, LayerWriter, Manifest, Merge};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::checkpoint::finish_layer;
+use crate::error::Result;
 use crate::from_crates::checkpoint_error;
 use crate::home::{Catalog, Home};
 use crate::keyspace::floor_in;
@@ -99,11 +100,7 @@ impl Shared {
                 return Ok(None);
             }
         }
-        let info = writer.finish().map_err(checkpoint_error)?;
-        home.layers_dir.sync_dir().map_err(|error| {
-            Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
-        })?;
-        Ok(Some(info))
+        finish_layer(home, writer).map(Some)
     }
 }
 

@@ -12,11 +12,11 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Machine, entries, small};
+use common::{Machine, Wakes, entries, small};
 use warp_api::{
     CasOutcome, Durability, ErrorKind, KEY_BYTES_MAX, Level, Options, PutOptions, Seq, Update, WarpEngine,
     WriteBatch,
@@ -410,16 +410,6 @@ fn export_and_import_keep_strengths_to_the_bit() {
         for key in [format!("a:{number}"), format!("c{number}:7")] {
             assert_eq!(target.partners(&key).unwrap()[0].strength.to_bits(), bits, "{key}");
         }
-    }
-}
-
-/// A waker that counts.
-#[derive(Default)]
-struct Wakes(AtomicU32);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Wakes>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 

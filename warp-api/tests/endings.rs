@@ -10,12 +10,12 @@ mod common;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Machine, entries, small};
+use common::{Machine, Wakes, entries, small};
 use warp_api::{Durability, Environment, ErrorKind, Options, Task, WarpEngine};
 use warp_io::{Fault, OpClass, SimDisk};
 
@@ -117,16 +117,6 @@ fn a_poisoned_engine_can_be_verified() {
     assert!(report.is_clean(), "{:?}", report.problems);
     assert_eq!((report.layers, report.layer_entries), (1, 1));
     assert!(report.segments > 0);
-}
-
-/// A waker that counts.
-#[derive(Default)]
-struct Wakes(AtomicU32);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Wakes>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
 }
 
 /// Asking for durability is enough, also where nobody would have synced and the background work is stepped.

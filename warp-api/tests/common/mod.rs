@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Wake;
 use std::time::Duration;
 
 use warp_api::{Background, Environment, Options, PutOptions, WarpEngine};
@@ -124,4 +126,14 @@ pub(crate) fn entries(engine: &WarpEngine) -> BTreeMap<Vec<u8>, Vec<u8>> {
 /// Prints a line past the test harness, which keeps what a passing test prints to itself.
 pub(crate) fn report(text: &str) {
     std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+}
+
+/// A waker that counts.
+#[derive(Default)]
+pub(crate) struct Wakes(pub(crate) AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Wakes>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }

@@ -110,6 +110,20 @@ impl<'a> Guard<'a> {
         self.write(key.hash, |table| table.put_unless_older(key, entry)).is_ok()
     }
 
+    /// Frees the value of a key whose entry is past its deadline at `now`, in milliseconds since the start of 1970.
+    /// Returns whether there was one.
+    ///
+    /// With `keep_stub` a tombstone of the same sequence takes its place, so that an older version that is kept
+    /// elsewhere does not show through; otherwise the entry goes. Readers who look at deadlines see no difference,
+    /// so that this is no change: there is no new sequence, nothing comes on a list of changed keys, and a key that
+    /// is on one stays there.
+    ///
+    /// # Panics
+    /// If the guard does not hold the key's shard.
+    pub fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> bool {
+        self.write(key.hash, |table| table.expire(key, now, keep_stub)).is_some()
+    }
+
     /// Changes a slot under its shard's lock. What `change` returns is dropped outside of the slot's lock, so that
     /// no reader waits while a value is freed.
     fn write<R>(&mut self, hash: u64, change: impl FnOnce(&mut SlotTable) -> R) -> R {

@@ -170,6 +170,24 @@ impl SlotTable {
         Some(removed)
     }
 
+    /// Takes away an entry that is past its deadline, and leaves a tombstone of its sequence or nothing. Returns the
+    /// entry, so that it is freed by whoever holds no lock. The list of changes stays as it is.
+    pub(crate) fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> Option<Entry> {
+        let mut found = self.entries.find_entry(bucket_hash(key.hash), |stored| stored.is(&key)).ok()?;
+        let entry = &mut found.get_mut().entry;
+        if entry.is_tombstone() || !entry.is_expired(now) {
+            return None;
+        }
+        if !keep_stub {
+            return self.remove_one(key.hash, |stored| stored.is(&key)).map(|stored| stored.entry);
+        }
+        let stub = Entry::tombstone(entry.seq);
+        self.tally.add_entry(&stub);
+        let expired = std::mem::replace(entry, stub);
+        self.tally.subtract_entry(&expired);
+        Some(expired)
+    }
+
     /// Removes all entries for which `chosen` holds.
     pub(crate) fn remove_all(&mut self, chosen: impl Fn(&Stored) -> bool) -> Vec<Stored> {
         let removed: Vec<Stored> = self.entries.extract_if(|stored| chosen(stored)).collect();

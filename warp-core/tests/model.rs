@@ -27,6 +27,7 @@ enum Op {
     Checkpoint { fails: bool },
     Clear { keyspace: u32 },
     MoveSlot { key: u8, to: u16 },
+    Expire { key: u8, now: u64 },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -43,7 +44,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => key.clone().prop_map(|key| Op::Promote { key }),
         2 => any::<bool>().prop_map(|fails| Op::Checkpoint { fails }),
         1 => (0..2_u32).prop_map(|keyspace| Op::Clear { keyspace }),
-        2 => (key, 0..SHARDS).prop_map(|(key, to)| Op::MoveSlot { key, to }),
+        2 => (key.clone(), 0..SHARDS).prop_map(|(key, to)| Op::MoveSlot { key, to }),
+        3 => (key, 0..3_u64).prop_map(|(key, now)| Op::Expire { key, now }),
     ];
     prop::collection::vec(op, 1..60)
 }
@@ -125,6 +127,7 @@ impl Engine {
             Op::Checkpoint { fails } => self.checkpoint(*fails),
             Op::Clear { keyspace } => self.clear(*keyspace),
             Op::MoveSlot { key, to } => self.move_slot(*key, *to),
+            Op::Expire { key, now } => self.expire(*key, *now),
         }
     }
 
@@ -235,6 +238,22 @@ impl Engine {
         let from = self.table.shard_of(hash);
         assert_eq!(self.table.move_slot(warp_core::slot_of(hash), to), from);
         assert_eq!(self.table.shard_of(hash), to);
+    }
+
+    /// A clean entry goes, since the layer has it with its deadline; of any other a stub stays.
+    fn expire(&mut self, key: u8, now: u64) {
+        let (hash, name) = name(key);
+        let in_table = self.table.get(key_ref(hash, &name));
+        let keep_stub = in_table.as_ref().is_some_and(|entry| entry.seq >= self.published);
+        let writes = self.table.shard_writes();
+        let expired = self.table.lock(hash).expire(key_ref(hash, &name), now, keep_stub);
+        assert_eq!(self.table.shard_writes(), writes, "it is no write");
+        let due =
+            in_table.filter(|entry| entry.value.is_some() && entry.deadline != 0 && entry.deadline <= now);
+        assert_eq!(expired, due.is_some());
+        if let Some(entry) = due.filter(|_| keep_stub) {
+            self.truth.insert(name, Entry::tombstone(entry.seq));
+        }
     }
 
     fn entries(&self) -> BTreeMap<Name, Entry> {

@@ -103,6 +103,13 @@ impl Threads {
         Ok(threads)
     }
 
+    /// Starts the worker alone, for an engine without a log.
+    pub(crate) fn start_worker(shared: &Arc<Shared>, inbox: Inbox) -> Result<Threads> {
+        let engine = Arc::clone(shared);
+        let worker = spawn("warp-worker", shared, move || run_worker(&engine, &inbox.worker))?;
+        Ok(Threads { log: None, worker: Some(worker) })
+    }
+
     /// Ends the worker, and waits for it.
     pub(crate) fn stop_worker(&mut self, shared: &Shared) {
         let Some(worker) = self.worker.take() else { return };
@@ -228,8 +235,10 @@ impl Shared {
         }
     }
 
-    /// Takes a checkpoint if one is due, merges layers if there are too many, and measures the load.
+    /// Frees what has expired, takes a checkpoint if one is due, merges layers if there are too many, and measures the
+    /// load.
     fn work(&self) {
+        self.free_expired();
         self.load.observe(&self.table, self.time.monotonic());
         if self.check_writable().is_err() {
             return;

@@ -1,12 +1,15 @@
 //! A group of writes that is made as a whole.
 
 use crate::error::Result;
+use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::options::PutOptions;
 use crate::read::Found;
 use crate::types::Seq;
 
 /// Writes that become visible and durable together: after a crash all of them are there, or none.
+///
+/// They may be of several keyspaces. What names none is in that of the handle that writes the batch.
 ///
 /// They share one sequence number and are applied in the order in which they were added, so that of two writes
 /// of one key the later one counts.
@@ -42,9 +45,26 @@ pub enum Expected<'a> {
     Seq(Seq),
 }
 
+/// Which keyspace a write or a requirement is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// That of the handle that writes the batch.
+    Handle,
+    /// One by its number, which means something to that engine only.
+    Keyspace { engine: u64, number: u32 },
+}
+
+impl Target {
+    fn of(keyspace: &Keyspace) -> Target {
+        let (engine, number) = keyspace.place();
+        Target::Keyspace { engine, number }
+    }
+}
+
 /// A condition that holds its own bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
+    pub(crate) target: Target,
     pub(crate) key: Vec<u8>,
     wanted: Wanted,
 }
@@ -71,6 +91,7 @@ impl Condition {
 
 #[derive(Clone, Debug)]
 pub(crate) struct BatchWrite {
+    pub(crate) target: Target,
     pub(crate) key: Vec<u8>,
     pub(crate) change: BatchChange,
 }
@@ -101,14 +122,61 @@ impl WriteBatch {
         value: impl AsRef<[u8]>,
         options: &PutOptions,
     ) -> &mut WriteBatch {
-        let change = BatchChange::Put { value: value.as_ref().to_vec(), options: options.clone() };
-        self.writes.push(BatchWrite { key: key.as_ref().to_vec(), change });
-        self
+        self.add_put(Target::Handle, key.as_ref(), value.as_ref(), options.clone())
+    }
+
+    /// Adds a put into a keyspace.
+    ///
+    /// ```
+    /// use warp_api::{WarpEngine, WriteBatch};
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// let engine = WarpEngine::in_memory();
+    /// let (waiting, done) = (engine.keyspace("waiting")?, engine.keyspace("done")?);
+    /// waiting.put("job", "print")?;
+    /// let mut batch = WriteBatch::new();
+    /// batch.delete_in(&waiting, "job").put_in(&done, "job", "printed");
+    /// engine.write(&batch)?;
+    /// assert!(waiting.is_empty()? && done.contains_key("job")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn put_in(
+        &mut self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> &mut WriteBatch {
+        self.add_put(Target::of(keyspace), key.as_ref(), value.as_ref(), PutOptions::default())
+    }
+
+    /// Adds a put into a keyspace with options, which are taken as by [`put_with`](WriteBatch::put_with).
+    pub fn put_in_with(
+        &mut self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: &PutOptions,
+    ) -> &mut WriteBatch {
+        self.add_put(Target::of(keyspace), key.as_ref(), value.as_ref(), options.clone())
     }
 
     /// Adds a deletion; of a key that is not there, too.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> &mut WriteBatch {
-        self.writes.push(BatchWrite { key: key.as_ref().to_vec(), change: BatchChange::Delete });
+        self.add(Target::Handle, key.as_ref(), BatchChange::Delete)
+    }
+
+    /// Adds a deletion from a keyspace.
+    pub fn delete_in(&mut self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> &mut WriteBatch {
+        self.add(Target::of(keyspace), key.as_ref(), BatchChange::Delete)
+    }
+
+    fn add_put(&mut self, target: Target, key: &[u8], value: &[u8], options: PutOptions) -> &mut WriteBatch {
+        self.add(target, key, BatchChange::Put { value: value.to_vec(), options })
+    }
+
+    fn add(&mut self, target: Target, key: &[u8], change: BatchChange) -> &mut WriteBatch {
+        self.writes.push(BatchWrite { target, key: key.to_vec(), change });
         self
     }
 
@@ -128,13 +196,27 @@ impl WriteBatch {
     /// # }
     /// ```
     pub fn require(&mut self, key: impl AsRef<[u8]>, expected: Expected<'_>) -> &mut WriteBatch {
+        self.add_condition(Target::Handle, key.as_ref(), expected)
+    }
+
+    /// As [`require`](WriteBatch::require), of a key of a keyspace.
+    pub fn require_in(
+        &mut self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        expected: Expected<'_>,
+    ) -> &mut WriteBatch {
+        self.add_condition(Target::of(keyspace), key.as_ref(), expected)
+    }
+
+    fn add_condition(&mut self, target: Target, key: &[u8], expected: Expected<'_>) -> &mut WriteBatch {
         let wanted = match expected {
             Expected::Absent => Wanted::Absent,
             Expected::Present => Wanted::Present,
             Expected::Value(value) => Wanted::Value(value.to_vec()),
             Expected::Seq(seq) => Wanted::Seq(seq),
         };
-        self.conditions.push(Condition { key: key.as_ref().to_vec(), wanted });
+        self.conditions.push(Condition { target, key: key.to_vec(), wanted });
         self
     }
 
@@ -157,6 +239,9 @@ impl WriteBatch {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
+        for condition in &self.conditions {
+            limits::check_key(&condition.key)?;
+        }
         for write in &self.writes {
             limits::check_key(&write.key)?;
             if let BatchChange::Put { value, .. } = &write.change {

@@ -1,6 +1,7 @@
 //! Taking a checkpoint: what changed since the last one becomes a layer, and a manifest names it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warp_checkpoint::{Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest, Published};
@@ -8,9 +9,9 @@ use warp_core::{Entry, Key, KeyRef, Table};
 use warp_io::Clock;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::floors::exists;
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home};
-use crate::keyspace::floor_in;
 use crate::links;
 use crate::progress::Task;
 use crate::shared::Shared;
@@ -107,7 +108,8 @@ impl Shared {
             ClosedLists { table: &self.table, hashes: self.table.close_lists(|| log.next_seq()) };
         let layer = self.write_changed(home, catalog, &closed.hashes, replay_from)?;
         catalog.replayed_bytes = 0;
-        // Clean now: a layer has them. Tombstones have no more to say in memory.
+        // Clean now: a layer has them, and readers know of it. Tombstones have no more to say in memory.
+        self.clean_below.store(replay_from, Ordering::Release);
         let hashes = std::mem::take(&mut closed.hashes);
         self.table.remove_clean(&hashes, replay_from, |_, entry| entry.is_tombstone());
         self.remove_obsolete(home, catalog);
@@ -193,16 +195,16 @@ impl Shared {
                 if self.expired(entry.deadline) {
                     entry.value = None;
                 }
-                let below_floor = entry.seq < floor_in(floors, keyspace);
+                let is_gone = !exists(floors, keyspace, key, entry.seq);
                 // With no layer below there is nothing that a tombstone would have to hide.
-                if below_floor || (lowest && entry.is_tombstone()) {
+                if is_gone || (lowest && entry.is_tombstone()) {
                     return;
                 }
                 changed.push(Changed { hash, keyspace, key: Key::from(key), entry });
             });
         }
-        // Read last: a clear that came meanwhile has taken entries away before they were looked at.
-        let seen = self.floors.all().iter().map(|(_, floor)| *floor).fold(seen, u64::max);
+        // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
+        let seen = seen.max(self.floors.raised());
         (changed, seen)
     }
 

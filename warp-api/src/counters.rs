@@ -52,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) promotions: Counter,
     pub(crate) puts: Counter,
     pub(crate) deletes: Counter,
+    /// Entries whose memory was freed after their deadline.
+    pub(crate) expired: Counter,
     pub(crate) batches: Counter,
     /// Swaps and updates whose key had changed between reading and writing, so that they tried again.
     pub(crate) conflicts: Counter,

@@ -29,7 +29,8 @@ struct Details {
 pub enum ErrorKind {
     /// An argument is outside its limits. Nothing was written; correct the argument.
     Invalid,
-    /// There is no database at that path, and creating one was not asked for. Nothing was written.
+    /// There is no database at that path, and creating one was not asked for; or the keyspace was dropped. Nothing was
+    /// written.
     NotFound,
     /// Another engine, in this process or in another, has the database open. Nothing was written; close it.
     Locked,

@@ -1,14 +1,18 @@
 //! Export and import: everything that a program put into the database, as lines of JSON.
 //!
-//! A line is an object of one of three kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
+//! A line is an object of one of four kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
 //! otherwise, so that nothing is lost:
 //!
 //! ```text
 //! {"key": "user:1", "value": "Ada", "deadline": 1793318400000}      deadline in Unix milliseconds, if any
 //! {"link": "user:1", "partner": "user:2", "strength": 0.9}          each declared link once
+//! {"keyspace": "jobs"}                                              each but the default one, before its keys
 //! {"rule": "user:{id}", "partners": ["profile:{id}"], "strength": 0.8}
 //! ```
+//!
+//! An entry or a link of another keyspace than the default one says so: `"keyspace": "jobs"`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
@@ -18,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use warp_physics::Links;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyspace::{DEFAULT, SYSTEM};
+use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
 use crate::limits;
-use crate::links::{LinkChange, is_links_key, parse_links_key};
+use crate::links::{LinkChange, Pair, is_links_key, parse_links_key};
 use crate::progress::Task;
 use crate::shared::Shared;
 use crate::write::{Op, Terms, put};
@@ -38,6 +42,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub struct ExchangeReport {
     /// Keys with their values.
     pub entries: u64,
+    /// Keyspaces that were named, the default one not counted.
+    pub keyspaces: u64,
     /// Declared links.
     pub links: u64,
     /// Rules.
@@ -62,16 +68,23 @@ enum Line {
         value: Text,
         #[serde(default, skip_serializing_if = "is_zero")]
         deadline: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keyspace: Option<String>,
     },
     Link {
         link: Text,
         partner: Text,
         strength: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keyspace: Option<String>,
     },
     Rule {
         rule: Text,
         partners: Vec<Text>,
         strength: f64,
+    },
+    Keyspace {
+        keyspace: String,
     },
 }
 
@@ -117,16 +130,13 @@ impl Shared {
         self.check_open()?;
         let mut lines = Lines(out);
         let mut report = ExchangeReport::default();
-        let mut keys = self.present_keys(DEFAULT, |_| true)?;
-        keys.sort_unstable();
-        for key in keys {
-            if let Some(found) = self.find(self.key(DEFAULT, &key))? {
-                let (key, value) = (Text::of(&key), Text::of(&found.value));
-                lines.write(&Line::Entry { key, value, deadline: found.deadline })?;
-                report.entries += 1;
-            }
+        let names = self.names()?;
+        let named = names.iter().map(|(name, number)| (number, Some(&**name)));
+        let keyspaces: Vec<(u32, Option<&str>)> = [(DEFAULT, None)].into_iter().chain(named).collect();
+        for (number, name) in &keyspaces {
+            self.export_keyspace(*number, *name, &mut lines, &mut report)?;
         }
-        self.export_links(&mut lines, &mut report)?;
+        self.export_links(&keyspaces, &mut lines, &mut report)?;
         for rule in self.graph()?.rules().iter() {
             let partners = rule.partners.iter().map(|partner| Text::of(partner.as_bytes())).collect();
             let pattern = Text::of(rule.pattern.as_bytes());
@@ -137,17 +147,55 @@ impl Shared {
         Ok(report)
     }
 
-    fn export_links(&self, lines: &mut Lines<impl Write>, report: &mut ExchangeReport) -> Result<()> {
-        let mut keys = self.present_keys(SYSTEM, |key| is_links_key(SYSTEM, key))?;
+    /// Exports the keys of a keyspace; `name` is that of any but the default one.
+    fn export_keyspace(
+        self: &Arc<Shared>,
+        number: u32,
+        name: Option<&str>,
+        lines: &mut Lines<impl Write>,
+        report: &mut ExchangeReport,
+    ) -> Result<()> {
+        if let Some(name) = name {
+            lines.write(&Line::Keyspace { keyspace: name.to_owned() })?;
+            report.keyspaces += 1;
+        }
+        let mut keys = self.present_keys(number, |_| true)?;
         keys.sort_unstable();
-        for system_key in keys {
-            let Some((_, key)) = parse_links_key(&system_key) else { continue };
-            let links: Links = self.declared_links(key)?.unwrap_or_default();
-            // A link stands with both of its keys; it is written where it stands with the lesser one.
-            for link in links.iter().filter(|link| key < &link.key[..]) {
-                let (from, partner) = (Text::of(key), Text::of(&link.key));
-                lines.write(&Line::Link { link: from, partner, strength: link.strength })?;
-                report.links += 1;
+        for key in keys {
+            if let Some(found) = self.find(self.key(number, &key))? {
+                let (key, value) = (Text::of(&key), Text::of(&found.value));
+                let keyspace = name.map(str::to_owned);
+                lines.write(&Line::Entry { key, value, deadline: found.deadline, keyspace })?;
+                report.entries += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn export_links(
+        &self,
+        keyspaces: &[(u32, Option<&str>)],
+        lines: &mut Lines<impl Write>,
+        report: &mut ExchangeReport,
+    ) -> Result<()> {
+        let system_keys = self.present_keys(SYSTEM, |key| is_links_key(SYSTEM, key))?;
+        let mut linked: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
+        for (keyspace, key) in system_keys.iter().filter_map(|key| parse_links_key(key)) {
+            linked.entry(keyspace).or_default().push(key);
+        }
+        // Links of a keyspace that was dropped are in no keyspace that has a name.
+        for (number, name) in keyspaces {
+            let mut keys = linked.remove(number).unwrap_or_default();
+            keys.sort_unstable();
+            for key in keys {
+                let links: Links = self.declared_links(*number, key)?.unwrap_or_default();
+                // A link stands with both of its keys; it is written where it stands with the lesser one.
+                for link in links.iter().filter(|link| key < &link.key[..]) {
+                    let (from, partner) = (Text::of(key), Text::of(&link.key));
+                    let keyspace = name.map(str::to_owned);
+                    lines.write(&Line::Link { link: from, partner, strength: link.strength, keyspace })?;
+                    report.links += 1;
+                }
             }
         }
         Ok(())
@@ -184,7 +232,8 @@ impl Shared {
         report: &mut ExchangeReport,
     ) -> Result<()> {
         match line {
-            Line::Entry { key, value, deadline } => {
+            Line::Entry { key, value, deadline, keyspace } => {
+                let keyspace = self.import_keyspace(keyspace.as_deref(), terms)?;
                 let (key, value) = (key.into_bytes()?, value.into_bytes()?);
                 limits::check_key(&key)?;
                 limits::check_value(&value)?;
@@ -194,14 +243,16 @@ impl Shared {
                 }
                 report.entries += 1;
                 pending.bytes += key.len() + value.len();
-                pending.entries.push((key, value, deadline));
+                pending.entries.push((keyspace, key, value, deadline));
                 if pending.entries.len() >= BATCH_ENTRIES || pending.bytes >= BATCH_BYTES {
                     self.write_pending(pending, terms)?;
                 }
             }
-            Line::Link { link, partner, strength } => {
+            Line::Link { link, partner, strength, keyspace } => {
+                let keyspace = self.import_keyspace(keyspace.as_deref(), terms)?;
                 let (key, partner) = (link.into_bytes()?, partner.into_bytes()?);
-                self.change_links(&[(&key, &partner)], LinkChange::Declare(strength), &[], &[], terms)?;
+                let pair = Pair { keyspace, key: &key, partner: &partner };
+                self.change_links(&[pair], LinkChange::Declare(strength), &[], &[], terms)?;
                 report.links += 1;
             }
             Line::Rule { rule, partners, strength } => {
@@ -211,13 +262,23 @@ impl Shared {
                 self.change_rules(terms, |rules| rules.add(&pattern, &partners, strength))?;
                 report.rules += 1;
             }
+            Line::Keyspace { keyspace } => {
+                self.import_keyspace(Some(&keyspace), terms)?;
+                report.keyspaces += 1;
+            }
         }
         Ok(())
     }
 
+    /// The number of the keyspace that a line names, which is made if there is none.
+    fn import_keyspace(&self, name: Option<&str>, terms: Terms) -> Result<u32> {
+        self.make_keyspace(name.unwrap_or(DEFAULT_NAME), terms).map(|(number, _)| number)
+    }
+
     fn write_pending(&self, pending: &mut Pending, terms: Terms) -> Result<()> {
+        let entries = pending.entries.iter();
         let ops: Vec<Op<'_>> =
-            pending.entries.iter().map(|(key, value, deadline)| put(key, value, *deadline)).collect();
+            entries.map(|(keyspace, key, value, deadline)| put(*keyspace, key, value, *deadline)).collect();
         if !ops.is_empty() {
             self.write_all(&ops, &[], terms)?;
             self.counters.puts.add(ops.len() as u64);
@@ -231,6 +292,6 @@ impl Shared {
 /// Entries of an import that wait to be written together.
 #[derive(Default)]
 struct Pending {
-    entries: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    entries: Vec<(u32, Vec<u8>, Vec<u8>, u64)>,
     bytes: usize,
 }

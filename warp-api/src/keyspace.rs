@@ -1,42 +1,88 @@
-//! Keyspaces: numbers that prefix every key inside the engine, each with a floor.
+//! Keyspaces: separate sets of keys in one database, which share its log, its checkpoints and its batches.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
-/// What the engine keeps for itself: declared links and rules.
+use crate::calls::{deadline_calls, link_calls, read_calls, swap_calls, walk_calls, write_calls};
+use crate::life::Life;
+use crate::options::Durability;
+use crate::shared::Shared;
+use crate::space::Space;
+
+/// What the engine keeps for itself: declared links, rules, and the names of keyspaces.
 pub(crate) const SYSTEM: u32 = 0;
-/// What the program's keys are in.
+/// What the engine's own calls are about.
 pub(crate) const DEFAULT: u32 = 1;
-/// The name under which the default keyspace is shown.
+/// The number of the first keyspace that a program makes.
+pub(crate) const NUMBER_FIRST: u32 = 2;
+/// The name of the default keyspace.
 pub(crate) const DEFAULT_NAME: &str = "default";
 
-/// The floor of each keyspace: entries with a lower sequence do not exist, wherever they are found.
-#[derive(Debug, Default)]
-pub(crate) struct Floors {
-    default: AtomicU64,
+/// A set of keys of its own in a database: a handle that is cheap to clone and may be used from any thread.
+///
+/// Got from [`WarpEngine::keyspace`](crate::WarpEngine::keyspace). It has the engine's calls for keys and values,
+/// which there are those of the keyspace `default`. All keyspaces share one order of writes, one log and one
+/// checkpoint, and a [`WriteBatch`](crate::WriteBatch) across them is atomic. The database stays open as long as
+/// there is a handle of any kind.
+///
+/// Every call answers `NotFound` once the keyspace was dropped, also if another was made under its name since.
+///
+/// ```
+/// use warp_api::WarpEngine;
+///
+/// # fn main() -> warp_api::Result<()> {
+/// let engine = WarpEngine::in_memory();
+/// let sessions = engine.keyspace("sessions")?;
+/// sessions.put("ada", "signed in")?;
+/// assert_eq!(engine.get("ada")?, None);
+/// assert_eq!(sessions.get("ada")?.as_deref(), Some(&b"signed in"[..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    shared: Arc<Shared>,
+    number: u32,
+    name: Arc<str>,
+    durability: Durability,
+    _life: Arc<Life>,
 }
 
-impl Floors {
-    /// The floor of `keyspace`; 0 for one that was never cleared.
-    pub(crate) fn of(&self, keyspace: u32) -> u64 {
-        // Acquire pairs with the Release in `raise`: who sees the floor sees every write made below it.
-        if keyspace == DEFAULT { self.default.load(Ordering::Acquire) } else { 0 }
+impl Keyspace {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        number: u32,
+        name: Arc<str>,
+        durability: Durability,
+        life: Arc<Life>,
+    ) -> Keyspace {
+        Keyspace { shared, number, name, durability, _life: life }
     }
 
-    /// Raises a floor; floors never fall. A keyspace that this version does not have is left alone.
-    pub(crate) fn raise(&self, keyspace: u32, floor: u64) {
-        if keyspace == DEFAULT {
-            self.default.fetch_max(floor, Ordering::AcqRel);
-        }
+    /// The name under which it was made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// All floors that were ever raised, as a manifest keeps them.
-    pub(crate) fn all(&self) -> Vec<(u32, u64)> {
-        let floor = self.of(DEFAULT);
-        if floor == 0 { Vec::new() } else { vec![(DEFAULT, floor)] }
+    /// The same keyspace, with another default durability for every write made through the returned handle.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Keyspace {
+        Keyspace { durability, ..self.clone() }
+    }
+
+    /// The engine that it belongs to, and its number there.
+    pub(crate) fn place(&self) -> (u64, u32) {
+        (self.shared.id, self.number)
+    }
+
+    fn space(&self) -> Space<'_> {
+        Space { shared: &self.shared, keyspace: self.number, durability: self.durability }
     }
 }
 
-/// The floor of `keyspace` among those of a manifest; 0 if it has none.
-pub(crate) fn floor_in(floors: &[(u32, u64)], keyspace: u32) -> u64 {
-    floors.iter().find(|(of, _)| *of == keyspace).map_or(0, |(_, floor)| *floor)
-}
+read_calls!(Keyspace);
+write_calls!(Keyspace);
+swap_calls!(Keyspace);
+deadline_calls!(Keyspace);
+walk_calls!(Keyspace);
+link_calls!(Keyspace);

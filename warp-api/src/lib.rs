@@ -41,31 +41,39 @@
 
 // What a program sees.
 mod batch;
-mod cosmic;
+mod calls;
 mod engine;
 mod environment;
 mod error;
+mod keyspace;
 mod options;
 mod progress;
+mod rules;
 mod types;
 // A write and a read.
 mod commit;
-mod exchange;
+mod estimate;
+mod expiry;
+mod floors;
 mod journal;
-mod keyspace;
+mod keyspaces;
 mod layers;
 mod limits;
 mod links;
+mod names;
 mod read;
 mod scan;
 mod shared;
+mod space;
 mod write;
 // What happens around them.
 mod advice;
 mod background;
 mod checkpoint;
+mod exchange;
 mod from_crates;
 mod home;
+mod life;
 mod merge;
 mod open;
 mod recovery_report;
@@ -85,12 +93,14 @@ pub use engine::WarpEngine;
 pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
+pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
-    CheckpointMetrics, CosmicMetrics, EntanglementMetrics, LogMetrics, MemoryMetrics, OperationMetrics,
-    RegionMetrics, ShardMetrics,
+    CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
+    OperationMetrics, RegionMetrics, ShardMetrics,
 };
+pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
     Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
     LogFormat, Options, Physics, PutOptions, Recovery,
@@ -99,8 +109,8 @@ pub use progress::{Progress, Task};
 pub use recovery_report::{Lost, RecoveryReport, Trimmed};
 pub use scan::Scan;
 pub use types::{
-    BATCH_BYTES_MAX, CasOutcome, Deleted, KEY_BYTES_MAX, Key, Level, Observed, Seq, ShardId, Stored, Update,
-    VALUE_BYTES_MAX, Value,
+    BATCH_BYTES_MAX, CasOutcome, Deleted, Entry, KEY_BYTES_MAX, Key, Level, Observed, Seq, ShardId, Stored,
+    Ttl, Update, VALUE_BYTES_MAX, Value,
 };
 pub use verify::{Problem, VerifyReport};
 pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};

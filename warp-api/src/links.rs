@@ -17,6 +17,7 @@ use warp_physics::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
+use crate::keyspaces::dropped;
 use crate::limits;
 use crate::read::Witness;
 use crate::shared::Shared;
@@ -94,6 +95,17 @@ fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
     [LINKS_PREFIX, &keyspace.to_le_bytes(), key].concat()
 }
 
+/// The strength of the links that a put declares.
+pub(crate) const PUT_LINK_STRENGTH: f64 = 1.0;
+
+/// Two keys of one keyspace that are to be linked.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Pair<'a> {
+    pub(crate) keyspace: u32,
+    pub(crate) key: &'a [u8],
+    pub(crate) partner: &'a [u8],
+}
+
 /// What happens to the link between two keys.
 #[derive(Clone, Copy)]
 pub(crate) enum LinkChange {
@@ -115,7 +127,7 @@ impl Shared {
     /// not hold.
     pub(crate) fn change_links(
         &self,
-        pairs: &[(&[u8], &[u8])],
+        pairs: &[Pair<'_>],
         change: LinkChange,
         with: &[Op<'_>],
         also: &[(KeyRef<'_>, &Witness)],
@@ -127,6 +139,9 @@ impl Shared {
                 .map_err(|error| Error::invalid("the strength is refused").caused_by(error))?;
         }
         loop {
+            if pairs.iter().any(|pair| self.floors.is_dropped(pair.keyspace)) {
+                return Err(dropped());
+            }
             let entries = self.changed_links(pairs, change)?;
             let bytes: Vec<Vec<u8>> = entries.values().map(|entry| entry.links.to_bytes()).collect();
             let links = entries.iter().zip(&bytes).filter(|((_, entry), _)| entry.changed);
@@ -151,22 +166,18 @@ impl Shared {
     }
 
     /// The entries of declared links that the change touches, as they will be.
-    fn changed_links(
-        &self,
-        pairs: &[(&[u8], &[u8])],
-        change: LinkChange,
-    ) -> Result<BTreeMap<Vec<u8>, LinksEntry>> {
+    fn changed_links(&self, pairs: &[Pair<'_>], change: LinkChange) -> Result<BTreeMap<Vec<u8>, LinksEntry>> {
         let mut entries = BTreeMap::new();
-        for (key, partner) in pairs {
+        for Pair { keyspace, key, partner } in pairs {
             for (one, other) in [(key, partner), (partner, key)] {
-                let entry = match entries.entry(links_key(DEFAULT, one)) {
+                let entry = match entries.entry(links_key(*keyspace, one)) {
                     btree_map::Entry::Occupied(entry) => entry.into_mut(),
                     btree_map::Entry::Vacant(vacant) => {
                         let entry = self.links_entry(vacant.key())?;
                         vacant.insert(entry)
                     }
                 };
-                entry.change(other, change)?;
+                entry.change(*keyspace, other, change)?;
             }
         }
         Ok(entries)
@@ -179,24 +190,26 @@ impl Shared {
         Ok(LinksEntry { links: links.unwrap_or_default(), witness, existed, changed: false })
     }
 
-    /// The declared links of a key of the default keyspace.
-    pub(crate) fn declared_links(&self, key: &[u8]) -> Result<Option<Links>> {
-        let found = self.find(self.key(SYSTEM, &links_key(DEFAULT, key)))?;
+    /// The declared links of a key.
+    pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
+        let found = self.find(self.key(SYSTEM, &links_key(keyspace, key)))?;
         found.map(|found| decode(&found.value)).transpose()
     }
 
     /// The partners of a key, strongest first.
-    pub(crate) fn partners_of(&self, key: &[u8], options: &QuantumOptions) -> Result<Vec<Link>> {
-        let declared = self.declared_links(key)?;
+    pub(crate) fn partners_of(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        options: &QuantumOptions,
+    ) -> Result<Vec<Link>> {
+        let declared = self.declared_links(keyspace, key)?;
         let graph = self.graph()?;
-        Ok(graph.partners(DEFAULT, key, declared.as_ref(), options.partners_max, options.strength_min))
+        Ok(graph.partners(keyspace, key, declared.as_ref(), options.partners_max, options.strength_min))
     }
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        if keyspace != DEFAULT {
-            return Vec::new();
-        }
         let entry = self.table.get(self.key(SYSTEM, &links_key(keyspace, key)));
         let declared = entry.and_then(|entry| entry.value).and_then(|value| Links::from_bytes(&value).ok());
         let graph = self.entanglement.load();
@@ -204,28 +217,41 @@ impl Shared {
     }
 
     /// A key's value, with those of its partners.
-    pub(crate) fn quantum_get(&self, key: &[u8], options: &QuantumOptions) -> Result<Option<Entangled>> {
+    pub(crate) fn quantum_get(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        options: &QuantumOptions,
+    ) -> Result<Option<Entangled>> {
         let start = self.time.monotonic();
-        let own = self.key(DEFAULT, key);
+        let own = self.key(keyspace, key);
         self.counters.quantum_gets.add(1);
         let Some(found) = self.find_counted(own)? else { return Ok(None) };
-        let links = self.partners_of(key, options)?;
+        let links = self.partners_of(keyspace, key, options)?;
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
-        self.prefetch_cold(&keys);
-        let name: Arc<str> = Arc::from(DEFAULT_NAME);
+        // A link is between keys of one keyspace.
+        let name = self.keyspace_name(keyspace)?;
         let mut partners = Vec::with_capacity(links.len());
-        for (link, key) in links.iter().zip(&keys) {
-            let value = self.find_counted(*key)?.map(|found| found.value);
-            let key = Key::from(&link.key[..]);
-            let Link { strength, origin, .. } = *link;
+        self.find_many(&keys, |place, found| {
+            let Link { ref key, strength, origin, .. } = links[place];
+            let (key, value) = (Key::from(&key[..]), found.map(|found| found.value));
             partners.push(Partner { keyspace: Arc::clone(&name), key, value, strength, origin });
-        }
+        })?;
         let requested = partners.len();
         let found_partners = partners.iter().filter(|partner| partner.value.is_some()).count();
         self.counters.partners_requested.add(requested as u64);
         self.counters.partners_found.add(found_partners as u64);
         let elapsed = self.time.monotonic().saturating_sub(start);
         Ok(Some(Entangled { value: found.value, partners, found: found_partners, requested, elapsed }))
+    }
+
+    fn keyspace_name(&self, keyspace: u32) -> Result<Arc<str>> {
+        if keyspace == DEFAULT {
+            return Ok(DEFAULT_NAME.into());
+        }
+        let names = self.names()?;
+        let name = names.iter().find(|(_, number)| *number == keyspace);
+        name.map(|(name, _)| Arc::clone(name)).ok_or_else(dropped)
     }
 
     /// Changes the rules, durably as `terms` ask, and returns what the change did.
@@ -290,12 +316,12 @@ impl Shared {
 }
 
 impl LinksEntry {
-    fn change(&mut self, partner: &[u8], change: LinkChange) -> Result<()> {
+    fn change(&mut self, keyspace: u32, partner: &[u8], change: LinkChange) -> Result<()> {
         self.changed |= match change {
             LinkChange::Declare(strength) => {
-                self.links.declare(DEFAULT, partner, strength).map_err(link_error)?
+                self.links.declare(keyspace, partner, strength).map_err(link_error)?
             }
-            LinkChange::Remove => self.links.remove(DEFAULT, partner),
+            LinkChange::Remove => self.links.remove(keyspace, partner),
         };
         Ok(())
     }
@@ -307,18 +333,19 @@ impl LinksEntry {
     }
 }
 
-fn check_pairs(pairs: &[(&[u8], &[u8])]) -> Result<()> {
+fn check_pairs(pairs: &[Pair<'_>]) -> Result<()> {
     if pairs.is_empty() {
         return Err(Error::invalid("no partners are named"));
     }
     let mut seen = HashSet::with_capacity(pairs.len());
-    for (key, partner) in pairs {
+    for pair in pairs {
+        let Pair { key, partner, .. } = *pair;
         limits::check_key(key)?;
         limits::check_key(partner)?;
         if key == partner {
             return Err(Error::invalid("a key cannot be linked with itself"));
         }
-        if !seen.insert((key, partner)) {
+        if !seen.insert(pair) {
             return Err(Error::invalid("a partner is named twice"));
         }
     }

@@ -4,9 +4,9 @@ use warp_checkpoint::{Layer, LayerInfo, LayerOptions, LayerWriter, Manifest, Mer
 
 use crate::checkpoint::finish_layer;
 use crate::error::Result;
+use crate::floors::exists;
 use crate::from_crates::checkpoint_error;
 use crate::home::{Catalog, Home};
-use crate::keyspace::floor_in;
 use crate::shared::Shared;
 
 /// More layers than this are merged.
@@ -90,7 +90,7 @@ impl Shared {
             let done = merge
                 .step(&mut writer, STEP_ENTRIES, |entry| {
                     let dead = entry.is_tombstone() || self.expired(entry.deadline);
-                    entry.seq >= floor_in(floors, entry.keyspace) && !(lowest && dead)
+                    exists(floors, entry.keyspace, entry.key, entry.seq) && !(lowest && dead)
                 })
                 .map_err(checkpoint_error)?;
             if done {

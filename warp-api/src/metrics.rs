@@ -6,6 +6,7 @@ use warp_io::Clock;
 use warp_physics::{EntanglementStats, EntropyReport};
 
 use crate::engine::WarpEngine;
+use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
@@ -23,6 +24,8 @@ pub struct CosmicMetrics {
     pub writes: Option<LatencyMetrics>,
     /// Where entries are.
     pub regions: Vec<RegionMetrics>,
+    /// The keyspaces, in the order of their names.
+    pub keyspaces: Vec<KeyspaceMetrics>,
     /// Operations on each shard.
     pub shards: Vec<ShardMetrics>,
     /// Links between keys.
@@ -61,6 +64,9 @@ pub struct OperationMetrics {
     pub puts: u64,
     /// Keys that were deleted, by any call.
     pub deletes: u64,
+    /// Entries whose deadline had passed, and whose memory was freed since the open. Those that had been in a layer
+    /// only are not among them.
+    pub expired: u64,
     /// Batches that were written.
     pub batches: u64,
     /// Swaps, updates and changes of links that had to try again, since the key had changed meanwhile.
@@ -77,6 +83,18 @@ pub struct RegionMetrics {
     pub entries: u64,
     /// Bytes that they take: of memory, or of files.
     pub bytes: u64,
+}
+
+/// One keyspace.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct KeyspaceMetrics {
+    /// Its name.
+    pub name: String,
+    /// Its number, which stands for it in the log and in layers, and which no other one ever gets.
+    pub number: u32,
+    /// When it was last cleared; `None` if never.
+    pub cleared: Option<Seq>,
 }
 
 /// The load of one shard.
@@ -170,6 +188,8 @@ pub struct CheckpointMetrics {
 pub struct MemoryMetrics {
     /// Keys, values and structure of the table.
     pub table_bytes: u64,
+    /// What says which keys to look at when their deadline comes: 8 bytes a key with a deadline, about.
+    pub expiry_bytes: u64,
     /// The log's buffer; 0 without files.
     pub log_buffer_bytes: u64,
     /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
@@ -189,6 +209,7 @@ impl WarpEngine {
             reads: shared.latencies.reads.metrics(),
             writes: shared.latencies.writes.metrics(),
             regions: shared.region_metrics(&table),
+            keyspaces: shared.keyspace_metrics(),
             shards: (0..)
                 .zip(shared.load.totals(&shared.table))
                 .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
@@ -199,6 +220,7 @@ impl WarpEngine {
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             memory: MemoryMetrics {
                 table_bytes: table.total(),
+                expiry_bytes: shared.expiry.bytes(),
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
                 mapped_bytes: layers.bytes(),
             },
@@ -244,6 +266,7 @@ impl Shared {
             promotions: counters.promotions.sum(),
             puts: counters.puts.sum(),
             deletes: counters.deletes.sum(),
+            expired: counters.expired.sum(),
             batches: counters.batches.sum(),
             conflicts: counters.conflicts.sum(),
         }
@@ -256,6 +279,18 @@ impl Shared {
             RegionMetrics { level: Level::Hot, entries: table.entries, bytes: table.total() },
             RegionMetrics { level: Level::Cold, entries: cold_entries, bytes: layers.bytes() },
         ]
+    }
+
+    fn keyspace_metrics(&self) -> Vec<KeyspaceMetrics> {
+        let names = self.names.load();
+        let named = names.iter().map(|(name, number)| (name.to_string(), number));
+        let mut all: Vec<_> = named.chain([(DEFAULT_NAME.to_owned(), DEFAULT)]).collect();
+        all.sort_unstable();
+        let metrics = |(name, number)| {
+            let cleared = Some(Seq(self.floors.of(number))).filter(|floor| floor.0 != 0);
+            KeyspaceMetrics { name, number, cleared }
+        };
+        all.into_iter().map(metrics).collect()
     }
 
     fn log_metrics(&self) -> Option<LogMetrics> {

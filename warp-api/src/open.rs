@@ -1,7 +1,8 @@
 //! Opening: the newest sound checkpoint, then the log's tail.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,12 +22,14 @@ use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
 use crate::environment::{Background, Environment};
 use crate::error::{Error, ErrorKind, Result, chain, directory_error};
+use crate::expiry::ExpiryQueue;
+use crate::floors::{DROPPED, Floors};
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
 use crate::journal::Journal;
-use crate::keyspace::Floors;
 use crate::latency::Latencies;
 use crate::layers::Layers;
+use crate::names::Names;
 use crate::options::{LogFormat, Options, Recovery};
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
@@ -53,15 +56,14 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let table = Table::new(SHARDS);
     let floors = Floors::default();
     for (keyspace, floor) in &found.manifest.floors {
-        floors.raise(*keyspace, *floor);
+        // The write that raised it is durable, and its sequence of no more use to anybody.
+        floors.raise(*keyspace, *floor, 0);
     }
+    let expiry = ExpiryQueue::default();
     let time = EngineTime::new(Arc::clone(&environment.clock));
     time.seen(found.manifest.time);
-    let (journal, replay) = replay(&found, &options, &environment, &time, &table, &floors)?;
-    // What lies below a floor, in layers or in an earlier part of the log, is not kept in memory.
-    floors.all().into_iter().for_each(|(keyspace, floor)| {
-        table.remove_below(keyspace, floor);
-    });
+    let recovered = Recovered { table: &table, floors: &floors, expiry: &expiry };
+    let (journal, replay) = replay(&found, &options, &environment, &time, &recovered)?;
     let recovery = found.report(&replay, environment.clock.monotonic().saturating_sub(start));
     tell(&recovery);
     let current = ArcSwap::from_pointee(found.manifest.clone());
@@ -85,7 +87,7 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     };
     let layers = Layers::default();
     layers.publish(found.layers);
-    let parts = Parts { table, floors, time, journal, layers, recovery, home: Some(home) };
+    let parts = Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home) };
     start_engine(parts, options, &environment)
 }
 
@@ -93,20 +95,32 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
     let parts = Parts {
         table: Table::untracked(SHARDS),
         floors: Floors::default(),
+        expiry: ExpiryQueue::default(),
         time: EngineTime::new(Arc::clone(&environment.clock)),
         journal: Journal::Memory(AtomicU64::new(SEQ_FIRST - 1)),
         layers: Layers::default(),
         recovery: RecoveryReport::default(),
         home: None,
     };
-    let (shared, _inbox) = assemble(parts, options, &environment, environment.seed);
-    WarpEngine::new(Arc::new(shared), Threads::default())
+    let (shared, inbox) = assemble(parts, options, &environment, environment.seed);
+    let shared = Arc::new(shared);
+    let threads = match environment.background {
+        Background::Threads => Threads::start_worker(&shared, inbox),
+        Background::Stepped => Ok(Threads::default()),
+    };
+    let threads = threads.unwrap_or_else(|error| {
+        // Everything works without it, but that memory of what has expired is not given back.
+        tracing::error!(%error, "there is no background worker");
+        Threads::default()
+    });
+    WarpEngine::new(shared, threads)
 }
 
 /// What an engine is put together from.
 struct Parts {
     table: Table,
     floors: Floors,
+    expiry: ExpiryQueue,
     time: EngineTime,
     journal: Journal,
     layers: Layers,
@@ -124,6 +138,10 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Who needs the rules is told; everything else can be read.
         tracing::error!(%error, "the rules cannot be read");
     }
+    if let Err(error) = shared.load_names() {
+        // Likewise.
+        tracing::error!(%error, "the names of keyspaces cannot be read");
+    }
     if let Some(home) = shared.home.as_ref().filter(|_| !read_only) {
         shared.remove_obsolete(home, &home.catalog.lock());
     }
@@ -140,8 +158,13 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         Some(advice) => Arc::clone(advice),
         None => Arc::new(PhysicsAdvice { entanglement: options.physics.entanglement }),
     };
-    let Parts { table, floors, time, journal, layers, recovery, home } = parts;
+    let Parts { table, floors, expiry, time, journal, layers, recovery, home } = parts;
     let shared = Shared {
+        id: next_engine_id(),
+        names: ArcSwap::from_pointee(Names::default()),
+        names_unread: AtomicBool::new(false),
+        clean_below: AtomicU64::new(home.as_ref().map_or(0, |home| home.current.load().replay_from)),
+        expiry,
         load: LoadMonitor::new(
             options.physics.entropy,
             options.physics.half_life.max(Duration::from_millis(1)),
@@ -170,6 +193,12 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         orders,
     };
     (shared, inbox)
+}
+
+/// A number that no other engine of this process has.
+fn next_engine_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What the directory holds.
@@ -321,8 +350,7 @@ fn replay(
     options: &Options,
     environment: &Environment,
     time: &EngineTime,
-    table: &Table,
-    floors: &Floors,
+    recovered: &Recovered<'_>,
 ) -> Result<(Journal, ReplayReport)> {
     let start = Start { from: found.manifest.replay_from, durable: found.manifest.highest };
     let recovery = match options.recovery {
@@ -330,8 +358,16 @@ fn replay(
         Recovery::TrimTornTail => warp_wal::Recovery::TrimTornTail,
         Recovery::Salvage => warp_wal::Recovery::Salvage,
     };
+    // Floors that the log has raised: what it had before them is in memory by then.
+    let mut raised = BTreeMap::new();
     let mut apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
-        apply(table, floors, found.manifest.hash_seed, seq, entry);
+        if entry.kind == Kind::KeyspaceFloor {
+            let floor = logged_floor(seq, entry);
+            recovered.floors.raise(entry.keyspace, floor, seq);
+            raised.insert(entry.keyspace, floor);
+        } else {
+            recovered.apply(found.manifest.hash_seed, seq, entry);
+        }
     };
     let mut progress = |done, total| {
         if let Some(report) = &options.on_progress {
@@ -351,21 +387,41 @@ fn replay(
         (Journal::Disk(log), report)
     };
     time.seen(report.latest_time);
+    for (keyspace, floor) in raised {
+        recovered.table.remove_below(keyspace, floor);
+    }
     Ok((journal, report))
 }
 
-/// Brings one entry of the log into the table; the higher sequence stays.
-fn apply(table: &Table, floors: &Floors, hash_seed: u64, seq: u64, entry: &warp_wal::Entry<'_>) {
-    let key = KeyRef::new(hash_seed, entry.keyspace, entry.key);
-    let value = match entry.kind {
-        Kind::Put => Some(Value::from(entry.value)),
-        Kind::Delete => None,
-        Kind::KeyspaceFloor => return floors.raise(entry.keyspace, seq),
-        // Where slots are placed and how the load was is not state that an answer depends on.
-        _ => return,
-    };
-    if seq >= floors.of(entry.keyspace) {
-        table.lock(key.hash).replay(key, Entry { value, seq, deadline: entry.deadline });
+/// The floor that an entry of the log states: its own sequence, or that of a keyspace that was dropped.
+fn logged_floor(seq: u64, entry: &warp_wal::Entry<'_>) -> u64 {
+    if entry.value == DROPPED.to_le_bytes() { DROPPED } else { seq }
+}
+
+/// What the log's entries are brought into.
+struct Recovered<'a> {
+    table: &'a Table,
+    floors: &'a Floors,
+    expiry: &'a ExpiryQueue,
+}
+
+impl Recovered<'_> {
+    /// Brings one entry of the log into the table; the higher sequence stays.
+    fn apply(&self, hash_seed: u64, seq: u64, entry: &warp_wal::Entry<'_>) {
+        let key = KeyRef::new(hash_seed, entry.keyspace, entry.key);
+        let value = match entry.kind {
+            Kind::Put => Some(Value::from(entry.value)),
+            Kind::Delete => None,
+            // Where slots are placed and how the load was is not state that an answer depends on.
+            _ => return,
+        };
+        let deadline = entry.deadline;
+        if seq >= self.floors.of(entry.keyspace) {
+            let mut guard = self.table.lock(key.hash);
+            let former = if deadline == 0 { None } else { guard.get(key) };
+            guard.replay(key, Entry { value, seq, deadline });
+            self.expiry.note(key.hash, deadline, former.as_ref());
+        }
     }
 }
 

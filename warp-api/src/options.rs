@@ -307,6 +307,12 @@ impl Options {
         open::in_memory(self, Environment::default())
     }
 
+    /// As [`Options::in_memory`], with clock, seed and background work as `environment` says.
+    #[must_use]
+    pub fn in_memory_in(self, environment: Environment) -> WarpEngine {
+        open::in_memory(self, environment)
+    }
+
     fn check(&self) -> Result<()> {
         if !(LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&self.log_segment_bytes) {
             return Err(Error::invalid("log_segment_bytes is outside its limits"));

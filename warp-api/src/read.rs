@@ -12,6 +12,9 @@ use crate::layers::LayerList;
 use crate::shared::Shared;
 use crate::types::Level;
 
+/// Keys that are looked up in memory together, so that the waits for memory overlap.
+const READ_TOGETHER: usize = 32;
+
 /// A key's present value.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -62,11 +65,15 @@ impl Shared {
 
     /// The value that `key` has now.
     pub(crate) fn find(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        if let Some(entry) = self.table.get(key) {
-            return Ok(self.live(key.keyspace, entry, Level::Hot));
+        match self.table.get(key) {
+            Some(entry) => Ok(self.live(key.keyspace, entry, Level::Hot)),
+            None => self.find_cold(key),
         }
-        // Memory first, and only then the list of layers: an entry that moves from memory into a new layer in
-        // between is found there.
+    }
+
+    /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
+    /// entry that moves from memory into a new layer in between is found there.
+    fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
             return Ok(None);
@@ -85,15 +92,57 @@ impl Shared {
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let found = self.find(key)?;
-        self.load.read(&self.table, key.hash);
+        self.count_read(key.hash, found.as_ref().map(|found| found.level));
+        Ok(found)
+    }
+
+    /// Calls `read` with the value that `key` has now, with no lock held; counted as a read of the program's.
+    pub(crate) fn find_with<R>(&self, key: KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        if let Some(entry) = self.table.get(key) {
+            let value = self.visible(key.keyspace, &entry);
+            self.count_read(key.hash, value.map(|_| Level::Hot));
+            return Ok(value.map(|value| read(value)));
+        }
+        let found = self.find_cold(key)?;
+        self.count_read(key.hash, found.as_ref().map(|found| found.level));
+        Ok(found.map(|found| read(&found.value)))
+    }
+
+    /// Calls `each` with the place of each key and the value that it has when its turn comes, in the order of the keys
+    /// and with no lock held; counted as reads of the program's.
+    pub(crate) fn find_many(
+        &self,
+        keys: &[KeyRef<'_>],
+        mut each: impl FnMut(usize, Option<Found>),
+    ) -> Result<()> {
+        self.prefetch_cold(keys);
+        let mut in_memory: Vec<Option<Entry>> = Vec::with_capacity(keys.len().min(READ_TOGETHER));
+        for (group, keys) in keys.chunks(READ_TOGETHER).enumerate() {
+            in_memory.clear();
+            in_memory.resize(keys.len(), None);
+            self.table.multi_get(keys, |place, entry| in_memory[place] = entry);
+            for (place, (key, entry)) in keys.iter().zip(&mut in_memory).enumerate() {
+                let found = match entry.take() {
+                    Some(entry) => self.live(key.keyspace, entry, Level::Hot),
+                    None => self.find_cold(*key)?,
+                };
+                self.count_read(key.hash, found.as_ref().map(|found| found.level));
+                each(group * READ_TOGETHER + place, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a read of a key, whose value was found in `level` or not at all.
+    fn count_read(&self, hash: u64, level: Option<Level>) {
+        self.load.read(&self.table, hash);
         self.counters.gets.add(1);
-        if let Some(found) = &found {
+        if let Some(level) = level {
             self.counters.hits.add(1);
-            if found.level == Level::Cold {
+            if level == Level::Cold {
                 self.counters.cold_hits.add(1);
             }
         }
-        Ok(found)
     }
 
     /// As [`Shared::find`], with what a write needs to know that nothing changed since. Brings nothing in.
@@ -126,15 +175,19 @@ impl Shared {
         }
     }
 
-    /// An entry as a caller may see it: `None` for a tombstone, an expired entry, or one below its keyspace's
-    /// floor.
+    /// The value of an entry that a caller may see: `None` for a tombstone, an expired entry, or one below its
+    /// keyspace's floor.
+    fn visible<'e>(&self, keyspace: u32, entry: &'e Entry) -> Option<&'e Value> {
+        let value = entry.value.as_ref()?;
+        let is_there = entry.seq >= self.floors.of(keyspace) && !self.expired(entry.deadline);
+        is_there.then_some(value)
+    }
+
+    /// As [`Shared::visible`], with what is known of the value.
     pub(crate) fn live(&self, keyspace: u32, entry: Entry, level: Level) -> Option<Found> {
+        self.visible(keyspace, &entry)?;
         let Entry { value, seq, deadline } = entry;
-        let value = value?;
-        if seq < self.floors.of(keyspace) || self.expired(deadline) {
-            return None;
-        }
-        Some(Found { value, seq, deadline, level })
+        Some(Found { value: value?, seq, deadline, level })
     }
 
     /// Asks for the pages of keys that are not in memory, all before the first is waited for, as the physics layer
@@ -168,6 +221,7 @@ impl Shared {
         if self.layers.is_current(searched) {
             let entry = Entry { value: Some(value), seq: found.seq, deadline: found.deadline };
             if guard.insert_clean(key, entry) {
+                self.expiry.note(key.hash, found.deadline, None);
                 self.counters.promotions.add(1);
             }
         }

@@ -1,6 +1,7 @@
 //! Walking all entries: in the order of their keys, or uncounted ones for a count.
 
 use std::collections::HashSet;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use warp_checkpoint::{Layer, LayerEntryRef};
@@ -8,7 +9,6 @@ use warp_core::{Key, SLOTS, Value};
 
 use crate::error::{Error, Result};
 use crate::from_crates::checkpoint_error;
-use crate::keyspace::DEFAULT;
 use crate::shared::Shared;
 
 /// An iterator over keys and values in the order of the keys, from both ends.
@@ -19,21 +19,30 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub struct Scan {
     shared: Arc<Shared>,
+    keyspace: u32,
     keys: std::vec::IntoIter<Key>,
     /// Why there are no keys, until it was said.
     failed: Option<Error>,
 }
 
 impl Scan {
-    /// Of the keys of the default keyspace that `matches` accepts.
-    pub(crate) fn new(shared: Arc<Shared>, matches: impl Fn(&[u8]) -> bool) -> Scan {
-        let keys = shared.check_open().and_then(|()| shared.present_keys(DEFAULT, matches));
+    /// Of the keys of a keyspace between two bounds.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        keyspace: u32,
+        start: Bound<Vec<u8>>,
+        end: Bound<Vec<u8>>,
+    ) -> Scan {
+        let range = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+        let keys = shared.check_keyspace(keyspace);
+        let keys = keys
+            .and_then(|()| shared.present_keys(keyspace, |key| RangeBounds::<[u8]>::contains(&range, key)));
         let (mut keys, failed) = match keys {
             Ok(keys) => (keys, None),
             Err(error) => (Vec::new(), Some(error)),
         };
         keys.sort_unstable();
-        Scan { shared, keys: keys.into_iter(), failed }
+        Scan { shared, keyspace, keys: keys.into_iter(), failed }
     }
 
     /// The next key, as `take` takes it from either end, with its value.
@@ -46,8 +55,9 @@ impl Scan {
         }
         loop {
             let key = take(&mut self.keys)?;
-            let found =
-                self.shared.check_open().and_then(|()| self.shared.find(self.shared.key(DEFAULT, &key)));
+            let shared = &self.shared;
+            let found = shared.check_keyspace(self.keyspace);
+            let found = found.and_then(|()| shared.find(shared.key(self.keyspace, &key)));
             match found {
                 Ok(Some(found)) => return Some(Ok((key, found.value))),
                 // A key that was deleted since is passed over.

@@ -1,7 +1,7 @@
 //! The state of an open engine, shared by its handles and its background work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use warp_core::Table;
@@ -14,11 +14,13 @@ use crate::counters::Counters;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::ExpiryQueue;
+use crate::floors::Floors;
 use crate::home::Home;
 use crate::journal::Journal;
-use crate::keyspace::Floors;
 use crate::latency::Latencies;
 use crate::layers::Layers;
+use crate::names::Names;
 use crate::options::Options;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
@@ -30,6 +32,8 @@ pub(crate) const SHARDS: u16 = 64;
 /// Everything that the handles of one engine share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Tells this engine from every other of the process.
+    pub(crate) id: u64,
     pub(crate) table: Table,
     pub(crate) journal: Journal,
     pub(crate) layers: Layers,
@@ -38,6 +42,13 @@ pub(crate) struct Shared {
     pub(crate) entanglement: ArcSwap<Entanglement>,
     /// Set when the rules could not be read at opening: whoever needs them tries again, and gets the error.
     pub(crate) rules_unread: AtomicBool,
+    pub(crate) names: ArcSwap<Names>,
+    /// Set when the names of keyspaces could not be read at opening, likewise.
+    pub(crate) names_unread: AtomicBool,
+    /// Entries with a lower sequence are clean: the layers that reads fall through to have them.
+    pub(crate) clean_below: AtomicU64,
+    /// When to look at which entries whose deadline passes.
+    pub(crate) expiry: ExpiryQueue,
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
     pub(crate) time: EngineTime,

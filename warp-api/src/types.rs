@@ -1,7 +1,7 @@
 //! The small types of the public interface: sequence numbers, keys, outcomes.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use warp_core::{Key, Value};
 
@@ -53,6 +53,31 @@ impl Level {
             Level::Cold => 2,
         }
     }
+}
+
+/// A value, and what is known of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The value.
+    pub value: Value,
+    /// The write that put it, or that gave it its deadline.
+    pub seq: Seq,
+    /// When it expires, to the millisecond; `None` if never.
+    pub expires_at: Option<SystemTime>,
+    /// Where it was found.
+    pub level: Level,
+}
+
+/// How long a key has until it expires.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ttl {
+    /// It has no value.
+    Missing,
+    /// It has a value, without a deadline.
+    Forever,
+    /// It has a value for this long, in whole milliseconds.
+    Left(Duration),
 }
 
 /// What a compare-and-swap did.

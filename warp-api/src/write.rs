@@ -7,8 +7,10 @@ use warp_core::{Entry, Guard, KeyRef, Value};
 use warp_wal::{Admit, Encoded, Kind};
 
 use crate::error::{Error, Result};
+use crate::floors::DROPPED;
 use crate::journal::Place;
-use crate::keyspace;
+use crate::keyspace::SYSTEM;
+use crate::keyspaces::dropped;
 use crate::options::Durability;
 use crate::read::{Found, Witness};
 use crate::shared::Shared;
@@ -62,8 +64,8 @@ fn with_encoded<R>(f: impl FnOnce(&mut Encoded) -> R) -> R {
     })
 }
 
-impl Op<'_> {
-    fn log_entry(&self, shard: u16) -> warp_wal::Entry<'_> {
+impl<'a> Op<'a> {
+    fn log_entry(&self, shard: u16) -> warp_wal::Entry<'a> {
         let (kind, value, deadline) = match self.change {
             Change::Put { value, deadline } => (Kind::Put, value, deadline),
             Change::Delete => (Kind::Delete, &[][..], 0),
@@ -107,6 +109,9 @@ impl Shared {
                 if guard.shard(key.hash) != shard {
                     // The slot moved since the record was encoded, which names its shard.
                     continue;
+                }
+                if self.floors.is_dropped(op.keyspace) {
+                    return Err(dropped());
                 }
                 if let Some(witness) = witness
                     && !self.holds(witness, op.keyspace, guard.get(key).as_ref())
@@ -154,6 +159,9 @@ impl Shared {
                 let mut guard = self.table.lock_many(&hashes);
                 if keys.iter().zip(&shards).any(|(key, shard)| guard.shard(key.hash) != *shard) {
                     continue;
+                }
+                if keys.iter().any(|key| self.floors.is_dropped(key.keyspace)) {
+                    return Err(dropped());
                 }
                 if !witnesses
                     .iter()
@@ -217,6 +225,23 @@ impl Shared {
     /// Empties a keyspace: raises its floor above everything that is in it.
     pub(crate) fn clear_keyspace(&self, keyspace: u32, terms: Terms) -> Result<u64> {
         self.check_open()?;
+        let seq = self.raise_floor(keyspace, None, terms)?.ok_or_else(dropped)?;
+        // Frees what the floor has made invisible.
+        self.table.remove_below(keyspace, seq);
+        self.acknowledge(seq, terms)?;
+        Ok(seq)
+    }
+
+    /// Raises a keyspace's floor to the sequence of this write; or for good, together with a change that takes the
+    /// keyspace's name away. `None`, with nothing written, if that change's witness does not hold.
+    pub(crate) fn raise_floor(
+        &self,
+        keyspace: u32,
+        unnamed: Option<(Op<'_>, &Witness)>,
+        terms: Terms,
+    ) -> Result<Option<u64>> {
+        let mut value = unnamed.and_then(|(op, _)| op.value());
+        let stored_floor = DROPPED.to_le_bytes();
         let entry = warp_wal::Entry {
             kind: Kind::KeyspaceFloor,
             keyspace,
@@ -224,23 +249,38 @@ impl Shared {
             level: Level::Hot.code(),
             deadline: 0,
             key: &[],
-            value: &[],
+            value: if unnamed.is_some() { &stored_floor } else { &[] },
         };
-        let seq = with_encoded(|encoded| {
-            self.journal.encode(encoded, [entry])?;
-            let leave = self.journal.admit(encoded, Admit { reserve: true, wait: !terms.no_wait })?;
-            let guard = self.table.lock_all();
-            let place = self.journal.reserve(leave, encoded);
-            self.floors.raise(keyspace, place.seq());
-            let seq = place.seq();
-            drop(place);
-            drop(guard);
-            Ok::<_, Error>(seq)
-        })?;
-        // Frees what the floor has made invisible.
-        self.table.remove_below(keyspace, seq);
-        self.acknowledge(seq, terms)?;
-        Ok(seq)
+        with_encoded(|encoded| {
+            loop {
+                let named = unnamed.map(|(op, witness)| (op, witness, self.key(op.keyspace, op.key)));
+                let shard = named.map_or(0, |(_, _, key)| self.table.shard_of(key.hash));
+                let entries = unnamed.map(|(op, _)| op.log_entry(shard)).into_iter().chain([entry]);
+                self.journal.encode(encoded, entries)?;
+                let leave = self.journal.admit(encoded, Admit { reserve: true, wait: !terms.no_wait })?;
+                let mut guard = self.table.lock_all();
+                if self.floors.is_dropped(keyspace) {
+                    return Err(dropped());
+                }
+                if let Some((_, witness, key)) = named {
+                    if guard.shard(key.hash) != shard {
+                        continue;
+                    }
+                    if !self.holds(witness, SYSTEM, guard.get(key).as_ref()) {
+                        return Ok(None);
+                    }
+                }
+                let place = self.journal.reserve(leave, encoded);
+                let seq = place.seq();
+                if let Some((op, _, key)) = named {
+                    self.apply(&mut guard, key, &op, value.take(), &place);
+                }
+                let floor = if unnamed.is_some() { DROPPED } else { seq };
+                self.floors.raise(keyspace, floor, seq);
+                drop(place);
+                return Ok(Some(seq));
+            }
+        })
     }
 
     fn apply(
@@ -252,14 +292,18 @@ impl Shared {
         place: &Place<'_>,
     ) -> Option<Entry> {
         match (op.change, value) {
-            (Change::Put { deadline, .. }, Some(value)) => guard.put(key, value, place.seq(), deadline),
+            (Change::Put { deadline, .. }, Some(value)) => {
+                let former = guard.put(key, value, place.seq(), deadline);
+                self.expiry.note(key.hash, deadline, former.as_ref());
+                former
+            }
             // Nothing outlives an engine without files, so that nothing needs to remember the deletion.
             _ if self.journal.is_memory() => guard.remove(key),
             _ => guard.delete(key, place.seq()),
         }
     }
 
-    fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
+    pub(crate) fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
         match terms.durability {
             Durability::Sync => self.journal.sync_to(seq),
             Durability::Interval => {
@@ -289,7 +333,7 @@ fn last_of_each_key<'a>(ops: &[Op<'a>]) -> Vec<Op<'a>> {
     last
 }
 
-/// A put of a plain value into the default keyspace.
-pub(crate) fn put<'a>(key: &'a [u8], value: &'a [u8], deadline: u64) -> Op<'a> {
-    Op { keyspace: keyspace::DEFAULT, key, change: Change::Put { value, deadline } }
+/// A put of a plain value.
+pub(crate) fn put<'a>(keyspace: u32, key: &'a [u8], value: &'a [u8], deadline: u64) -> Op<'a> {
+    Op { keyspace, key, change: Change::Put { value, deadline } }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use common::{Machine, Wakes, entries, small};
 use warp_api::{
-    CasOutcome, Durability, ErrorKind, KEY_BYTES_MAX, Level, Options, PutOptions, Seq, Update, WarpEngine,
-    WriteBatch,
+    CasOutcome, Durability, ErrorKind, Expected, KEY_BYTES_MAX, Level, Options, PutOptions, Seq, Update,
+    WarpEngine, WriteBatch,
 };
 
 /// Runs a check without files, on a fresh database, and on one whose entries are all in a layer.
@@ -231,12 +231,225 @@ fn clear_empties_memory_and_layers_and_survives() {
 }
 
 #[test]
+fn a_value_is_taken_once() {
+    on_each(
+        |engine| {
+            engine.put("key", "value").unwrap();
+        },
+        |engine| {
+            assert_eq!(engine.take("key").unwrap().as_deref(), Some(&b"value"[..]));
+            assert_eq!(engine.take("key").unwrap(), None);
+            assert_eq!(engine.len().unwrap(), 0);
+        },
+    );
+}
+
+#[test]
+fn put_if_absent_leaves_what_is_there() {
+    on_each(
+        |engine| {
+            engine.put("key", "1").unwrap();
+        },
+        |engine| {
+            let refused = engine.put_if_absent("key", "2").unwrap();
+            assert!(matches!(refused, CasOutcome::Conflict(Some(value)) if *value == *b"1"));
+            engine.delete("key").unwrap();
+            assert!(matches!(engine.put_if_absent("key", "3").unwrap(), CasOutcome::Swapped(_)));
+            assert_eq!(engine.get("key").unwrap().as_deref(), Some(&b"3"[..]));
+        },
+    );
+}
+
+#[test]
+fn a_swap_by_sequence_tells_equal_values_apart() {
+    on_each(
+        |engine| {
+            engine.put("key", "1").unwrap();
+        },
+        |engine| {
+            let first = engine.get_entry("key").unwrap().unwrap().seq;
+            let swap =
+                |expected, new: Option<&[u8]>| engine.compare_and_swap_seq("key", expected, new).unwrap();
+            assert!(matches!(swap(None, Some(b"2")), CasOutcome::Conflict(Some(_))));
+            let CasOutcome::Swapped(second) = swap(Some(first), Some(b"1")) else { panic!("it was refused") };
+            assert!(second > first);
+            assert!(matches!(swap(Some(first), Some(b"2")), CasOutcome::Conflict(Some(_))));
+            assert!(matches!(swap(Some(second), None), CasOutcome::Swapped(_)));
+            assert!(matches!(swap(Some(second), None), CasOutcome::Conflict(None)));
+            assert!(matches!(swap(None, Some(b"3")), CasOutcome::Swapped(_)));
+        },
+    );
+}
+
+#[test]
+fn an_increment_is_of_a_decimal_number() {
+    on_each(
+        |engine| {
+            engine.put("count", "-5").unwrap();
+            engine.put("no number", "5 ").unwrap();
+            engine.put("not even text", b"\xff").unwrap();
+            engine.put("empty", "").unwrap();
+            engine.put("highest", i64::MAX.to_string()).unwrap();
+        },
+        |engine| {
+            assert_eq!(engine.increment("count", 7).unwrap(), 2);
+            assert_eq!(engine.increment("count", 0).unwrap(), 2);
+            assert_eq!(engine.get("count").unwrap().as_deref(), Some(&b"2"[..]));
+            assert_eq!(engine.increment("new", i64::MIN).unwrap(), i64::MIN);
+            let before = engine.last_seq();
+            for (key, by) in
+                [("no number", 1), ("not even text", 1), ("empty", 1), ("highest", 1), ("new", -1)]
+            {
+                assert_eq!(engine.increment(key, by).unwrap_err().kind(), ErrorKind::Invalid, "{key}");
+            }
+            assert_eq!(engine.last_seq(), before, "nothing was written");
+        },
+    );
+}
+
+#[test]
+fn increments_from_many_threads_all_count() {
+    let engine = WarpEngine::in_memory();
+    std::thread::scope(|scope| {
+        for by in [1, 2, -1] {
+            let engine = &engine;
+            scope.spawn(move || (0..1_000).for_each(|_| _ = engine.increment("count", by).unwrap()));
+        }
+    });
+    assert_eq!(engine.increment("count", 0).unwrap(), 2_000);
+}
+
+#[test]
+fn values_are_read_where_they_lie_and_may_call_back() {
+    on_each(
+        |engine| {
+            engine.put("a", "12").unwrap();
+            engine.put("b", "345").unwrap();
+        },
+        |engine| {
+            assert_eq!(engine.with_value("none", |_| panic!("there is no value")).unwrap(), None::<()>);
+            // A lock that was held meanwhile would never be had here.
+            let after = engine.with_value("a", |value| {
+                engine.put("a", [value, b"+"].concat()).unwrap();
+                engine.get("a").unwrap().unwrap()
+            });
+            assert_eq!(after.unwrap().as_deref(), Some(&b"12+"[..]));
+            let mut seen = Vec::new();
+            engine
+                .multi_get_with(&["b", "none", "a"], |place, value| {
+                    engine.put("b", "changed").unwrap();
+                    seen.push((place, value.map(<[u8]>::to_vec)));
+                })
+                .unwrap();
+            assert_eq!(seen, [(0, Some(b"345".to_vec())), (1, None), (2, Some(b"12+".to_vec()))]);
+        },
+    );
+}
+
+#[test]
+fn many_keys_are_read_in_their_order() {
+    on_each(
+        |engine| {
+            for number in 0..100 {
+                engine.put(format!("{number}"), format!("value {number}")).unwrap();
+            }
+        },
+        |engine| {
+            let keys: Vec<String> = (0..150).rev().map(|number| number.to_string()).collect();
+            let values = engine.multi_get(&keys).unwrap();
+            for (key, value) in keys.iter().zip(&values) {
+                let expected = (key.parse::<u32>().unwrap() < 100).then(|| format!("value {key}"));
+                assert_eq!(value.as_deref(), expected.as_ref().map(String::as_bytes), "{key}");
+            }
+        },
+    );
+}
+
+#[test]
+fn an_entry_says_where_it_comes_from() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    assert!(engine.get_entry("key").unwrap().is_none());
+    let seq = engine.put("key", "value").unwrap();
+    engine.close().unwrap();
+    let engine = machine.open(small());
+    let entry = engine.get_entry("key").unwrap().unwrap();
+    assert_eq!((&entry.value[..], entry.seq, entry.expires_at), (&b"value"[..], seq, None));
+    assert_eq!(entry.level, Level::Cold);
+}
+
+#[test]
+fn ranges_and_prefixes_choose_keys() {
+    on_each(
+        |engine| {
+            for key in [&b"a"[..], b"ab", b"ab\xff", b"ab\xff\xff", b"ac", b"b", b"\xff", b"\xff\xff", b""] {
+                engine.put(key, key).unwrap();
+            }
+        },
+        |engine| {
+            let keys = |scan: warp_api::Scan| -> Vec<Vec<u8>> {
+                scan.map(|item| item.unwrap())
+                    .map(|(key, value)| {
+                        assert_eq!(*key, *value);
+                        key.to_vec()
+                    })
+                    .collect()
+            };
+            assert_eq!(keys(engine.range("ab".."b")), [&b"ab"[..], b"ab\xff", b"ab\xff\xff", b"ac"]);
+            assert_eq!(keys(engine.range(..="a")), [&b""[..], b"a"]);
+            assert_eq!(keys(engine.range(vec![b'b']..)), [&b"b"[..], b"\xff", b"\xff\xff"]);
+            assert_eq!(engine.range::<&str>(..).count(), 9);
+            assert_eq!(engine.range("b".."a").count(), 0, "a range that ends before it starts is empty");
+            assert_eq!(engine.range("b".."b").count(), 0);
+            assert_eq!(keys(engine.scan_prefix("ab")), [&b"ab"[..], b"ab\xff", b"ab\xff\xff"]);
+            assert_eq!(keys(engine.scan_prefix(b"ab\xff")), [&b"ab\xff"[..], b"ab\xff\xff"]);
+            assert_eq!(keys(engine.scan_prefix(b"\xff")), [&b"\xff"[..], b"\xff\xff"]);
+            assert_eq!(engine.scan_prefix("").count(), 9);
+        },
+    );
+}
+
+#[test]
+fn about_how_many_keys_there_are_is_about_right() {
+    let machine = Machine::new(1);
+    let engine = machine.open(Options::new());
+    let near = |engine: &WarpEngine| {
+        let (about, exact) = (engine.approximate_len(), engine.len().unwrap());
+        assert!(about.abs_diff(exact) <= exact / 10, "about {about}, exactly {exact}");
+    };
+    let other = engine.keyspace("other").unwrap();
+    for number in 0..1_000 {
+        engine.put(format!("{number}"), "1").unwrap();
+        other.put(format!("{number}"), "1").unwrap();
+    }
+    engine.delete("7").unwrap();
+    assert_eq!((engine.approximate_len(), other.approximate_len()), (999, 1_000));
+    for number in 0..30_000 {
+        engine.put(format!("{number}"), "1").unwrap();
+    }
+    near(&engine);
+    engine.checkpoint().unwrap();
+    for number in 0..10_000 {
+        engine.put(format!("new {number}"), "1").unwrap();
+    }
+    drop((other, engine));
+    let engine = machine.open(Options::new());
+    near(&engine);
+    engine.close().unwrap();
+    near(&machine.open(Options::new()));
+}
+
+#[test]
 fn limits_are_errors_and_nothing_is_written() {
     let engine = WarpEngine::in_memory();
     let long = vec![b'k'; KEY_BYTES_MAX + 1];
+    let required = WriteBatch::new().put("fits", "v").require(&long, Expected::Absent).clone();
     let invalid = |error: warp_api::Error| assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     invalid(engine.put(&long, "v").unwrap_err());
     invalid(engine.write(WriteBatch::new().put("fits", "v").put(&long, "v")).unwrap_err());
+    invalid(engine.write(&required).unwrap_err());
+    invalid(engine.put_if_absent(&long, "v").unwrap_err());
+    invalid(engine.increment(&long, 1).unwrap_err());
     invalid(engine.entangle("a", &["b"], 1.01).unwrap_err());
     invalid(engine.entangle("a", &["b"], f64::NAN).unwrap_err());
     invalid(engine.entangle("a", &["a"], 0.5).unwrap_err());

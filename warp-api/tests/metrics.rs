@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{Machine, small};
 use serde_json::Value;
-use warp_api::{Durability, LogFormat, Options, Update, WarpEngine, WriteBatch};
+use warp_api::{Durability, LogFormat, Options, PutOptions, Update, WarpEngine, WriteBatch};
 use warp_io::{Fault, OpClass};
 
 /// All leaves of a metrics snapshot, by their path; elements of a list share one path, as a sum.
@@ -107,6 +107,10 @@ fn drive(machine: &Machine, engine: &WarpEngine, note: &mut impl FnMut(&WarpEngi
                 engine.quantum_get(format!("key:{}", 299 - number)).unwrap();
             }
         }
+        engine.keyspace(format!("{round}")).unwrap();
+        engine.keyspace("0").unwrap().clear().unwrap();
+        let short = PutOptions::new().ttl(Duration::from_millis(500));
+        engine.put_with(format!("short:{round}"), "1", &short).unwrap();
         machine.pass(engine, Duration::from_millis(300));
         note(engine);
         engine.delete(format!("key:{round}")).unwrap();

@@ -12,6 +12,8 @@ use crate::workload::{Run, environment, options};
 const LIVE_EVERY: u64 = 16;
 /// Marks the writes that checking makes itself.
 const PROBE: &str = "probe";
+/// When images are looked at, in Unix milliseconds: later than short deadlines of a run, and earlier than long ones.
+const CHECKED_AT: u64 = 1_700_000_900_000;
 
 /// What recovery made of an image.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,7 @@ pub(crate) fn check_again(run: &Run, image: &SimDisk, last_seq: u64, point: u64,
 }
 
 fn open(run: &Run, image: &SimDisk, place: &str) -> WarpEngine {
-    let clock = SimClock::new(1_700_000_900_000);
+    let clock = SimClock::new(CHECKED_AT);
     options(run.format)
         .open_in(&image.root(), environment(&clock, run.seed ^ 0xFEED))
         .unwrap_or_else(|error| panic!("{place}: {error}: {:?}", std::error::Error::source(&error)))
@@ -67,7 +69,7 @@ fn assert_state(run: &Run, engine: &WarpEngine, last_seq: u64, place: &str) {
     for write in run.writes.iter().filter(|write| write.seq <= last_seq) {
         write.effects.iter().for_each(|effect| model.apply(effect));
     }
-    let (found, expected) = (export(engine), model.export());
+    let (found, expected) = (export(engine), model.export(CHECKED_AT));
     if found != expected {
         let missing: Vec<_> = expected.difference(&found).map(|line| shorten(line)).collect();
         let surplus: Vec<_> = found.difference(&expected).map(|line| shorten(line)).collect();

@@ -4,13 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use warp_api::LogFormat;
-use warp_api::{Background, Durability, Environment, Options, Seq, Update, WarpEngine, WriteBatch};
-use warp_io::{SimClock, SimDisk};
+use warp_api::{
+    Background, Durability, Environment, Keyspace, Options, PutOptions, Seq, Update, WarpEngine, WriteBatch,
+};
+use warp_io::{Clock, SimClock, SimDisk};
 
-use crate::model::{Effect, Model};
+use crate::model::{DEFAULT, Effect, Model, Stored};
 
 /// Keys are few, so that they are overwritten, deleted and linked again and again.
 const KEYS: u64 = 14;
+/// The names that keyspaces are made under.
+const NAMES: [&str; 2] = ["one", "two"];
+/// Times to live: over while the workload goes on, over when its images are looked at, and longer than either.
+const TTLS_MILLIS: [u64; 3] = [100, 60_000, 3_600_000];
+
+/// A key with its keyspace.
+type Place = (String, String);
 
 /// A run of a workload, and what is known of it.
 #[derive(Debug)]
@@ -109,21 +118,42 @@ struct Driver {
 impl Driver {
     fn step(&mut self) {
         match self.random.below(100) {
-            0..30 => self.put(),
-            30..40 => self.delete(),
-            40..52 => self.batch(),
-            52..60 => self.link(),
-            60..63 => self.unlink(),
-            63..65 => self.rule(),
-            65..72 => self.update(),
-            72..77 => self.large(),
-            77..79 => self.clear(),
-            79..84 => self.sync(),
-            84..91 => self.background(),
+            0..20 => self.put(),
+            20..25 => self.put_with_deadline(),
+            25..28 => self.set_deadline(),
+            28..36 => self.delete(),
+            36..47 => self.batch(),
+            47..53 => self.link(),
+            53..56 => self.unlink(),
+            56..58 => self.rule(),
+            58..63 => self.update(),
+            63..67 => self.increment(),
+            67..71 => self.large(),
+            71..74 => self.make(),
+            74..75 => self.drop_one(),
+            75..77 => self.clear(),
+            77..82 => self.sync(),
+            82..91 => self.background(),
             91..95 => self.checkpoint(),
             95..97 => self.reopen_closed(),
             _ => self.reopen_dropped(),
         }
+    }
+
+    /// A key of the default keyspace, mostly, or of one of the others that there are.
+    fn place(&mut self) -> Place {
+        let chosen = NAMES[self.random.below(2) as usize];
+        let is_there = self.random.below(3) == 0 && self.model.keyspaces().contains(chosen);
+        (if is_there { chosen } else { DEFAULT }.to_owned(), self.key())
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.unix_millis()
+    }
+
+    /// What a key has at this moment.
+    fn present(&self, place: &Place) -> Option<Stored> {
+        self.model.get(place, self.now()).cloned()
     }
 
     fn key(&mut self) -> String {
@@ -155,34 +185,68 @@ impl Driver {
         }
     }
 
+    /// As [`Driver::write`], through a handle to the keyspace of a key.
+    fn write_at(&mut self, place: &Place, effect: Effect, write: impl FnOnce(&Keyspace) -> Option<Seq>) {
+        let keyspace = &place.0;
+        self.write(vec![effect], |engine| write(&engine.keyspace(keyspace).unwrap()));
+    }
+
     fn put(&mut self) {
-        let (key, value) = (self.key(), self.value());
-        self.write(vec![Effect::Put(key.clone(), value.clone())], |engine| {
-            Some(engine.put(key, value).unwrap())
+        let (place, value) = (self.place(), self.value());
+        let effect = Effect::Put(place.clone(), (value.clone(), 0));
+        self.write_at(&place, effect, |keyspace| Some(keyspace.put(&place.1, value).unwrap()));
+    }
+
+    fn put_with_deadline(&mut self) {
+        let (place, value) = (self.place(), self.value());
+        let millis = TTLS_MILLIS[self.random.below(3) as usize];
+        let effect = Effect::Put(place.clone(), (value.clone(), self.now() + millis));
+        let options = PutOptions::new().ttl(Duration::from_millis(millis));
+        self.write_at(&place, effect, |keyspace| Some(keyspace.put_with(&place.1, value, &options).unwrap()));
+    }
+
+    fn set_deadline(&mut self) {
+        let place = self.place();
+        let millis = TTLS_MILLIS[self.random.below(3) as usize];
+        let Some((value, before)) = self.present(&place) else { return };
+        let lasts = self.random.below(2) == 0;
+        let deadline = if lasts { 0 } else { self.now() + millis };
+        let engine = self.engine.clone();
+        let effect = Effect::Put(place.clone(), (value, deadline));
+        self.write_at(&place, effect, |keyspace| {
+            let changed = if lasts {
+                keyspace.persist(&place.1).unwrap()
+            } else {
+                keyspace.expire(&place.1, Duration::from_millis(millis)).unwrap()
+            };
+            assert_eq!(changed, !lasts || before != 0, "{place:?}");
+            changed.then(|| engine.last_seq())
         });
     }
 
     fn delete(&mut self) {
-        let key = self.key();
-        let existed = self.model.get(&key).is_some();
-        self.write(vec![Effect::Delete(key.clone())], |engine| {
-            let deleted = engine.cosmic_delete(&key).unwrap();
-            assert_eq!(deleted.existed, existed, "{key}");
+        let place = self.place();
+        let existed = self.present(&place).is_some();
+        self.write_at(&place, Effect::Delete(place.clone()), |keyspace| {
+            let deleted = keyspace.cosmic_delete(&place.1).unwrap();
+            assert_eq!(deleted.existed, existed, "{place:?}");
             deleted.seq
         });
     }
 
+    /// Across all keyspaces.
     fn batch(&mut self) {
         let mut batch = WriteBatch::new();
         let mut effects = Vec::new();
         for _ in 0..2 + self.random.below(5) {
-            let (key, value) = (self.key(), self.value());
+            let (place, value) = (self.place(), self.value());
+            let keyspace = self.engine.keyspace(&place.0).unwrap();
             if self.random.below(4) == 0 {
-                batch.delete(&key);
-                effects.push(Effect::Delete(key));
+                batch.delete_in(&keyspace, &place.1);
+                effects.push(Effect::Delete(place));
             } else {
-                batch.put(&key, &value);
-                effects.push(Effect::Put(key, value));
+                batch.put_in(&keyspace, &place.1, &value);
+                effects.push(Effect::Put(place, (value, 0)));
             }
         }
         self.write(effects, |engine| Some(engine.write(&batch).unwrap()));
@@ -224,31 +288,68 @@ impl Driver {
     }
 
     fn update(&mut self) {
-        let key = self.key();
-        let after =
-            format!("{}+", self.model.get(&key).unwrap_or_default().chars().take(40).collect::<String>());
-        self.write(vec![Effect::Put(key.clone(), after.clone())], |engine| {
-            engine.update(&key, |_| Update::Put(after.clone().into_bytes())).unwrap();
+        let place = self.place();
+        let (before, deadline) = self.present(&place).unwrap_or_default();
+        let after = format!("{}+", before.chars().take(40).collect::<String>());
+        let engine = self.engine.clone();
+        let effect = Effect::Put(place.clone(), (after.clone(), deadline));
+        self.write_at(&place, effect, |keyspace| {
+            keyspace.update(&place.1, |_| Update::Put(after.clone().into_bytes())).unwrap();
+            Some(engine.last_seq())
+        });
+    }
+
+    fn increment(&mut self) {
+        let (keyspace, _) = self.place();
+        let place = (keyspace, "count".to_owned());
+        let (before, deadline) = self.present(&place).unwrap_or_default();
+        let by = self.random.below(1_000) as i64 - 500;
+        let after = before.parse().unwrap_or(0) + by;
+        let engine = self.engine.clone();
+        let effect = Effect::Put(place.clone(), (after.to_string(), deadline));
+        self.write_at(&place, effect, |keyspace| {
+            assert_eq!(keyspace.increment(&place.1, by).unwrap(), after);
             Some(engine.last_seq())
         });
     }
 
     /// A value that compresses, or one that neither compresses nor fits a usual frame or segment.
     fn large(&mut self) {
-        let key = self.key();
+        let place = self.place();
         let value = if self.random.below(2) == 0 {
             "abcdefgh".repeat(40 + self.random.below(200) as usize)
         } else {
             let length = 2_000 + self.random.below(40_000);
             (0..length).map(|_| char::from(b'!' + (self.random.next() % 90) as u8)).collect()
         };
-        self.write(vec![Effect::Put(key.clone(), value.clone())], |engine| {
-            Some(engine.put(key, value).unwrap())
-        });
+        let effect = Effect::Put(place.clone(), (value.clone(), 0));
+        self.write_at(&place, effect, |keyspace| Some(keyspace.put(&place.1, value).unwrap()));
+    }
+
+    fn make(&mut self) {
+        let name = NAMES[self.random.below(2) as usize];
+        if !self.model.keyspaces().contains(name) {
+            self.write(vec![Effect::Make(name.to_owned())], |engine| {
+                engine.keyspace(name).unwrap();
+                Some(engine.last_seq())
+            });
+        }
+    }
+
+    fn drop_one(&mut self) {
+        let name = NAMES[self.random.below(2) as usize];
+        if self.model.keyspaces().contains(name) {
+            self.write(vec![Effect::Drop(name.to_owned())], |engine| {
+                assert!(engine.drop_keyspace(name).unwrap());
+                Some(engine.last_seq())
+            });
+        }
     }
 
     fn clear(&mut self) {
-        self.write(vec![Effect::Clear], |engine| Some(engine.clear().unwrap()));
+        let place = self.place();
+        let effect = Effect::Clear(place.0.clone());
+        self.write_at(&place, effect, |keyspace| Some(keyspace.clear().unwrap()));
     }
 
     fn sync(&mut self) {

@@ -1,0 +1,110 @@
+//! Reading keys.
+
+macro_rules! read_calls {
+    ($handle:ident) => {
+        impl $handle {
+            /// The value of a key: a cheap handle, without a copy of large values.
+            ///
+            /// # Errors
+            /// `Closed`; `NotFound` if the keyspace was dropped; `Io` or `Corrupt` if the value had to be read from a
+            /// file and could not.
+            pub fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
+                self.space().get(key.as_ref())
+            }
+
+            /// Calls `read` with the value of a key, where it lies, and returns what that returns; `None`, without a
+            /// call, if there is no value. The fastest read.
+            ///
+            /// No lock is held meanwhile, so that `read` may call the engine; but memory that others free may have to
+            /// wait for it, so that it should not take long.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("key", "value")?;
+            /// assert_eq!(engine.with_value("key", |value| value.len())?, Some(5));
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn with_value<R>(
+                &self,
+                key: impl AsRef<[u8]>,
+                read: impl FnOnce(&[u8]) -> R,
+            ) -> $crate::Result<Option<R>> {
+                self.space().with_value(key.as_ref(), read)
+            }
+
+            /// The value of a key with what is known of it: which write put it, when it expires, where it was found.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// let seq = engine.put("key", "value")?;
+            /// let entry = engine.get_entry("key")?.unwrap();
+            /// assert_eq!((entry.seq, entry.expires_at), (seq, None));
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn get_entry(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Entry>> {
+                self.space().get_entry(key.as_ref())
+            }
+
+            /// The values of many keys, in the order of the keys. Not a snapshot: each is as it is when its turn comes.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn multi_get<K: AsRef<[u8]>>(
+                &self,
+                keys: &[K],
+            ) -> $crate::Result<Vec<Option<$crate::Value>>> {
+                self.space().multi_get(keys)
+            }
+
+            /// Calls `read` with the place of each of many keys and its value, in the order of the keys; as
+            /// [`multi_get`](Self::multi_get), without a handle for each value. `read` is called with no lock held.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("a", "12")?;
+            /// let mut bytes = 0;
+            /// engine.multi_get_with(&["a", "b"], |_, value| bytes += value.map_or(0, <[u8]>::len))?;
+            /// assert_eq!(bytes, 2);
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            /// As [`get`](Self::get); `read` may have been called for some of the keys.
+            pub fn multi_get_with<K: AsRef<[u8]>>(
+                &self,
+                keys: &[K],
+                read: impl FnMut(usize, Option<&[u8]>),
+            ) -> $crate::Result<()> {
+                self.space().multi_get_with(keys, read)
+            }
+
+            /// Whether a key has a value.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn contains_key(&self, key: impl AsRef<[u8]>) -> $crate::Result<bool> {
+                self.space().contains_key(key.as_ref())
+            }
+        }
+    };
+}
+
+pub(crate) use read_calls;

@@ -1,0 +1,64 @@
+//! Reading keys.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::Result;
+use crate::read::Found;
+use crate::space::Space;
+use crate::types::{Entry, Seq, Value};
+
+impl Space<'_> {
+    pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value>> {
+        self.check()?;
+        let (shared, key) = (self.shared, self.key(key));
+        let found = shared.latencies.reads.around(&shared.time, || shared.find_counted(key))?;
+        Ok(found.map(|found| found.value))
+    }
+
+    pub(crate) fn with_value<R>(self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.check()?;
+        let (shared, key) = (self.shared, self.key(key));
+        shared.latencies.reads.around(&shared.time, || shared.find_with(key, read))
+    }
+
+    pub(crate) fn get_entry(self, key: &[u8]) -> Result<Option<Entry>> {
+        self.check()?;
+        Ok(self.shared.find_counted(self.key(key))?.map(entry))
+    }
+
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(self, keys: &[K]) -> Result<Vec<Option<Value>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.find_many(keys, |_, found| values.push(found.map(|found| found.value)))?;
+        Ok(values)
+    }
+
+    pub(crate) fn multi_get_with<K: AsRef<[u8]>>(
+        self,
+        keys: &[K],
+        mut read: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        self.find_many(keys, |place, found| read(place, found.as_ref().map(|found| &found.value[..])))
+    }
+
+    fn find_many<K: AsRef<[u8]>>(self, keys: &[K], each: impl FnMut(usize, Option<Found>)) -> Result<()> {
+        self.check()?;
+        let keys: Vec<_> = keys.iter().map(|key| self.key(key.as_ref())).collect();
+        self.shared.find_many(&keys, each)
+    }
+
+    pub(crate) fn contains_key(self, key: &[u8]) -> Result<bool> {
+        self.check()?;
+        Ok(self.shared.find_with(self.key(key), |_| ())?.is_some())
+    }
+}
+
+fn entry(found: Found) -> Entry {
+    let after = Some(Duration::from_millis(found.deadline)).filter(|after| !after.is_zero());
+    Entry {
+        value: found.value,
+        seq: Seq(found.seq),
+        // One that is too far away for the system's clock never comes.
+        expires_at: after.and_then(|after| SystemTime::UNIX_EPOCH.checked_add(after)),
+        level: found.level,
+    }
+}

@@ -47,6 +47,14 @@ impl EncodingArgs {
     }
 }
 
+/// Which keyspace a command is about.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct KeyspaceArgs {
+    /// The keyspace; a command that puts or links makes it if there is none
+    #[arg(short = 'k', long = "keyspace", default_value = "default", value_name = "NAME")]
+    pub(crate) name: String,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put a value; the database is made if there is none
@@ -55,11 +63,15 @@ pub(crate) enum Command {
     Get {
         /// The key
         key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
     },
     /// Delete a key
     Delete {
         /// The key
         key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
     },
     /// List keys with their values in the order of the keys, as the lines of JSON of an export
     #[command(visible_alias = "scan")]
@@ -86,6 +98,8 @@ pub(crate) enum Command {
         /// How strongly they belong together, from 0.0 to 1.0
         #[arg(long, default_value_t = 1.0)]
         strength: f64,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
     },
     /// State a rule: every key that matches a pattern belongs with the keys that its id makes of other patterns
     Rule {
@@ -102,12 +116,21 @@ pub(crate) enum Command {
     Quantum(QuantumArgs),
     /// Say what the database holds, and what opening it found
     Stats {
-        /// Count the keys, which walks all of them
+        /// Count the keys of the keyspace, which walks all of them
         #[arg(long)]
         count: bool,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
         /// All metrics and the recovery report, as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// List the names of the keyspaces
+    Keyspaces,
+    /// Drop a keyspace with everything in it
+    Drop {
+        /// The name of the keyspace
+        name: String,
     },
     /// Take a checkpoint, so that the next open has less of the log to replay
     Checkpoint,
@@ -127,6 +150,8 @@ pub(crate) struct PutArgs {
     /// The value is gone after this long: a number with ms, s, m, h or d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) ttl: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) keyspace: KeyspaceArgs,
     /// Sync the log before anything else is done
     #[arg(long)]
     pub(crate) sync: bool,
@@ -143,6 +168,8 @@ pub(crate) struct ListArgs {
     /// Leave the values out
     #[arg(long)]
     pub(crate) keys_only: bool,
+    #[command(flatten)]
+    pub(crate) keyspace: KeyspaceArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -155,6 +182,8 @@ pub(crate) struct QuantumArgs {
     /// Only partners of at least this strength [default: 0.1]
     #[arg(long)]
     pub(crate) strength: Option<f64>,
+    #[command(flatten)]
+    pub(crate) keyspace: KeyspaceArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod entries;
 mod exchange;
+mod keyspaces;
 mod links;
 mod log;
 mod maintenance;
@@ -12,6 +13,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+pub(crate) use self::keyspaces::DEFAULT_KEYSPACE;
 use crate::args::Command;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -20,15 +22,22 @@ use crate::session::Session;
 pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Put(args) => entries::put(&args, session),
-        Command::Get { key } => entries::get(&key, session, out),
-        Command::Delete { key } => entries::delete(&key, session),
+        Command::Get { key, keyspace } => entries::get(&key, &keyspace.name, session, out),
+        Command::Delete { key, keyspace } => entries::delete(&key, &keyspace.name, session),
         Command::List(args) => entries::list(&args, session, out),
         Command::Import { file } => exchange::import(&file, session, out),
         Command::Export { file } => exchange::export(&file, session, out),
-        Command::Entangle { key, partners, strength } => links::entangle(&key, &partners, strength, session),
+        Command::Entangle { key, partners, strength, keyspace } => {
+            links::entangle(&key, &partners, strength, &keyspace.name, session)
+        }
         Command::Rule { pattern, partners, strength } => links::rule(&pattern, &partners, strength, session),
         Command::Quantum(args) => links::quantum(&args, session, out),
-        Command::Stats { count, json } => stats::stats(count, json, session, out),
+        Command::Stats { count, json, keyspace } => {
+            let counted = count.then_some(&*keyspace.name);
+            stats::stats(counted, json, session, out)
+        }
+        Command::Keyspaces => keyspaces::list(session, out),
+        Command::Drop { name } => keyspaces::drop_one(&name, session),
         Command::Checkpoint => maintenance::checkpoint(session, out),
         Command::Verify => maintenance::verify(session, out),
         Command::Log(command) => log::run(&command, session, out),

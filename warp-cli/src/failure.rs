@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// The key is not there.
     #[error("no such key: {}", text::show(.0))]
     NoSuchKey(Vec<u8>),
+    /// The keyspace is not there.
+    #[error("no such keyspace: {0}")]
+    NoSuchKeyspace(String),
     /// Files are damaged; what is wrong with them was listed.
     #[error("{} found", text::counted(*.0, "problem", "problems"))]
     Problems(u64),
@@ -53,7 +56,7 @@ impl Failure {
     /// The exit status.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Failure::NoSuchKey(_) | Failure::Problems(_) => STATUS_NO,
+            Failure::NoSuchKey(_) | Failure::NoSuchKeyspace(_) | Failure::Problems(_) => STATUS_NO,
             _ => STATUS_FAILED,
         }
     }

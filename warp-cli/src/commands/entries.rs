@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use warp_api::{Durability, PutOptions, VALUE_BYTES_MAX};
 
 use crate::args::{ListArgs, PutArgs};
+use crate::commands::keyspaces::existing;
 use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::session::Session;
@@ -27,7 +28,7 @@ pub(super) fn put(args: &PutArgs, session: &Session) -> Result<(), Failure> {
         options = options.durability(Durability::Sync);
     }
     let engine = session.open_or_create()?;
-    engine.put_with(key, value, &options)?;
+    engine.keyspace(&args.keyspace.name)?.put_with(key, value, &options)?;
     Ok(engine.close()?)
 }
 
@@ -37,16 +38,22 @@ fn read_input() -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-pub(super) fn get(key: &OsStr, session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn get(
+    key: &OsStr,
+    keyspace: &str,
+    session: &Session,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let key = session.bytes(key)?;
-    let value = session.open_to_read()?.get(&key)?.ok_or(Failure::NoSuchKey(key))?;
+    let keyspace = existing(&session.open_to_read()?, keyspace)?;
+    let value = keyspace.get(&key)?.ok_or(Failure::NoSuchKey(key))?;
     Ok(out.write_all(&value)?)
 }
 
-pub(super) fn delete(key: &OsStr, session: &Session) -> Result<(), Failure> {
+pub(super) fn delete(key: &OsStr, keyspace: &str, session: &Session) -> Result<(), Failure> {
     let key = session.bytes(key)?;
     let engine = session.open_to_write()?;
-    let existed = engine.delete(&key)?;
+    let existed = existing(&engine, keyspace)?.delete(&key)?;
     engine.close()?;
     if existed { Ok(()) } else { Err(Failure::NoSuchKey(key)) }
 }
@@ -55,7 +62,8 @@ pub(super) fn list(args: &ListArgs, session: &Session, out: &mut dyn Write) -> R
     let prefix = session.bytes(&args.prefix)?;
     let limit = args.limit.unwrap_or(u64::MAX);
     let engine = session.open_to_read()?;
-    let mut listing = Listing::new(out, prefix, limit, args.keys_only);
+    let keyspace = existing(&engine, &args.keyspace.name)?;
+    let mut listing = Listing::new(out, keyspace.name(), prefix, limit, args.keys_only);
     match engine.export(&mut listing) {
         Err(_) if listing.is_complete() => Ok(()),
         outcome => Ok(outcome.map(drop)?),

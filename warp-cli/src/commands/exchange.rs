@@ -58,7 +58,12 @@ fn describe(report: &ExchangeReport) -> String {
     let entries = counted(report.entries, "entry", "entries");
     let links = counted(report.links, "link", "links");
     let rules = counted(report.rules, "rule", "rules");
-    format!("{entries}, {links}, {rules}")
+    let keyspaces = match report.keyspaces {
+        0 => String::new(),
+        // The default one is not counted by the engine.
+        more => format!(" in {} keyspaces", more + 1),
+    };
+    format!("{entries}{keyspaces}, {links}, {rules}")
 }
 
 /// Counts the lines that pass through, and reports them as progress.

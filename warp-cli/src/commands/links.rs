@@ -8,6 +8,7 @@ use serde_json::Value;
 use warp_api::{Entangled, Origin, QuantumOptions};
 
 use crate::args::QuantumArgs;
+use crate::commands::keyspaces::existing;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text::to_json;
@@ -16,11 +17,12 @@ pub(super) fn entangle(
     key: &OsStr,
     partners: &[OsString],
     strength: f64,
+    keyspace: &str,
     session: &Session,
 ) -> Result<(), Failure> {
     let (key, partners) = (session.bytes(key)?, session.all_bytes(partners)?);
     let engine = session.open_or_create()?;
-    engine.entangle(key, &partners, strength)?;
+    engine.keyspace(keyspace)?.entangle(key, &partners, strength)?;
     Ok(engine.close()?)
 }
 
@@ -65,7 +67,8 @@ pub(super) fn quantum(args: &QuantumArgs, session: &Session, out: &mut dyn Write
     if let Some(strength) = args.strength {
         options.strength_min = strength;
     }
-    let found = session.open_to_read()?.quantum_get_with(&key, &options)?;
+    let keyspace = existing(&session.open_to_read()?, &args.keyspace.name)?;
+    let found = keyspace.quantum_get_with(&key, &options)?;
     let found = found.ok_or_else(|| Failure::NoSuchKey(key.clone()))?;
     super::write_json(&shown(&key, &found), out)
 }

@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use warp_api::{CosmicMetrics, Level, RecoveryReport, RegionMetrics};
 
+use crate::commands::keyspaces::existing;
 use crate::failure::Failure;
 use crate::session::{LOG_DIR, Session};
 use crate::text::counted;
@@ -31,10 +32,16 @@ struct LogFiles {
     bytes: u64,
 }
 
-pub(super) fn stats(count: bool, json: bool, session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
+/// `counted` is the keyspace whose keys are counted.
+pub(super) fn stats(
+    counted: Option<&str>,
+    json: bool,
+    session: &Session,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let engine = session.open_to_read()?;
     let stats = Stats {
-        keys: if count { Some(engine.len()?) } else { None },
+        keys: counted.map(|name| Ok::<_, Failure>(existing(&engine, name)?.len()?)).transpose()?,
         log_files: log_files(session)?,
         metrics: engine.cosmic_metrics(),
         recovery: engine.recovery_report().clone(),
@@ -61,6 +68,10 @@ fn write_table(stats: &Stats, session: &Session, out: &mut dyn Write) -> io::Res
     row("last sequence", metrics.last_seq.to_string())?;
     if let Some(keys) = keys {
         row("keys", keys.to_string())?;
+    }
+    let names: Vec<&str> = metrics.keyspaces.iter().map(|keyspace| &*keyspace.name).collect();
+    if names.len() > 1 {
+        row("keyspaces", names.join(", "))?;
     }
     for region in &metrics.regions {
         row(region_name(region.level), region_text(region))?;

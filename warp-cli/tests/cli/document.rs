@@ -7,7 +7,7 @@ use std::process::Command;
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 /// What stands for any text on the same line.
 const ANYTHING: &str = "[..]";
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "put",
     "get",
     "delete",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 13] = [
     "rule",
     "quantum",
     "stats",
+    "keyspaces",
+    "drop",
     "checkpoint",
     "verify",
     "log",

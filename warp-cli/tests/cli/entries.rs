@@ -106,3 +106,44 @@ fn what_cannot_be_done_is_said_with_status_2() {
     let long = "k".repeat(warp_api::KEY_BYTES_MAX + 1);
     assert!(warp.fails(2, &["put", &long, "v"]).contains("longer than the limit"));
 }
+
+#[test]
+fn keyspaces_are_kept_apart_listed_and_dropped() {
+    let warp = Warp::new();
+    warp.ok(&["put", "key", "default"]);
+    warp.ok(&["put", "-k", "jobs", "key", "jobs"]);
+    warp.ok(&["put", "--keyspace", "jobs", "other", "1", "--ttl", "1h"]);
+    warp.ok(&["put", "-k", "last", "key", "last"]);
+    assert_eq!(warp.ok(&["get", "key"]), b"default");
+    assert_eq!(warp.ok(&["get", "-k", "default", "key"]), b"default");
+    assert_eq!(warp.ok(&["get", "-k", "jobs", "key"]), b"jobs");
+    assert_eq!(warp.text(&["keyspaces"]), "default\njobs\nlast\n");
+    assert_eq!(warp.json(&["list"]), [json!({ "key": "key", "value": "default" })]);
+    let listed = warp.json(&["list", "-k", "jobs", "--keys-only"]);
+    assert_eq!(listed, [json!({ "key": "key" }), json!({ "key": "other" })]);
+    let listed = warp.json(&["list", "-k", "last", "--prefix", "k", "--limit", "5"]);
+    assert_eq!(listed, [json!({ "key": "key", "value": "last", "keyspace": "last" })]);
+    assert!(warp.text(&["stats", "--count", "-k", "jobs"]).contains("keys                2\n"));
+    assert_eq!(warp.json(&["stats", "--count", "--json"])[0]["keys"], 1);
+    assert_eq!(warp.fails(1, &["get", "-k", "job", "key"]), "warp: no such keyspace: job");
+    assert_eq!(warp.fails(1, &["list", "-k", "job"]), "warp: no such keyspace: job");
+    assert_eq!(warp.fails(1, &["delete", "-k", "job", "key"]), "warp: no such keyspace: job");
+    warp.ok(&["delete", "-k", "jobs", "key"]);
+    assert_eq!(warp.ok(&["get", "key"]), b"default");
+    warp.ok(&["drop", "jobs"]);
+    assert_eq!(warp.fails(1, &["drop", "jobs"]), "warp: no such keyspace: jobs");
+    assert_eq!(warp.fails(1, &["get", "-k", "jobs", "other"]), "warp: no such keyspace: jobs");
+    assert!(warp.fails(2, &["drop", "default"]).contains("cannot be dropped"));
+}
+
+#[test]
+fn links_are_declared_and_followed_within_a_keyspace() {
+    let warp = Warp::new();
+    warp.ok(&["put", "-k", "shop", "order", "3 books"]);
+    warp.ok(&["put", "-k", "shop", "user", "Ada"]);
+    warp.ok(&["entangle", "-k", "shop", "order", "user"]);
+    let found = &warp.json(&["quantum", "-k", "shop", "order"])[0];
+    assert_eq!(found["partners"][0]["keyspace"], "shop");
+    assert_eq!(found["partners"][0]["value"], "Ada");
+    warp.fails(1, &["quantum", "order"]);
+}

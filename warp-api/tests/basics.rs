@@ -361,6 +361,14 @@ fn many_keys_are_read_in_their_order() {
                 let expected = (key.parse::<u32>().unwrap() < 100).then(|| format!("value {key}"));
                 assert_eq!(value.as_deref(), expected.as_ref().map(String::as_bytes), "{key}");
             }
+            let mut places = Vec::new();
+            engine
+                .multi_get_with(&keys, |place, value| {
+                    assert_eq!(value, values[place].as_deref());
+                    places.push(place);
+                })
+                .unwrap();
+            assert_eq!(places, Vec::from_iter(0..keys.len()));
         },
     );
 }

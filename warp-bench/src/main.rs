@@ -33,6 +33,7 @@ mod report;
 mod restart;
 mod run;
 mod storm;
+mod table;
 mod unicode;
 mod wire;
 mod workload;
@@ -50,31 +51,38 @@ use crate::run::{Outcome, Run};
 #[command(version)]
 struct Arguments {
     /// A short run of a few seconds, for a quick look and for CI: fewer entries, fewer repetitions.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
     /// Repeats the requests of another run.
-    #[arg(long, default_value_t = SEED_DEFAULT)]
+    #[arg(long, global = true, default_value_t = SEED_DEFAULT)]
     seed: u64,
     /// Where the databases are made, in a directory of their own that is removed at the end. By default in
     /// $TMPDIR, or else in the current directory.
-    #[arg(long)]
+    #[arg(long, global = true)]
     dir: Option<PathBuf>,
     /// Where the report goes.
-    #[arg(long, default_value = "warp-bench-report.json")]
+    #[arg(long, global = true, default_value = "warp-bench-report.json")]
     report: PathBuf,
     #[command(subcommand)]
     role: Option<Role>,
 }
 
-/// What this program does when it is started by itself.
+/// What this program does instead of the main job.
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Compares the bare table with rivals (feature `peers`) and with the limit of the machine.
+    Table(table::TableArguments),
+    /// Reads from a filled table and does nothing else, for `perf stat` and callgrind.
+    Gets(table::GetsArguments),
     /// Carries out orders that come over standard input.
     #[command(hide = true)]
     Feed(child::FeedArguments),
     /// Writes until it is killed.
     #[command(hide = true)]
     Storm(storm::StormArguments),
+    /// Fills a table, deletes most of it, and tells what the process took.
+    #[command(hide = true)]
+    Hold(table::HoldArguments),
 }
 
 /// Any number does; the same one gives the same requests.
@@ -82,9 +90,15 @@ const SEED_DEFAULT: u64 = 2026;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.role {
-        Some(Role::Feed(feed)) => child::feed(&feed).map(|()| true),
-        Some(Role::Storm(storm)) => storm::storm(&storm).map(|()| true),
+    let outcome = match &arguments.role {
+        Some(Role::Table(options)) => {
+            let Arguments { quick, seed, dir, report, .. } = &arguments;
+            table::table(options, *seed, *quick, dir.as_deref(), report)
+        }
+        Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
+        Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),
+        Some(Role::Storm(storm)) => storm::storm(storm).map(|()| true),
+        Some(Role::Hold(hold)) => table::hold(hold, arguments.seed).map(|()| true),
         None => bench(&arguments),
     };
     match outcome {

@@ -10,6 +10,8 @@ use warp_core::{KeyRef, Table, Value};
 const KEYS: u64 = 1_000_000;
 const VALUE_BYTES: usize = 100;
 const SHARDS: u16 = 64;
+/// Keys of one batched read.
+const MULTI_KEYS: usize = 32;
 /// New keys in a sample: enough that slots grow several times in it.
 const BATCH_KEYS: u64 = 100_000;
 
@@ -66,6 +68,20 @@ fn bench(criterion: &mut Criterion) {
             table.get(KeyRef::new(1, 0, &key(KEYS + step)))
         });
     });
+    group.throughput(Throughput::Elements(MULTI_KEYS as u64));
+    group.bench_function("multi_get of 32 keys that are there", |bencher| {
+        bencher.iter(|| {
+            let bytes: [[u8; 16]; MULTI_KEYS] = std::array::from_fn(|_| {
+                step += 1;
+                key(shuffled(step))
+            });
+            let keys = bytes.each_ref().map(|bytes| KeyRef::new(1, 0, bytes));
+            table.multi_get(&keys, |_, entry| {
+                black_box(entry.expect("all keys were put"));
+            });
+        });
+    });
+    group.throughput(Throughput::Elements(1));
     group.bench_function("overwrite", |bencher| {
         bencher.iter(|| {
             step += 1;

@@ -1,0 +1,53 @@
+//! What the parts of the comparison share: sizes, keys, clock, report.
+
+use std::time::Duration;
+
+use warp_io::{Clock, SystemClock};
+
+use super::keys::{Key, keys};
+use super::kinds::Kind;
+use crate::report::Report;
+
+/// The sizes of a comparison.
+#[derive(Clone, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) keys: usize,
+    /// Numbers of client threads, each measured by itself.
+    pub(crate) threads: Vec<usize>,
+    /// Repetitions, of which the median is reported.
+    pub(crate) runs: usize,
+    /// Operations of one pass, for each client.
+    pub(crate) operations: usize,
+}
+
+/// One comparison.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) sizes: Sizes,
+    pub(crate) seed: u64,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) clock: SystemClock,
+    pub(crate) report: Report,
+}
+
+impl Job {
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        keys(self.seed, self.sizes.keys)
+    }
+
+    pub(crate) fn clients_max(&self) -> usize {
+        self.sizes.threads.iter().copied().max().unwrap_or(1)
+    }
+
+    /// How long `work` takes.
+    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
+        let start = self.clock.monotonic();
+        let result = work();
+        (result, self.clock.monotonic().saturating_sub(start))
+    }
+
+    /// Says on standard error what is under way: a full comparison takes a quarter of an hour.
+    pub(crate) fn say(&self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.clock.monotonic().as_secs_f64());
+    }
+}

@@ -68,7 +68,9 @@ impl<'a> Guard<'a> {
     /// If the guard does not hold the key's shard.
     pub fn put(&mut self, key: KeyRef<'_>, value: Value, seq: u64, deadline: u64) -> Option<Entry> {
         let entry = Entry { value: Some(value), seq, deadline };
-        self.write(key.hash, |table| table.put(key, entry))
+        let former = self.write(key.hash, |table| table.put(key, entry));
+        self.table.note_put(key.hash, former.as_ref());
+        former
     }
 
     /// Puts a tombstone where the key's entry was, also where there was none; returns the entry that was there.
@@ -107,7 +109,14 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn replay(&mut self, key: KeyRef<'_>, entry: Entry) -> bool {
-        self.write(key.hash, |table| table.put_unless_older(key, entry)).is_ok()
+        let is_value = !entry.is_tombstone();
+        let replaced = self.write(key.hash, |table| table.put_unless_older(key, entry));
+        if let Ok(former) = &replaced
+            && is_value
+        {
+            self.table.note_put(key.hash, former.as_ref());
+        }
+        replaced.is_ok()
     }
 
     /// Frees the value of a key whose entry is past its deadline at `now`, in milliseconds since the start of 1970.

@@ -15,6 +15,9 @@
 //! keeps a list of what was written since a caller last asked ([`Table::close_lists`]), so that a snapshot costs
 //! what changed and not what is there.
 //!
+//! A hash table has no order. [`OrderedKeys`] holds the keys of a table, or of more than a table, in order by their
+//! hashes alone; the table notes which keys came up new ([`Table::note_added`]), and nothing else is paid for it.
+//!
 //! **Invariant:** no I/O, no clock, no threads, no `unsafe`, and nothing that can fail: lookups answer with an
 //! `Option`. The table does not know that anybody logs its writes.
 //! **Invariant:** reads and writes of one key are linearizable: whoever holds the [`Guard`] of a key is its only
@@ -37,12 +40,14 @@
 //! assert!(table.get(key).unwrap().is_tombstone());
 //! ```
 
+mod added;
 mod barrier;
 mod changed;
 mod entry;
 mod guard;
 mod hash;
 mod memory;
+mod order;
 mod shard;
 mod slot;
 mod small_bytes;
@@ -54,5 +59,6 @@ pub use entry::Entry;
 pub use guard::Guard;
 pub use hash::{KeyRef, SLOTS, hash_key, slot_of};
 pub use memory::{SlotLoad, TableMemory};
+pub use order::{Chunk, Kept, ORDER_BLOCK_KEYS_MAX, OrderBuilder, OrderedKeys};
 pub use table::Table;
 pub use value::{Key, VALUE_INLINE_BYTES, Value};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crossbeam_utils::CachePadded;
 
+use crate::added::Added;
 use crate::entry::Entry;
 use crate::guard::Guard;
 use crate::hash::{KeyRef, SLOTS, slot_of};
@@ -39,6 +40,9 @@ use crate::value::Key;
 pub struct Table {
     slots: Box<[CachePadded<Slot>]>,
     shards: Box<[CachePadded<Shard>]>,
+    added: Added,
+    /// Whether lists of changed keys are kept, since something lies below the table.
+    tracked: bool,
 }
 
 impl Table {
@@ -63,6 +67,8 @@ impl Table {
         Table {
             slots: names.map(|name| CachePadded::new(Slot::new(name, tracked))).collect(),
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
+            added: Added::new(),
+            tracked,
         }
     }
 
@@ -189,6 +195,53 @@ impl Table {
         }
     }
 
+    /// Calls `f` for every entry with one of these hashes: with the place of the hash in `hashes`, and the keyspace,
+    /// key and entry, in any order. A hash may have none, or several that collide.
+    ///
+    /// The entries of one hash are those of one moment; together they are not a snapshot. The slot's lock is held for
+    /// reading while `f` runs, so `f` must be short, and **must not** call the table.
+    pub fn multi_entries(&self, hashes: &[u64], mut f: impl FnMut(usize, u32, &[u8], &Entry)) {
+        for (place, hash) in hashes.iter().enumerate() {
+            for stored in self.slot(*hash).read().find_hash(*hash) {
+                f(place, stored.keyspace, &stored.key, &stored.entry);
+            }
+        }
+    }
+
+    /// Begins or ends noting which keys come up new, for whoever keeps them in order; it is off at first.
+    ///
+    /// While it is on, every put where the table had no entry, a tombstone, or an entry with a deadline notes the hash
+    /// of its key, before it returns. So with it on, a key that a later walk over the table does not find was noted,
+    /// or has no value. What was noted stays until it is taken.
+    pub fn note_added(&self, on: bool) {
+        self.added.turn(on);
+    }
+
+    /// Takes the hashes that were noted since they were last taken, in any order; some may be there twice. Every put
+    /// that returned before the call is among them, or was taken by an earlier call.
+    ///
+    /// In a table without lists of changed keys, those whose entry has been removed again may be missing: below such a
+    /// table there is nothing, and should the key come back, it is noted anew. That bounds the lists by what is there.
+    #[must_use = "the hashes are noted nowhere else"]
+    pub fn take_added(&self) -> Vec<u64> {
+        self.added.take()
+    }
+
+    /// Bytes that the notes of new keys take at this moment. Looks at every slot.
+    #[must_use]
+    pub fn added_bytes(&self) -> usize {
+        self.added.memory_bytes()
+    }
+
+    /// Notes that a put found `former`, under the lock of the key's shard.
+    pub(crate) fn note_put(&self, hash: u64, former: Option<&Entry>) {
+        let is_new = former.is_none_or(|former| former.is_tombstone() || former.deadline != 0);
+        if is_new && self.added.is_on() {
+            let is_there = |hash| self.slot(hash).read().find_hash(hash).next().is_some();
+            self.added.note(hash, |hash| self.tracked || is_there(hash));
+        }
+    }
+
     /// Calls `f` with the keyspace and key of every entry, slot by slot, in no order within a slot.
     ///
     /// Each slot is shown as it is at one moment, slots at different moments: an entry that is there throughout
@@ -198,10 +251,18 @@ impl Table {
     /// The slot's lock is held for reading while `f` runs, so writers of that slot wait, and `f` **must not** call
     /// the table. Use [`Table::slot_entries`] for code that takes long or that calls back.
     pub fn for_each(&self, mut f: impl FnMut(u32, &[u8], &Entry)) {
-        for slot in &self.slots {
-            for stored in &slot.read().entries {
-                f(stored.keyspace, &stored.key, &stored.entry);
-            }
+        for slot in 0..SLOTS {
+            self.for_each_in(slot, &mut f);
+        }
+    }
+
+    /// As [`Table::for_each`], for the entries of one slot, which are shown as they are at one moment.
+    ///
+    /// # Panics
+    /// If `slot` is not below [`SLOTS`].
+    pub fn for_each_in(&self, slot: usize, mut f: impl FnMut(u32, &[u8], &Entry)) {
+        for stored in &self.slots[slot].read().entries {
+            f(stored.keyspace, &stored.key, &stored.entry);
         }
     }
 

@@ -235,11 +235,12 @@ impl Shared {
         }
     }
 
-    /// Frees what has expired, takes a checkpoint if one is due, merges layers if there are too many, and measures the
-    /// load.
+    /// Frees what has expired, takes a checkpoint if one is due, merges layers if there are too many, measures the
+    /// load, and keeps up the order of keyspaces that were scanned.
     fn work(&self) {
         self.free_expired();
         self.load.observe(&self.table, self.time.monotonic());
+        self.keep_order();
         if self.check_writable().is_err() {
             return;
         }

@@ -61,10 +61,12 @@ mod layers;
 mod limits;
 mod links;
 mod names;
+mod order;
 mod read;
 mod scan;
 mod shared;
 mod space;
+mod walk;
 mod write;
 // What happens around them.
 mod advice;

@@ -190,6 +190,9 @@ pub struct MemoryMetrics {
     pub table_bytes: u64,
     /// What says which keys to look at when their deadline comes: 8 bytes a key with a deadline, about.
     pub expiry_bytes: u64,
+    /// The order of keys, for keyspaces that were scanned: what it holds, and the list of new keys that are yet to be
+    /// put in their places. 0 before the first scan.
+    pub order_bytes: u64,
     /// The log's buffer; 0 without files.
     pub log_buffer_bytes: u64,
     /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
@@ -221,6 +224,7 @@ impl WarpEngine {
             memory: MemoryMetrics {
                 table_bytes: table.total(),
                 expiry_bytes: shared.expiry.bytes(),
+                order_bytes: shared.order_bytes() as u64,
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
                 mapped_bytes: layers.bytes(),
             },

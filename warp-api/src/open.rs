@@ -31,6 +31,7 @@ use crate::latency::Latencies;
 use crate::layers::Layers;
 use crate::names::Names;
 use crate::options::{LogFormat, Options, Recovery};
+use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
@@ -172,6 +173,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         ),
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
+        order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
         waiters: Waiters::default(),

@@ -1,73 +1,165 @@
-//! Walking all entries: in the order of their keys, or uncounted ones for a count.
+//! Scans: keys and values in the order of the keys, from both ends.
 
-use std::collections::HashSet;
-use std::ops::{Bound, RangeBounds};
+use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
-use warp_checkpoint::{Layer, LayerEntryRef};
-use warp_core::{Key, SLOTS, Value};
+use warp_core::{Key, Value};
 
-use crate::error::{Error, Result};
-use crate::from_crates::checkpoint_error;
+use crate::error::Result;
+use crate::order::{Item, Space, Values};
 use crate::shared::Shared;
+
+/// Blocks of the order that a long scan reads at once, about 400 keys: enough that what it costs to begin a chunk no
+/// longer counts. A scan begins with one block and doubles, so that a short one reads little in vain.
+const CHUNK_BLOCKS_MAX: usize = 8;
 
 /// An iterator over keys and values in the order of the keys, from both ends.
 ///
-/// It is not a snapshot: each key is there at most once, keys that are present throughout are all there, and
-/// what is written meanwhile may be. Making it walks every key of the database and holds those that match in
-/// memory until it is dropped; values are read as they are asked for.
-#[derive(Debug)]
+/// It is not a snapshot: each key is there at most once, keys that are present throughout are all there, and what is
+/// written meanwhile may be. It reads a few hundred keys at a time and waits for no writer; a value is the one that
+/// its key had when its chunk was read. Values that are not in memory are read from their files, and not brought in.
+/// An error in that comes as an item, once, and ends the scan; so does a close of the engine.
+///
+/// # What it costs
+/// The first scan of a keyspace puts its keys in order, before its first item: about 0.3 microseconds a key in memory
+/// and 0.6 in files only, so a few seconds for ten million, during which writers go on and other scans of the keyspace
+/// wait. It takes 16 bytes a key while it works, of at most 16 million keys at a time. From then on the order is kept
+/// up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
+/// next scan, in about a microsecond. A program that never scans pays nothing; the order goes when the engine closes.
+///
+/// ```
+/// # fn main() -> warp_api::Result<()> {
+/// let engine = warp_api::WarpEngine::in_memory();
+/// for key in ["b:1", "a:2", "a:1"] {
+///     engine.put(key, "value")?;
+/// }
+/// let keys: Vec<_> = engine.scan_prefix("a:").rev().map(|item| item.map(|(key, _)| key)).collect::<Result<_, _>>()?;
+/// assert_eq!(keys, ["a:2", "a:1"].map(warp_api::Key::from));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Scan {
     shared: Arc<Shared>,
     keyspace: u32,
-    keys: std::vec::IntoIter<Key>,
-    /// Why there are no keys, until it was said.
-    failed: Option<Error>,
+    /// The keyspace's order, once the scan has begun; and the sequence below which entries are known to it.
+    begun: Option<(Arc<Space>, u64)>,
+    /// What is yet to be read: from a key on, to before another. `None` when all is read.
+    left: Option<(Key, Option<Key>)>,
+    front: Side,
+    back: Side,
+}
+
+/// What was read for one end, in ascending order, and how much the next chunk of that end is.
+struct Side {
+    items: IntoIter<Item>,
+    blocks: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Front,
+    Back,
 }
 
 impl Scan {
-    /// Of the keys of a keyspace between two bounds.
+    /// Of the keys of a keyspace between two bounds; where they cross, there are none.
     pub(crate) fn new(
         shared: Arc<Shared>,
         keyspace: u32,
         start: Bound<Vec<u8>>,
         end: Bound<Vec<u8>>,
     ) -> Scan {
-        let range = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
-        let keys = shared.check_keyspace(keyspace);
-        let keys = keys
-            .and_then(|()| shared.present_keys(keyspace, |key| RangeBounds::<[u8]>::contains(&range, key)));
-        let (mut keys, failed) = match keys {
-            Ok(keys) => (keys, None),
-            Err(error) => (Vec::new(), Some(error)),
+        let low = match start {
+            Bound::Unbounded => Key::default(),
+            Bound::Included(key) => Key::from(key),
+            Bound::Excluded(key) => Key::from(after(key)),
         };
-        keys.sort_unstable();
-        Scan { shared, keyspace, keys: keys.into_iter(), failed }
+        let high = match end {
+            Bound::Unbounded => None,
+            Bound::Included(key) => Some(Key::from(after(key))),
+            Bound::Excluded(key) => Some(Key::from(key)),
+        };
+        let is_empty = high.as_ref().is_some_and(|high| *high <= low);
+        let side = || Side { items: Vec::new().into_iter(), blocks: 1 };
+        let left = (!is_empty).then_some((low, high));
+        Scan { shared, keyspace, begun: None, left, front: side(), back: side() }
     }
 
-    /// The next key, as `take` takes it from either end, with its value.
-    fn step(
-        &mut self,
-        take: impl Fn(&mut std::vec::IntoIter<Key>) -> Option<Key>,
-    ) -> Option<Result<(Key, Value)>> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
-        }
+    /// The next item from one end.
+    fn step(&mut self, end: End) -> Option<Result<(Key, Value)>> {
         loop {
-            let key = take(&mut self.keys)?;
-            let shared = &self.shared;
-            let found = shared.check_keyspace(self.keyspace);
-            let found = found.and_then(|()| shared.find(shared.key(self.keyspace, &key)));
+            let item = match self.take(end) {
+                Some(item) => item,
+                // A closed engine is told of where there would be more to read.
+                None if self.left.is_some() => match self.read(end) {
+                    Ok(()) => continue,
+                    Err(error) => return Some(Err(self.fail(error))),
+                },
+                None => return None,
+            };
+            let found = self.shared.check_keyspace(self.keyspace).and_then(|()| self.shared.present(self.keyspace, item));
             match found {
-                Ok(Some(found)) => return Some(Ok((key, found.value))),
                 // A key that was deleted since is passed over.
                 Ok(None) => {}
-                Err(error) => {
-                    self.keys = Vec::new().into_iter();
-                    return Some(Err(error));
-                }
+                Ok(Some(found)) => return Some(Ok(found)),
+                Err(error) => return Some(Err(self.fail(error))),
             }
         }
+    }
+
+    /// The next item that was read: for this end, or, where nothing is left between the two, for the other.
+    fn take(&mut self, end: End) -> Option<Item> {
+        let is_all_read = self.left.is_none();
+        match end {
+            End::Front => {
+                let other = || is_all_read.then(|| self.back.items.next()).flatten();
+                self.front.items.next().or_else(other)
+            }
+            End::Back => {
+                let other = || is_all_read.then(|| self.front.items.next_back()).flatten();
+                self.back.items.next_back().or_else(other)
+            }
+        }
+    }
+
+    /// Reads the next chunk for one end.
+    fn read(&mut self, end: End) -> Result<()> {
+        self.shared.check_keyspace(self.keyspace)?;
+        let Some((low, high)) = &self.left else { return Ok(()) };
+        let (space, clean_below) = match &self.begun {
+            Some(begun) => begun,
+            None => {
+                let clean_below = self.shared.clean_below();
+                self.begun.insert((self.shared.ordered(self.keyspace)?, clean_below))
+            }
+        };
+        let side = if end == End::Front { &mut self.front } else { &mut self.back };
+        let chunk = match end {
+            End::Front => space.keys().forwards(low, high.as_deref(), side.blocks),
+            End::Back => space.keys().backwards(low, high.as_deref(), side.blocks),
+        };
+        side.blocks = CHUNK_BLOCKS_MAX.min(side.blocks * 2);
+        let gathered = self.shared.gather(self.keyspace, &chunk, *clean_below, Values::Take);
+        if let Some((_, error)) = gathered.unreadable.into_iter().next() {
+            return Err(error);
+        }
+        side.items = gathered.items.into_iter();
+        self.left = match end {
+            End::Front => {
+                chunk.high.filter(|next| Some(next) != high.as_ref()).map(|next| (next, high.clone()))
+            }
+            End::Back => (chunk.low != *low).then(|| (low.clone(), Some(chunk.low))),
+        };
+        Ok(())
+    }
+
+    fn fail(&mut self, error: crate::error::Error) -> crate::error::Error {
+        self.left = None;
+        self.front.items = Vec::new().into_iter();
+        self.back.items = Vec::new().into_iter();
+        error
     }
 }
 
@@ -75,82 +167,60 @@ impl Iterator for Scan {
     type Item = Result<(Key, Value)>;
 
     fn next(&mut self) -> Option<Result<(Key, Value)>> {
-        self.step(Iterator::next)
+        self.step(End::Front)
     }
 }
 
 impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Result<(Key, Value)>> {
-        self.step(DoubleEndedIterator::next_back)
+        self.step(End::Back)
     }
 }
 
-impl Shared {
-    /// The keys of a keyspace that have a value, in any order, each once.
-    pub(crate) fn present_keys(&self, keyspace: u32, matches: impl Fn(&[u8]) -> bool) -> Result<Vec<Key>> {
-        let mut keys = Vec::new();
-        self.walk(keyspace, |key| {
-            if matches(key) {
-                keys.push(Key::from(key));
-            }
-        })?;
-        Ok(keys)
+impl std::iter::FusedIterator for Scan {}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("keyspace", &self.keyspace)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bounds of the keys that begin with `prefix`.
+pub(crate) fn prefix_bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    // The first key behind them is the prefix with its last byte one higher; bytes of 255 have none, and go first.
+    let end = prefix.iter().rposition(|byte| *byte < u8::MAX).map_or(Bound::Unbounded, |last| {
+        let mut end = prefix[..=last].to_vec();
+        end[last] += 1;
+        Bound::Excluded(end)
+    });
+    (Bound::Included(prefix.to_vec()), end)
+}
+
+/// The first key after this one.
+fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_of_a_prefix_hold_what_begins_with_it() {
+        let bound = |key: &[u8]| Bound::Excluded(key.to_vec());
+        assert_eq!(prefix_bounds(b"ab").1, bound(b"ac"));
+        assert_eq!(prefix_bounds(b"a\xFF\xFF").1, bound(b"b"));
+        assert_eq!(prefix_bounds(b"\xFF\xFF").1, Bound::Unbounded);
+        assert_eq!(prefix_bounds(b""), (Bound::Included(Vec::new()), Bound::Unbounded));
     }
 
-    /// The number of keys of a keyspace that have a value.
-    pub(crate) fn count(&self, keyspace: u32) -> Result<u64> {
-        let mut count = 0;
-        self.walk(keyspace, |_| count += 1)?;
-        Ok(count)
-    }
-
-    /// Calls `f` with every key of a keyspace that has a value; each once.
-    fn walk(&self, keyspace: u32, mut f: impl FnMut(&[u8])) -> Result<()> {
-        // Memory first, then the list of layers, as in every read. What memory knew of a key stands, even where
-        // its entry moves into a layer before that is walked; without files there never is one.
-        let may_have_layers = self.home.is_some();
-        let mut in_memory: HashSet<Key> = HashSet::new();
-        for slot in 0..SLOTS {
-            for (in_keyspace, key, entry) in self.table.slot_entries(slot) {
-                if in_keyspace != keyspace {
-                    continue;
-                }
-                if self.live(keyspace, entry, crate::types::Level::Hot).is_some() {
-                    f(&key);
-                }
-                if may_have_layers {
-                    in_memory.insert(key);
-                }
-            }
-        }
-        let list = self.layers.snapshot();
-        for (index, layer) in list.layers.iter().enumerate() {
-            for entry in layer.iter() {
-                let entry = entry.map_err(checkpoint_error)?;
-                if entry.keyspace == keyspace
-                    && self.is_live_in_layer(&entry)
-                    && !in_memory.contains(entry.key)
-                    && !self.is_shadowed(&list.layers[..index], &entry)?
-                {
-                    f(entry.key);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_live_in_layer(&self, entry: &LayerEntryRef<'_>) -> bool {
-        !entry.is_tombstone() && entry.seq >= self.floors.of(entry.keyspace) && !self.expired(entry.deadline)
-    }
-
-    /// Whether a newer layer has a version of the entry's key, be it a value or a tombstone.
-    fn is_shadowed(&self, newer: &[Layer], entry: &LayerEntryRef<'_>) -> Result<bool> {
-        for layer in newer {
-            let found = layer.get(entry.hash, entry.keyspace, entry.key).map_err(checkpoint_error)?;
-            if found.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    #[test]
+    fn a_scan_can_go_to_another_thread() {
+        fn check<T: Send + 'static>() {}
+        check::<Scan>();
     }
 }

@@ -22,6 +22,7 @@ use crate::latency::Latencies;
 use crate::layers::Layers;
 use crate::names::Names;
 use crate::options::Options;
+use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) expiry: ExpiryQueue,
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
+    /// The orders of keyspaces that were scanned.
+    pub(crate) order: Order,
     pub(crate) time: EngineTime,
     pub(crate) hash_seed: u64,
     pub(crate) options: Options,

@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 
 use crate::{Layer, LayerEntryRef, Result};
 
-/// The entries of a layer in ascending order of their hashes; made by [`Layer::iter`].
+/// The entries of a layer in ascending order of their hashes; made by [`Layer::iter`] and [`Layer::iter_from`].
 ///
 /// There is one item for each entry. Where a block is damaged, the items that depend on it are errors, and the
 /// iterator goes on behind them. Keys are checked by then, values when they are asked for.
@@ -16,7 +16,11 @@ pub struct Iter<'a> {
 
 impl<'a> Iter<'a> {
     pub(crate) fn new(layer: &'a Layer) -> Iter<'a> {
-        Iter { layer, next: 0 }
+        Iter::from_rank(layer, 0)
+    }
+
+    pub(crate) fn from_rank(layer: &'a Layer, next: u32) -> Iter<'a> {
+        Iter { layer, next }
     }
 }
 

@@ -218,6 +218,37 @@ impl Layer {
         Iter::new(self)
     }
 
+    /// The entries from the first one on whose hash is `hash` or larger, in ascending order of their hashes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the index that finds that entry is damaged.
+    pub fn iter_from(&self, hash: u64) -> Result<Iter<'_>> {
+        let Inner { index, map, .. } = &*self.0;
+        let slot = index.slot(map, hash)?;
+        Ok(Iter::from_rank(self, index.lower_bound(map, &slot, hash)?))
+    }
+
+    /// All entries with this hash: none, one, or several whose keys collide.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that the answer depends on is damaged.
+    pub fn with_hash(&self, hash: u64) -> Result<Vec<LayerEntryRef<'_>>> {
+        let mut found = Vec::new();
+        if !self.may_contain(hash)? {
+            return Ok(found);
+        }
+        let Inner { index, map, .. } = &*self.0;
+        let slot = index.slot(map, hash)?;
+        for rank in index.lower_bound(map, &slot, hash)?..slot.end {
+            let (of_rank, offset) = index.at(map, rank)?;
+            if of_rank != hash {
+                break;
+            }
+            found.push(self.entry_at(hash, offset)?);
+        }
+        Ok(found)
+    }
+
     /// Reads the whole file, and checks everything that a reader ever relies on.
     ///
     /// That is every checksum, those of blocks that were checked before included; that every entry and every

@@ -4,7 +4,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::scan::Scan;
+use crate::scan::{Scan, prefix_bounds};
 use crate::space::Space;
 
 impl Space<'_> {
@@ -18,8 +18,8 @@ impl Space<'_> {
     }
 
     pub(crate) fn scan_prefix(self, prefix: &[u8]) -> Scan {
-        let end = after_prefix(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(Bound::Included(prefix.to_vec()), end)
+        let (start, end) = prefix_bounds(prefix);
+        self.scan(start, end)
     }
 
     pub(crate) fn len(self) -> Result<u64> {
@@ -29,26 +29,5 @@ impl Space<'_> {
 
     pub(crate) fn approximate_len(self) -> u64 {
         self.shared.estimate_len(self.keyspace)
-    }
-}
-
-/// The least key that is above all keys with this prefix; `None` if there is none.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut after = prefix[..=last].to_vec();
-    after[last] += 1;
-    Some(after)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::after_prefix;
-
-    #[test]
-    fn a_prefix_ends_before_the_next_one() {
-        assert_eq!(after_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
-        assert_eq!(after_prefix(b"a\xff\xff").as_deref(), Some(&b"b"[..]));
-        assert_eq!(after_prefix(b"\xff\xff"), None);
-        assert_eq!(after_prefix(b""), None);
     }
 }

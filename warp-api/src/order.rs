@@ -1,0 +1,216 @@
+//! Which keyspaces are kept in order, and how their orders are kept up.
+//!
+//! ```text
+//!   put of a new key --> the table notes its hash --> merged: by the worker, or by the next scan before it begins
+//!   first scan       --> notes are turned on, then everything is walked and sorted (`order/build.rs`)
+//!   every scan       --> a chunk of hashes, looked up in memory and layers (`order/gather.rs`)
+//! ```
+//!
+//! An order holds every key that is present, and for a while some that are gone. Nothing is done for it when a key
+//! goes; what is gone is swept away as much as keys come and go.
+
+mod build;
+mod gather;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use warp_core::{Chunk, Kept, Key, OrderedKeys};
+
+pub(crate) use self::gather::{Item, Values};
+use crate::error::Result;
+use crate::shared::Shared;
+
+/// Hashes that are looked up together while they are merged.
+const MERGE_STEP: usize = 1 << 12;
+/// Hashes of an order that a round of background work looks at, at most: some ten milliseconds.
+const SWEEP_HASHES_MAX: usize = 1 << 16;
+/// Hashes that are swept for each key that came or went: with two, no more than half as much again as is present
+/// is ever held of what is gone.
+const SWEEP_FACTOR: usize = 2;
+
+/// The orders of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    spaces: RwLock<BTreeMap<u32, Arc<Space>>>,
+    /// Held by whoever takes what the table has noted, until it is merged: so that who gets the lock and finds
+    /// nothing noted knows that everything is merged.
+    merging: Mutex<Merging>,
+    /// One order is built at a time.
+    building: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Merging {
+    /// What was taken while an order is being built, which is to be merged into it, too.
+    backlog: Option<Vec<u64>>,
+    /// Keys with an entry in memory of a lower sequence are in all orders.
+    clean_below: u64,
+    /// The engine's count of deletions when it was last looked at.
+    deletes: u64,
+}
+
+/// A keyspace that is kept in order.
+#[derive(Debug)]
+pub(crate) struct Space {
+    keyspace: u32,
+    keys: OrderedKeys,
+    /// The keyspace's floor when it was last looked at.
+    floor: AtomicU64,
+    /// Hashes that are yet to be looked at by a sweep.
+    owed: AtomicUsize,
+}
+
+impl Space {
+    pub(crate) fn keys(&self) -> &OrderedKeys {
+        &self.keys
+    }
+
+    fn owe(&self, hashes: usize) {
+        // No more than everything twice: what one sweep leaves, another finds.
+        let most = 2 * self.keys.len() + SWEEP_FACTOR;
+        let owed = self.owed.load(Ordering::Relaxed).saturating_add(hashes).min(most);
+        self.owed.store(owed, Ordering::Relaxed);
+    }
+}
+
+impl Order {
+    fn spaces(&self) -> Vec<Arc<Space>> {
+        self.spaces.read().values().cloned().collect()
+    }
+
+    fn get(&self, keyspace: u32) -> Option<Arc<Space>> {
+        self.spaces.read().get(&keyspace).cloned()
+    }
+}
+
+impl Shared {
+    /// The order of a keyspace, with every key that was put before the call. Builds it, where there is none; whoever
+    /// asks meanwhile waits.
+    ///
+    /// What is found in memory with a sequence below a [`Shared::clean_below`] that was asked for before this call is
+    /// in the order.
+    pub(crate) fn ordered(&self, keyspace: u32) -> Result<Arc<Space>> {
+        if let Some(space) = self.order.get(keyspace) {
+            self.merge_added();
+            return Ok(space);
+        }
+        let _alone = self.order.building.lock();
+        if let Some(space) = self.order.get(keyspace) {
+            self.merge_added();
+            return Ok(space);
+        }
+        self.order.merging.lock().backlog = Some(Vec::new());
+        // First the notes, then the walk: what the walk misses was noted.
+        self.table.note_added(true);
+        let floor = self.floors.of(keyspace);
+        let built = self.build_order(keyspace);
+        let mut merging = self.order.merging.lock();
+        let late = merging.backlog.take().unwrap_or_default();
+        let keys = match built {
+            Ok(keys) => keys,
+            Err(error) => {
+                if self.order.spaces.read().is_empty() {
+                    self.table.note_added(false);
+                    drop(self.table.take_added());
+                }
+                return Err(error);
+            }
+        };
+        let space =
+            Arc::new(Space { keyspace, keys, floor: AtomicU64::new(floor), owed: AtomicUsize::new(0) });
+        self.merge_hashes(late, std::slice::from_ref(&space), 0);
+        self.order.spaces.write().insert(keyspace, Arc::clone(&space));
+        self.merge_locked(&mut merging);
+        Ok(space)
+    }
+
+    /// The sequence below which every entry in memory was put before the newest checkpoint was published.
+    pub(crate) fn clean_below(&self) -> u64 {
+        self.home.as_ref().map_or(0, |home| home.current.load().replay_from)
+    }
+
+    /// Bytes that the orders and the notes for them take.
+    pub(crate) fn order_bytes(&self) -> usize {
+        let spaces = self.order.spaces();
+        if spaces.is_empty() {
+            return 0;
+        }
+        self.table.added_bytes() + spaces.iter().map(|space| space.keys.memory_bytes()).sum::<usize>()
+    }
+
+    /// Merges what was noted, and sweeps what is owed, in bounded steps: background work.
+    pub(crate) fn keep_order(&self) {
+        if self.order.spaces.read().is_empty() {
+            return;
+        }
+        // A dropped keyspace, whose floor is above everything, needs no order.
+        self.order.spaces.write().retain(|keyspace, _| self.floors.of(*keyspace) != u64::MAX);
+        let clean_below = self.clean_below();
+        self.merge_added();
+        let deletes = {
+            let mut merging = self.order.merging.lock();
+            let deletes = self.counters.deletes.sum();
+            usize::try_from(deletes - std::mem::replace(&mut merging.deletes, deletes)).unwrap_or(usize::MAX)
+        };
+        for space in self.order.spaces() {
+            let floor = self.floors.of(space.keyspace);
+            if space.floor.swap(floor, Ordering::Relaxed) != floor {
+                space.owe(usize::MAX);
+            }
+            space.owe(deletes.saturating_mul(SWEEP_FACTOR));
+            self.sweep(&space, clean_below);
+        }
+    }
+
+    fn sweep(&self, space: &Space, clean_below: u64) {
+        let mut swept = 0;
+        let owed = space.owed.load(Ordering::Relaxed);
+        while swept < owed.min(SWEEP_HASHES_MAX) && !self.is_ending() {
+            // An empty block counts, too, so that this ends.
+            swept += space.keys.sweep(&mut |chunk| self.kept(space.keyspace, chunk, clean_below)).max(1);
+        }
+        space.owed.store(owed.saturating_sub(swept), Ordering::Relaxed);
+    }
+
+    /// Merges what was noted: then every order has all keys that were put before the call.
+    fn merge_added(&self) {
+        self.merge_locked(&mut self.order.merging.lock());
+    }
+
+    fn merge_locked(&self, merging: &mut Merging) {
+        let clean_below = self.clean_below();
+        let added = self.table.take_added();
+        if !added.is_empty() {
+            if let Some(backlog) = &mut merging.backlog {
+                backlog.extend_from_slice(&added);
+            }
+            // Judged by what was merged before: of what is being merged now, a part is not in its place yet.
+            self.merge_hashes(added, &self.order.spaces(), merging.clean_below);
+        }
+        merging.clean_below = clean_below;
+    }
+
+    fn merge_hashes(&self, mut hashes: Vec<u64>, spaces: &[Arc<Space>], clean_below: u64) {
+        hashes.sort_unstable();
+        hashes.dedup();
+        for step in hashes.chunks(MERGE_STEP) {
+            for space in spaces {
+                let added = self.keys_of(space.keyspace, step);
+                space.owe(added.len().saturating_mul(SWEEP_FACTOR));
+                let mut resolve = |chunk: &Chunk| self.kept(space.keyspace, chunk, clean_below);
+                space.keys.merge(added, &mut resolve);
+            }
+        }
+    }
+
+    fn kept(&self, keyspace: u32, chunk: &Chunk, clean_below: u64) -> Kept {
+        let gathered = self.gather(keyspace, chunk, clean_below, Values::Leave);
+        Kept {
+            keys: gathered.items.into_iter().map(Item::into_key).collect::<Vec<(Key, u64)>>(),
+            unreadable: gathered.unreadable.into_iter().map(|(hash, _)| hash).collect(),
+        }
+    }
+}

@@ -203,7 +203,9 @@ proptest! {
 fn nothing_is_held_before_the_first_scan_and_little_after() {
     let engine = WarpEngine::in_memory();
     let key = |number: u32| format!("{:016}", u64::from(number) * 7_919 % 40_000);
-    (0..40_000).for_each(|number| drop(engine.put(key(number), "value").unwrap()));
+    (0..40_000).for_each(|number| {
+        engine.put(key(number), "value").unwrap();
+    });
     assert_eq!(engine.cosmic_metrics().memory.order_bytes, 0);
     assert_eq!(&*engine.iter().next().unwrap().unwrap().0, key(0).as_bytes());
     let bytes = engine.cosmic_metrics().memory.order_bytes;
@@ -229,7 +231,11 @@ fn the_order_of_what_is_cleared_or_deleted_goes() {
     let machine = Machine::new(1);
     let engine = machine.open(Options::new());
     let order_bytes = || engine.cosmic_metrics().memory.order_bytes;
-    let fill = || (0..20_000_u32).for_each(|number| drop(engine.put(format!("{number:08}"), "x").unwrap()));
+    let fill = || {
+        (0..20_000_u32).for_each(|number| {
+            engine.put(format!("{number:08}"), "x").unwrap();
+        })
+    };
     fill();
     assert_eq!(engine.iter().count(), 20_000);
     let full = order_bytes();
@@ -239,7 +245,9 @@ fn the_order_of_what_is_cleared_or_deleted_goes() {
     fill();
     assert_eq!(engine.iter().count(), 20_000);
     let full = order_bytes();
-    (0..20_000_u32).for_each(|number| drop(engine.delete(format!("{number:08}")).unwrap()));
+    (0..20_000_u32).for_each(|number| {
+        engine.delete(format!("{number:08}")).unwrap();
+    });
     machine.pass(&engine, Duration::from_secs(1));
     assert!(order_bytes() < full * 2 / 3, "{} of {full} after deletions", order_bytes());
     assert_eq!(engine.iter().count(), 0);
@@ -323,7 +331,9 @@ fn a_scan_of_a_damaged_layer_says_so_once_and_ends() {
 fn a_scan_ends_when_the_engine_closes() {
     let machine = Machine::new(1);
     let engine = machine.open(small());
-    (0..100_u32).for_each(|number| drop(engine.put(number.to_string(), "x").unwrap()));
+    (0..100_u32).for_each(|number| {
+        engine.put(number.to_string(), "x").unwrap();
+    });
     let (mut begun, mut fresh) = (engine.iter(), engine.iter());
     assert!(begun.next().unwrap().is_ok());
     engine.close().unwrap();

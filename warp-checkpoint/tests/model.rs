@@ -75,6 +75,14 @@ fn contents(layer: &Layer) -> Model {
 
 fn check_gets(layer: &Layer, model: &Model, universe: &Model, hash: fn(&[u8]) -> u64) {
     for (keyspace, key) in universe.keys() {
+        let with_hash = layer.with_hash(hash(key)).unwrap();
+        assert!(with_hash.iter().all(|entry| entry.hash == hash(key)));
+        let is_there =
+            |entry: &warp_checkpoint::LayerEntryRef<'_>| (entry.keyspace, entry.key) == (*keyspace, key);
+        assert_eq!(with_hash.iter().any(is_there), model.contains_key(&(*keyspace, key.clone())));
+        let from = layer.iter_from(hash(key)).unwrap().map(|entry| entry.unwrap().hash);
+        let later = layer.iter().map(|entry| entry.unwrap().hash).filter(|other| *other >= hash(key));
+        assert!(from.eq(later));
         let found = layer.get(hash(key), *keyspace, key).unwrap();
         let found = found.map(|found| (found.seq, found.deadline, found.value.map(|value| value.to_vec())));
         assert_eq!(found.as_ref(), model.get(&(*keyspace, key.clone())));

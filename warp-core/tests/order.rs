@@ -1,5 +1,7 @@
 //! The order of keys agrees with a `BTreeSet`, whatever is added, goes, collides, or was built.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -119,6 +119,8 @@ fn drive(machine: &Machine, engine: &WarpEngine, note: &mut impl FnMut(&WarpEngi
         machine.pass(engine, Duration::from_millis(300));
         note(engine);
     }
+    // The first scan puts the keys in order.
+    assert!(engine.scan_prefix("key:").count() > 200);
     // An update whose key changes under it must try again.
     let mut other = true;
     engine

@@ -235,10 +235,11 @@ impl Shared {
         }
     }
 
-    /// Frees what has expired, takes a checkpoint if one is due, merges layers if there are too many, measures the
+    /// Frees what has expired and what nobody reads any more, takes a checkpoint if one is due, merges layers if there are too many, measures the
     /// load, and keeps up the order of keyspaces that were scanned.
     fn work(&self) {
         self.free_expired();
+        self.tend_table(self.time.monotonic());
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
         if self.check_writable().is_err() {

@@ -189,9 +189,10 @@ impl Shared {
         let mut changed = Vec::with_capacity(closed.len());
         let mut seen = 0;
         for &hash in closed {
-            self.table.entries(hash, |keyspace, key, entry| {
+            self.table.entries(hash, |entry| {
+                let (keyspace, key) = (entry.keyspace(), entry.key());
+                let mut entry = entry.to_entry();
                 seen = seen.max(entry.seq);
-                let mut entry = entry.clone();
                 if self.expired(entry.deadline) {
                     entry.value = None;
                 }

@@ -1,28 +1,23 @@
 //! Counters that many threads add to without meeting on a cache line.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
-
-/// Cells a counter has; threads beyond that share cells, which costs time and never a count.
-const CELLS: usize = 16;
+use thread_local::ThreadLocal;
 
 /// A count of events, added to by many threads and read seldom.
-#[derive(Debug)]
+///
+/// Each thread adds to a cell of its own, with a load and a store: an addition that is atomic would keep the processor
+/// from going on with the next read while it waits for memory.
+#[derive(Debug, Default)]
 pub(crate) struct Counter {
-    cells: [CachePadded<AtomicU64>; CELLS],
-}
-
-impl Default for Counter {
-    fn default() -> Counter {
-        Counter { cells: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(0))) }
-    }
+    cells: ThreadLocal<CachePadded<AtomicU64>>,
 }
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&self, count: u64) {
-        self.cells[thread_number() % CELLS].fetch_add(count, Ordering::Relaxed);
+        add(self.cells.get_or_default(), count);
     }
 
     pub(crate) fn sum(&self) -> u64 {
@@ -30,24 +25,62 @@ impl Counter {
     }
 }
 
-/// A number of its own for every thread, counted from 0.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed));
+/// Adds to a cell that only this thread writes.
+#[inline]
+fn add(cell: &AtomicU64, count: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+}
+
+/// What became of lookups of keys, by any call.
+#[derive(Debug, Default)]
+pub(crate) struct ReadCounts {
+    cells: ThreadLocal<CachePadded<ReadCells>>,
+}
+
+#[derive(Debug, Default)]
+struct ReadCells {
+    hot: AtomicU64,
+    cold: AtomicU64,
+    missed: AtomicU64,
+}
+
+impl ReadCounts {
+    /// A value was found in memory.
+    #[inline]
+    pub(crate) fn hot(&self) {
+        add(&self.cells.get_or_default().hot, 1);
     }
-    NUMBER.get()
+
+    /// A value was found in a layer.
+    pub(crate) fn cold(&self) {
+        add(&self.cells.get_or_default().cold, 1);
+    }
+
+    /// The key had no value.
+    #[inline]
+    pub(crate) fn missed(&self) {
+        add(&self.cells.get_or_default().missed, 1);
+    }
+
+    /// Lookups; those that found a value; and those that found it in a layer.
+    pub(crate) fn sums(&self) -> (u64, u64, u64) {
+        let mut sums = (0, 0, 0);
+        for cells in &self.cells {
+            let hot = cells.hot.load(Ordering::Relaxed);
+            let cold = cells.cold.load(Ordering::Relaxed);
+            sums.0 += hot + cold + cells.missed.load(Ordering::Relaxed);
+            sums.1 += hot + cold;
+            sums.2 += cold;
+        }
+        sums
+    }
 }
 
 /// What the engine counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Lookups of a key, by any call.
-    pub(crate) gets: Counter,
-    /// Lookups that found a value.
-    pub(crate) hits: Counter,
-    /// Values that were found in a layer.
-    pub(crate) cold_hits: Counter,
+    /// Lookups of keys.
+    pub(crate) reads: ReadCounts,
     /// Values that were brought into memory from a layer.
     pub(crate) promotions: Counter,
     pub(crate) puts: Counter,

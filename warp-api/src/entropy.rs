@@ -36,14 +36,22 @@ impl LoadMonitor {
         }
     }
 
-    /// Takes note of a read of the key with this hash, if it is its turn.
-    pub(crate) fn read(&self, table: &Table, hash: u64) {
+    /// Whether the next read of this thread is one of those that are looked at: then it is told to
+    /// [`LoadMonitor::read`], and counted in the heat of its entry.
+    #[inline]
+    pub(crate) fn is_turn() -> bool {
         thread_local! {
             static LEFT: Cell<u32> = const { Cell::new(READ_SAMPLE_EVERY) };
         }
         let left = LEFT.get() - 1;
         LEFT.set(if left == 0 { READ_SAMPLE_EVERY } else { left });
-        if left == 0 && self.on {
+        left == 0
+    }
+
+    /// Takes note of a read of the key with this hash, whose turn it was.
+    #[cold]
+    pub(crate) fn read(&self, table: &Table, hash: u64) {
+        if self.on {
             self.sampled_reads[usize::from(table.shard_of(hash))].add(u64::from(READ_SAMPLE_EVERY));
         }
     }

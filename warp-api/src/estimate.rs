@@ -4,7 +4,6 @@ use warp_checkpoint::Layer;
 use warp_core::SLOTS;
 
 use crate::shared::Shared;
-use crate::types::Level;
 
 /// Entries in memory that are looked at, about; with fewer than this the count of those in memory is exact.
 const SAMPLE_ENTRIES: usize = 1 << 13;
@@ -30,9 +29,9 @@ impl Shared {
         let looked_at = slots.len() as u64;
         let mut live = 0;
         for slot in slots {
-            for (of, _, entry) in self.table.slot_entries(slot) {
-                live += u64::from(of == keyspace && self.live(keyspace, entry, Level::Hot).is_some());
-            }
+            self.table.for_each_in(slot, |entry| {
+                live += u64::from(entry.keyspace() == keyspace && self.is_visible(keyspace, entry));
+            });
         }
         scale(live, looked_at, SLOTS as u64)
     }
@@ -49,7 +48,7 @@ impl Shared {
                 && !entry.is_tombstone()
                 && entry.seq >= self.floors.of(keyspace)
                 && !self.expired(entry.deadline)
-                && self.table.get(self.key(keyspace, entry.key)).is_none()
+                && self.table.with(self.key(keyspace, entry.key), |_| ()).is_none()
                 && newer.iter().all(|layer| matches!(layer.get(entry.hash, keyspace, entry.key), Ok(None)));
             live += u64::from(is_read);
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
-use warp_core::{Entry, Key, KeyRef};
+use warp_core::{Key, KeyRef};
 use warp_io::Clock;
 
 use crate::shared::Shared;
@@ -48,12 +48,13 @@ impl Default for ExpiryQueue {
 }
 
 impl ExpiryQueue {
-    /// Takes note of an entry with a deadline, in Unix milliseconds, that has taken the place of `former`.
+    /// Takes note of an entry with a deadline, in Unix milliseconds, that has taken the place of one with the deadline
+    /// `former`, 0 for none.
     ///
     /// If that one had an earlier deadline, its item is early enough for the new one: then nothing is added, so that
     /// a key whose deadline is put off again and again has one item.
-    pub(crate) fn note(&self, hash: u64, deadline: u64, former: Option<&Entry>) {
-        let has_item = former.is_some_and(|former| former.deadline != 0 && former.deadline <= deadline);
+    pub(crate) fn note(&self, hash: u64, deadline: u64, former: Option<u64>) {
+        let has_item = former.is_some_and(|former| former != 0 && former <= deadline);
         if deadline != 0 && !has_item {
             self.add(hash, deadline);
         }
@@ -161,21 +162,23 @@ impl Shared {
 
     fn free_if_expired(&self, hash: u64, now: u64) {
         let mut found: Vec<(u32, Key)> = Vec::new();
-        self.table.entries(hash, |keyspace, key, entry| {
-            if entry.deadline != 0 {
-                found.push((keyspace, Key::from(key)));
+        self.table.entries(hash, |entry| {
+            if entry.deadline() != 0 {
+                found.push((entry.keyspace(), Key::from(entry.key())));
             }
         });
         for (keyspace, key) in found {
             let key = KeyRef { hash, keyspace, bytes: &key };
             let mut guard = self.table.lock(hash);
-            let Some(entry) = guard.get(key) else { continue };
-            if entry.is_expired(now) {
-                let freed = guard.expire(key, now, self.keeps_stub(entry.seq));
+            let Some((seq, deadline)) = guard.with(key, |entry| (entry.seq(), entry.deadline())) else {
+                continue;
+            };
+            if deadline != 0 && deadline <= now {
+                let freed = guard.expire(key, now, self.keeps_stub(seq));
                 self.counters.expired.add(u64::from(freed));
-            } else if entry.deadline != 0 {
+            } else if deadline != 0 {
                 // The deadline was put off, and relied on the item that was just taken.
-                self.expiry.add(hash, entry.deadline);
+                self.expiry.add(hash, deadline);
             }
         }
     }
@@ -189,7 +192,7 @@ impl Shared {
 
     fn is_due_later(&self, hash: u64, time: u64) -> bool {
         let mut is_due = false;
-        self.table.entries(hash, |_, _, entry| is_due |= entry.deadline != 0 && entry.deadline >= time);
+        self.table.entries(hash, |entry| is_due |= entry.deadline() != 0 && entry.deadline() >= time);
         is_due
     }
 }
@@ -197,11 +200,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warp_core::Value;
-
-    fn entry(deadline: u64) -> Entry {
-        Entry { value: Some(Value::default()), seq: 1, deadline }
-    }
 
     fn items(queue: &ExpiryQueue) -> u64 {
         queue.bytes() / size_of::<u64>() as u64
@@ -226,10 +224,10 @@ mod tests {
     fn a_deadline_that_is_put_off_adds_nothing() {
         let queue = ExpiryQueue::default();
         queue.note(1, 5_000, None);
-        queue.note(1, 9_000, Some(&entry(5_000)));
+        queue.note(1, 9_000, Some(5_000));
         assert_eq!(items(&queue), 1);
-        queue.note(1, 2_000, Some(&entry(9_000)));
-        queue.note(1, 2_000, Some(&entry(0)));
+        queue.note(1, 2_000, Some(9_000));
+        queue.note(1, 2_000, Some(0));
         assert_eq!(items(&queue), 3);
         assert_eq!(queue.take_due(2_000, 10), [1], "each hash once");
     }

@@ -64,3 +64,7 @@ pub(crate) fn checkpoint_error(error: warp_checkpoint::Error) -> Error {
     }
     public.caused_by(error)
 }
+
+pub(crate) fn table_full(full: warp_core::TableFull) -> Error {
+    Error::new(ErrorKind::Full, "memory holds as many entries as it can").caused_by(full)
+}

@@ -66,6 +66,7 @@ mod read;
 mod scan;
 mod shared;
 mod space;
+mod tend;
 mod walk;
 mod write;
 // What happens around them.

@@ -210,8 +210,11 @@ impl Shared {
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        let entry = self.table.get(self.key(SYSTEM, &links_key(keyspace, key)));
-        let declared = entry.and_then(|entry| entry.value).and_then(|value| Links::from_bytes(&value).ok());
+        let links_key = links_key(keyspace, key);
+        let declared = self.table.with(self.key(SYSTEM, &links_key), |entry| {
+            entry.value().and_then(|value| Links::from_bytes(value).ok())
+        });
+        let declared = declared.flatten();
         let graph = self.entanglement.load();
         graph.partners(keyspace, key, declared.as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
     }
@@ -231,12 +234,15 @@ impl Shared {
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
         // A link is between keys of one keyspace.
         let name = self.keyspace_name(keyspace)?;
-        let mut partners = Vec::with_capacity(links.len());
-        self.find_many(&keys, |place, found| {
-            let Link { ref key, strength, origin, .. } = links[place];
-            let (key, value) = (Key::from(&key[..]), found.map(|found| found.value));
-            partners.push(Partner { keyspace: Arc::clone(&name), key, value, strength, origin });
-        })?;
+        let partner = |&Link { ref key, strength, origin, .. }: &Link| Partner {
+            keyspace: Arc::clone(&name),
+            key: Key::from(&key[..]),
+            value: None,
+            strength,
+            origin,
+        };
+        let mut partners: Vec<Partner> = links.iter().map(partner).collect();
+        self.find_many(&keys, |place, seen| partners[place].value = seen.into_value())?;
         let requested = partners.len();
         let found_partners = partners.iter().filter(|partner| partner.value.is_some()).count();
         self.counters.partners_requested.add(requested as u64);

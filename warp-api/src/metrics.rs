@@ -186,8 +186,16 @@ pub struct CheckpointMetrics {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MemoryMetrics {
-    /// Keys, values and structure of the table.
+    /// Keys, values and structure of the table: what was got from the system, in use or not.
     pub table_bytes: u64,
+    /// The part of `table_bytes` that is free for new entries.
+    pub table_free_bytes: u64,
+    /// The part of `table_bytes` for which the system was asked for huge pages, and said yes. A small table does not
+    /// ask.
+    pub table_huge_bytes: u64,
+    /// What was overwritten or removed, and is freed when nobody can be reading it any more; a reader that stays in the
+    /// closure of a `with_value` holds it up.
+    pub retired_bytes: u64,
     /// What says which keys to look at when their deadline comes: 8 bytes a key with a deadline, about.
     pub expiry_bytes: u64,
     /// The order of keys, for keyspaces that were scanned: what it holds, and the list of new keys that are yet to be
@@ -223,6 +231,9 @@ impl WarpEngine {
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             memory: MemoryMetrics {
                 table_bytes: table.total(),
+                table_free_bytes: table.free_bytes,
+                table_huge_bytes: table.huge_bytes,
+                retired_bytes: table.retired_bytes,
                 expiry_bytes: shared.expiry.bytes(),
                 order_bytes: shared.order_bytes() as u64,
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
@@ -263,10 +274,11 @@ impl WarpEngine {
 impl Shared {
     fn operation_metrics(&self) -> OperationMetrics {
         let counters = &self.counters;
+        let (gets, hits, cold_hits) = counters.reads.sums();
         OperationMetrics {
-            gets: counters.gets.sum(),
-            hits: counters.hits.sum(),
-            cold_hits: counters.cold_hits.sum(),
+            gets,
+            hits,
+            cold_hits,
             promotions: counters.promotions.sum(),
             puts: counters.puts.sum(),
             deletes: counters.deletes.sum(),

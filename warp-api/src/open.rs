@@ -1,5 +1,6 @@
 //! Opening: the newest sound checkpoint, then the log's tail.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use warp_checkpoint::{Layer, Manifest};
-use warp_core::{Entry, KeyRef, Table, Value};
+use warp_core::{KeyRef, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir};
 use warp_physics::{Entanglement, Rules};
 use warp_wal::{Format, Kind, Log, LogOptions, ReplayReport, Start};
@@ -24,7 +25,7 @@ use crate::environment::{Background, Environment};
 use crate::error::{Error, ErrorKind, Result, chain, directory_error};
 use crate::expiry::ExpiryQueue;
 use crate::floors::{DROPPED, Floors};
-use crate::from_crates::{checkpoint_error, log_error};
+use crate::from_crates::{checkpoint_error, log_error, table_full};
 use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
 use crate::journal::Journal;
 use crate::latency::Latencies;
@@ -36,6 +37,7 @@ use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
 use crate::shared::{SHARDS, Shared};
+use crate::tend::Tended;
 use crate::types::Seq;
 
 /// The first sequence number of a database.
@@ -54,7 +56,7 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let lock =
         dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))?;
     let found = Found::read(dir, &options, &environment)?;
-    let table = Table::new(SHARDS);
+    let table = Table::new(SHARDS, found.manifest.hash_seed);
     let floors = Floors::default();
     for (keyspace, floor) in &found.manifest.floors {
         // The write that raised it is durable, and its sequence of no more use to anybody.
@@ -63,7 +65,7 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let expiry = ExpiryQueue::default();
     let time = EngineTime::new(Arc::clone(&environment.clock));
     time.seen(found.manifest.time);
-    let recovered = Recovered { table: &table, floors: &floors, expiry: &expiry };
+    let recovered = Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: Cell::new(false) };
     let (journal, replay) = replay(&found, &options, &environment, &time, &recovered)?;
     let recovery = found.report(&replay, environment.clock.monotonic().saturating_sub(start));
     tell(&recovery);
@@ -94,7 +96,10 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
 
 pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngine {
     let parts = Parts {
-        table: Table::untracked(SHARDS),
+        table: Table::with_options(TableOptions {
+            tracked: false,
+            ..TableOptions::new(SHARDS, environment.seed)
+        }),
         floors: Floors::default(),
         expiry: ExpiryQueue::default(),
         time: EngineTime::new(Arc::clone(&environment.clock)),
@@ -173,6 +178,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         ),
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
+        tended: Tended::default(),
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
@@ -388,6 +394,9 @@ fn replay(
                 .map_err(log_error)?;
         (Journal::Disk(log), report)
     };
+    if recovered.is_full.get() {
+        return Err(table_full(TableFull));
+    }
     time.seen(report.latest_time);
     for (keyspace, floor) in raised {
         recovered.table.remove_below(keyspace, floor);
@@ -405,25 +414,27 @@ struct Recovered<'a> {
     table: &'a Table,
     floors: &'a Floors,
     expiry: &'a ExpiryQueue,
+    /// Set when an entry found no place in the table.
+    is_full: Cell<bool>,
 }
 
 impl Recovered<'_> {
     /// Brings one entry of the log into the table; the higher sequence stays.
     fn apply(&self, hash_seed: u64, seq: u64, entry: &warp_wal::Entry<'_>) {
         let key = KeyRef::new(hash_seed, entry.keyspace, entry.key);
-        let value = match entry.kind {
-            Kind::Put => Some(Value::from(entry.value)),
-            Kind::Delete => None,
+        let deadline = entry.deadline;
+        let is_there = seq >= self.floors.of(entry.keyspace);
+        let prepared = match entry.kind {
+            Kind::Put if is_there => self.table.prepare(key, entry.value, deadline),
+            Kind::Delete if is_there => self.table.prepare_tombstone(key),
             // Where slots are placed and how the load was is not state that an answer depends on.
             _ => return,
         };
-        let deadline = entry.deadline;
-        if seq >= self.floors.of(entry.keyspace) {
-            let mut guard = self.table.lock(key.hash);
-            let former = if deadline == 0 { None } else { guard.get(key) };
-            guard.replay(key, Entry { value, seq, deadline });
-            self.expiry.note(key.hash, deadline, former.as_ref());
-        }
+        let Ok(prepared) = prepared else { return self.is_full.set(true) };
+        let mut guard = self.table.lock(key.hash);
+        let former = if deadline == 0 { None } else { guard.with(key, |former| former.deadline()) };
+        guard.replay(prepared, seq);
+        self.expiry.note(key.hash, deadline, former);
     }
 }
 

@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use warp_core::{Entry, KeyRef, Value};
+use warp_core::{Entry, EntryRef, KeyRef, Value};
 use warp_io::Clock;
 
+use crate::entropy::LoadMonitor;
 use crate::error::Result;
 use crate::layers::LayerList;
 use crate::shared::Shared;
 use crate::types::Level;
-
-/// Keys that are looked up in memory together, so that the waits for memory overlap.
-const READ_TOGETHER: usize = 32;
 
 /// A key's present value.
 #[derive(Clone, Debug)]
@@ -22,6 +20,41 @@ pub(crate) struct Found {
     pub(crate) seq: u64,
     pub(crate) deadline: u64,
     pub(crate) level: Level,
+}
+
+impl Found {
+    /// What a live entry in memory says.
+    fn of(entry: EntryRef<'_>) -> Option<Found> {
+        let value = entry.value_handle()?;
+        Some(Found { value, seq: entry.seq(), deadline: entry.deadline(), level: Level::Hot })
+    }
+}
+
+/// What one of many lookups saw.
+#[derive(Debug)]
+pub(crate) enum Seen<'a> {
+    /// In memory, for as long as the call that shows it.
+    Hot(EntryRef<'a>),
+    Cold(Found),
+    Nothing,
+}
+
+impl Seen<'_> {
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        match self {
+            Seen::Hot(entry) => entry.value(),
+            Seen::Cold(found) => Some(&found.value),
+            Seen::Nothing => None,
+        }
+    }
+
+    pub(crate) fn into_value(self) -> Option<Value> {
+        match self {
+            Seen::Hot(entry) => entry.value_handle(),
+            Seen::Cold(found) => Some(found.value),
+            Seen::Nothing => None,
+        }
+    }
 }
 
 /// How long reads from layers have taken of late.
@@ -63,12 +96,47 @@ impl Shared {
         KeyRef::new(self.hash_seed, keyspace, bytes)
     }
 
-    /// The value that `key` has now.
+    /// The value that `key` has now, and what is known of it.
     pub(crate) fn find(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        match self.table.get(key) {
-            Some(entry) => Ok(self.live(key.keyspace, entry, Level::Hot)),
+        match self.table.with(key, |entry| self.found(key.keyspace, entry)) {
+            Some(found) => Ok(found),
             None => self.find_cold(key),
         }
+    }
+
+    /// Calls `read` with what memory has for a key, if it is visible, and counts it as a read of the program's. `None` if
+    /// memory has nothing, and nothing was counted.
+    #[inline]
+    fn read_hot<R>(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>) -> R) -> Option<Option<R>> {
+        let is_turn = LoadMonitor::is_turn();
+        let found = self.table.with(key, |entry| {
+            if is_turn {
+                entry.touch();
+            }
+            self.is_visible(key.keyspace, entry).then(|| read(entry))
+        })?;
+        if is_turn {
+            self.load.read(&self.table, key.hash);
+        }
+        match found {
+            Some(_) => self.counters.reads.hot(),
+            None => self.counters.reads.missed(),
+        }
+        Some(found)
+    }
+
+    /// As [`Shared::find_cold`], counted as a read of the program's.
+    fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
+        let found = self.find_cold(key)?;
+        if LoadMonitor::is_turn() {
+            self.load.read(&self.table, key.hash);
+        }
+        match &found {
+            None => self.counters.reads.missed(),
+            Some(found) if found.level == Level::Cold => self.counters.reads.cold(),
+            Some(_) => self.counters.reads.hot(),
+        }
+        Ok(found)
     }
 
     /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
@@ -91,67 +159,66 @@ impl Shared {
 
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        let found = self.find(key)?;
-        self.count_read(key.hash, found.as_ref().map(|found| found.level));
-        Ok(found)
+        match self.read_hot(key, |entry| Found::of(entry)) {
+            Some(found) => Ok(found.flatten()),
+            None => self.read_cold(key),
+        }
+    }
+
+    /// The value that `key` has now; counted as a read of the program's.
+    #[inline]
+    pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
+        match self.read_hot(key, |entry| entry.value_handle()) {
+            Some(found) => Ok(found.flatten()),
+            None => Ok(self.read_cold(key)?.map(|found| found.value)),
+        }
     }
 
     /// Calls `read` with the value that `key` has now, with no lock held; counted as a read of the program's.
+    #[inline]
     pub(crate) fn find_with<R>(&self, key: KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        if let Some(entry) = self.table.get(key) {
-            let value = self.visible(key.keyspace, &entry);
-            self.count_read(key.hash, value.map(|_| Level::Hot));
-            return Ok(value.map(|value| read(value)));
+        let mut read = Some(read);
+        let mut call = |value: &[u8]| read.take().map(|read| read(value));
+        match self.read_hot(key, |entry| entry.value().and_then(&mut call)) {
+            Some(found) => Ok(found.flatten()),
+            None => Ok(self.read_cold(key)?.and_then(|found| call(&found.value))),
         }
-        let found = self.find_cold(key)?;
-        self.count_read(key.hash, found.as_ref().map(|found| found.level));
-        Ok(found.map(|found| read(&found.value)))
     }
 
-    /// Calls `each` with the place of each key and the value that it has when its turn comes, in the order of the keys
-    /// and with no lock held; counted as reads of the program's.
-    pub(crate) fn find_many(
-        &self,
-        keys: &[KeyRef<'_>],
-        mut each: impl FnMut(usize, Option<Found>),
-    ) -> Result<()> {
+    /// Calls `each` with the place of each key and the value that it has when its turn comes, with no lock held; counted
+    /// as reads of the program's. What is in memory has its turn first, what is not comes after it.
+    pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
         self.prefetch_cold(keys);
-        let mut in_memory: Vec<Option<Entry>> = Vec::with_capacity(keys.len().min(READ_TOGETHER));
-        for (group, keys) in keys.chunks(READ_TOGETHER).enumerate() {
-            in_memory.clear();
-            in_memory.resize(keys.len(), None);
-            self.table.multi_get(keys, |place, entry| in_memory[place] = entry);
-            for (place, (key, entry)) in keys.iter().zip(&mut in_memory).enumerate() {
-                let found = match entry.take() {
-                    Some(entry) => self.live(key.keyspace, entry, Level::Hot),
-                    None => self.find_cold(*key)?,
-                };
-                self.count_read(key.hash, found.as_ref().map(|found| found.level));
-                each(group * READ_TOGETHER + place, found);
+        let mut not_in_memory = Vec::new();
+        self.table.multi_get_with(keys, |place, entry| match entry {
+            Some(entry) if self.is_visible(keys[place].keyspace, entry) => {
+                self.counters.reads.hot();
+                if LoadMonitor::is_turn() {
+                    entry.touch();
+                    self.load.read(&self.table, keys[place].hash);
+                }
+                each(place, Seen::Hot(entry));
             }
+            Some(_) => {
+                self.counters.reads.missed();
+                each(place, Seen::Nothing);
+            }
+            None => not_in_memory.push(place),
+        });
+        for place in not_in_memory {
+            let found = self.read_cold(keys[place])?;
+            each(place, found.map_or(Seen::Nothing, Seen::Cold));
         }
         Ok(())
-    }
-
-    /// Counts a read of a key, whose value was found in `level` or not at all.
-    fn count_read(&self, hash: u64, level: Option<Level>) {
-        self.load.read(&self.table, hash);
-        self.counters.gets.add(1);
-        if let Some(level) = level {
-            self.counters.hits.add(1);
-            if level == Level::Cold {
-                self.counters.cold_hits.add(1);
-            }
-        }
     }
 
     /// As [`Shared::find`], with what a write needs to know that nothing changed since. Brings nothing in.
     pub(crate) fn find_witnessed(&self, key: KeyRef<'_>) -> Result<(Option<Found>, Witness)> {
         // The floor is read first: one that rises during the lookup makes the witness fail.
         let floor = self.floors.of(key.keyspace);
-        if let Some(entry) = self.table.get(key) {
-            let witness = Witness { in_memory: Some(entry.seq), searched: None, floor };
-            return Ok((self.live(key.keyspace, entry, Level::Hot), witness));
+        let hot = self.table.with(key, |entry| (entry.seq(), self.found(key.keyspace, entry)));
+        if let Some((seq, found)) = hot {
+            return Ok((found, Witness { in_memory: Some(seq), searched: None, floor }));
         }
         let layers = self.layers.snapshot();
         let found = layers.get(key)?;
@@ -163,31 +230,34 @@ impl Shared {
         Ok((live, Witness { in_memory: None, searched: Some(layers), floor }))
     }
 
-    /// Whether the key is still as `witness` saw it. `present` is its entry in memory, read under its lock.
-    pub(crate) fn holds(&self, witness: &Witness, keyspace: u32, present: Option<&Entry>) -> bool {
-        if self.floors.of(keyspace) != witness.floor {
+    /// Whether a key is still as `witness` saw it, at this moment. For good, if its lock is held.
+    pub(crate) fn holds(&self, witness: &Witness, key: KeyRef<'_>) -> bool {
+        if self.floors.of(key.keyspace) != witness.floor {
             return false;
         }
-        match (witness.in_memory, present) {
-            (Some(seen), Some(entry)) => entry.seq == seen,
+        match (witness.in_memory, self.table.with(key, |entry| entry.seq())) {
+            (Some(seen), Some(present)) => present == seen,
             (None, None) => witness.searched.as_ref().is_some_and(|layers| self.layers.is_current(layers)),
             _ => false,
         }
     }
 
-    /// The value of an entry that a caller may see: `None` for a tombstone, an expired entry, or one below its
-    /// keyspace's floor.
-    fn visible<'e>(&self, keyspace: u32, entry: &'e Entry) -> Option<&'e Value> {
-        let value = entry.value.as_ref()?;
-        let is_there = entry.seq >= self.floors.of(keyspace) && !self.expired(entry.deadline);
-        is_there.then_some(value)
+    /// Whether a caller may see a value in an entry: not in a tombstone, an expired entry, or one below its keyspace's
+    /// floor.
+    #[inline]
+    pub(crate) fn is_visible(&self, keyspace: u32, entry: EntryRef<'_>) -> bool {
+        !entry.is_tombstone() && entry.seq() >= self.floors.of(keyspace) && !self.expired(entry.deadline())
     }
 
-    /// As [`Shared::visible`], with what is known of the value.
+    fn found(&self, keyspace: u32, entry: EntryRef<'_>) -> Option<Found> {
+        if self.is_visible(keyspace, entry) { Found::of(entry) } else { None }
+    }
+
+    /// An entry as a caller may see it, as [`Shared::is_visible`] says.
     pub(crate) fn live(&self, keyspace: u32, entry: Entry, level: Level) -> Option<Found> {
-        self.visible(keyspace, &entry)?;
         let Entry { value, seq, deadline } = entry;
-        Some(Found { value: value?, seq, deadline, level })
+        let is_there = seq >= self.floors.of(keyspace) && !self.expired(deadline);
+        Some(Found { value: value.filter(|_| is_there)?, seq, deadline, level })
     }
 
     /// Asks for the pages of keys that are not in memory, all before the first is waited for, as the physics layer
@@ -199,7 +269,7 @@ impl Shared {
         }
         for index in self.advice.prefetch(keys.len(), self.cold_reads.recent()) {
             if let Some(key) = keys.get(index)
-                && self.table.get(*key).is_none()
+                && self.table.with(*key, |_| ()).is_none()
             {
                 layers.prefetch(key.hash);
             }
@@ -215,15 +285,12 @@ impl Shared {
         if !self.advice.promote(key.bytes) {
             return;
         }
-        // The copy is made before the lock is taken.
-        let value = Value::from(&found.value[..]);
+        // The copy is made before the lock is taken. A table that is full goes without.
+        let Ok(prepared) = self.table.prepare(key, &found.value[..], found.deadline) else { return };
         let Some(mut guard) = self.table.try_lock(key.hash) else { return };
-        if self.layers.is_current(searched) {
-            let entry = Entry { value: Some(value), seq: found.seq, deadline: found.deadline };
-            if guard.insert_clean(key, entry) {
-                self.expiry.note(key.hash, found.deadline, None);
-                self.counters.promotions.add(1);
-            }
+        if self.layers.is_current(searched) && guard.insert_clean(prepared, found.seq) {
+            self.expiry.note(key.hash, found.deadline, None);
+            self.counters.promotions.add(1);
         }
     }
 }

@@ -99,7 +99,10 @@ impl Scan {
                 },
                 None => return None,
             };
-            let found = self.shared.check_keyspace(self.keyspace).and_then(|()| self.shared.present(self.keyspace, item));
+            let found = self
+                .shared
+                .check_keyspace(self.keyspace)
+                .and_then(|()| self.shared.present(self.keyspace, item));
             match found {
                 // A key that was deleted since is passed over.
                 Ok(None) => {}

@@ -26,6 +26,7 @@ use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
+use crate::tend::Tended;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
 pub(crate) const SHARDS: u16 = 64;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) expiry: ExpiryQueue,
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
+    pub(crate) tended: Tended,
     /// The orders of keyspaces that were scanned.
     pub(crate) order: Order,
     pub(crate) time: EngineTime,

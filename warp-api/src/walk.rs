@@ -35,17 +35,17 @@ impl Shared {
         let may_have_layers = self.home.is_some();
         let mut in_memory: HashSet<Key> = HashSet::new();
         for slot in 0..SLOTS {
-            for (in_keyspace, key, entry) in self.table.slot_entries(slot) {
-                if in_keyspace != keyspace {
-                    continue;
+            self.table.for_each_in(slot, |entry| {
+                if entry.keyspace() != keyspace {
+                    return;
                 }
-                if self.live(keyspace, entry, crate::types::Level::Hot).is_some() {
-                    f(&key);
+                if self.is_visible(keyspace, entry) {
+                    f(entry.key());
                 }
                 if may_have_layers {
-                    in_memory.insert(key);
+                    in_memory.insert(Key::from(entry.key()));
                 }
-            }
+            });
         }
         let list = self.layers.snapshot();
         for (index, layer) in list.layers.iter().enumerate() {

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use warp_core::{Entry, Guard, KeyRef, Value};
+use warp_core::{Guard, KeyRef, Prepared};
 use warp_wal::{Admit, Encoded, Kind};
 
 use crate::error::{Error, Result};
 use crate::floors::DROPPED;
+use crate::from_crates::table_full;
 use crate::journal::Place;
-use crate::keyspace::SYSTEM;
 use crate::keyspaces::dropped;
 use crate::options::Durability;
 use crate::read::{Found, Witness};
@@ -74,14 +74,6 @@ impl<'a> Op<'a> {
         warp_wal::Entry { kind, keyspace: self.keyspace, shard, level, deadline, key: self.key, value }
     }
 
-    /// The value as the table will hold it; made before any lock is taken.
-    fn value(&self) -> Option<Value> {
-        match self.change {
-            Change::Put { value, .. } => Some(Value::from(value)),
-            Change::Delete => None,
-        }
-    }
-
     /// Deletions may use the space that is kept in reserve: they are how a full disk is emptied.
     fn admit(&self, terms: Terms) -> Admit {
         Admit { reserve: matches!(self.change, Change::Delete), wait: !terms.no_wait }
@@ -99,7 +91,7 @@ impl Shared {
     ) -> Result<Option<Written>> {
         self.check_open()?;
         let key = self.key(op.keyspace, op.key);
-        let mut value = op.value();
+        let mut prepared = self.prepare(key, &op)?;
         let written = with_encoded(|encoded| {
             loop {
                 let shard = self.table.shard_of(key.hash);
@@ -114,17 +106,15 @@ impl Shared {
                     return Err(dropped());
                 }
                 if let Some(witness) = witness
-                    && !self.holds(witness, op.keyspace, guard.get(key).as_ref())
+                    && !self.holds(witness, key)
                 {
                     return Ok(None);
                 }
                 let place = self.journal.reserve(leave, encoded);
-                let former = self.apply(&mut guard, key, &op, value.take(), &place);
+                self.apply(&mut guard, key, &op, prepared.take(), &place);
                 let written = Written { seq: place.seq(), shard };
                 drop(place);
                 drop(guard);
-                // Freed only now, outside the lock.
-                drop(former);
                 return Ok::<_, Error>(Some(written));
             }
         })?;
@@ -147,8 +137,8 @@ impl Shared {
         let keys: Vec<KeyRef<'_>> = ops.iter().map(|op| self.key(op.keyspace, op.key)).collect();
         let hashes: Vec<u64> =
             keys.iter().map(|key| key.hash).chain(witnesses.iter().map(|(key, _)| key.hash)).collect();
-        let mut values: Vec<Option<Value>> = ops.iter().map(Op::value).collect();
-        let mut former = Vec::with_capacity(ops.len());
+        let mut prepared: Vec<_> =
+            ops.iter().zip(&keys).map(|(op, key)| self.prepare(*key, op)).collect::<Result<_>>()?;
         let admit = Admit { reserve: ops.iter().all(|op| op.admit(terms).reserve), wait: !terms.no_wait };
         let written = with_encoded(|encoded| {
             loop {
@@ -163,15 +153,12 @@ impl Shared {
                 if keys.iter().any(|key| self.floors.is_dropped(key.keyspace)) {
                     return Err(dropped());
                 }
-                if !witnesses
-                    .iter()
-                    .all(|(key, witness)| self.holds(witness, key.keyspace, guard.get(*key).as_ref()))
-                {
+                if !self.all_hold(witnesses) {
                     return Ok(None);
                 }
                 let place = self.journal.reserve(leave, encoded);
-                for ((op, key), value) in ops.iter().zip(&keys).zip(&mut values) {
-                    former.push(self.apply(&mut guard, *key, op, value.take(), &place));
+                for ((op, key), prepared) in ops.iter().zip(&keys).zip(&mut prepared) {
+                    self.apply(&mut guard, *key, op, prepared.take(), &place);
                 }
                 let written =
                     Written { seq: place.seq(), shard: shards.first().copied().unwrap_or_default() };
@@ -180,7 +167,6 @@ impl Shared {
                 return Ok::<_, Error>(Some(written));
             }
         })?;
-        drop(former);
         if let Some(written) = written {
             self.acknowledge(written.seq, terms)?;
         }
@@ -196,9 +182,7 @@ impl Shared {
 
     /// Whether all the keys are still as their witnesses saw them, at this moment.
     pub(crate) fn all_hold(&self, witnesses: &[(KeyRef<'_>, &Witness)]) -> bool {
-        witnesses
-            .iter()
-            .all(|(key, witness)| self.holds(witness, key.keyspace, self.table.get(*key).as_ref()))
+        witnesses.iter().all(|(key, witness)| self.holds(witness, *key))
     }
 
     /// Deletes a key that is there; `None`, with nothing written, if it is not.
@@ -240,7 +224,10 @@ impl Shared {
         unnamed: Option<(Op<'_>, &Witness)>,
         terms: Terms,
     ) -> Result<Option<u64>> {
-        let mut value = unnamed.and_then(|(op, _)| op.value());
+        let mut prepared = match unnamed {
+            Some((op, _)) => self.prepare(self.key(op.keyspace, op.key), &op)?,
+            None => None,
+        };
         let stored_floor = DROPPED.to_le_bytes();
         let entry = warp_wal::Entry {
             kind: Kind::KeyspaceFloor,
@@ -266,14 +253,14 @@ impl Shared {
                     if guard.shard(key.hash) != shard {
                         continue;
                     }
-                    if !self.holds(witness, SYSTEM, guard.get(key).as_ref()) {
+                    if !self.holds(witness, key) {
                         return Ok(None);
                     }
                 }
                 let place = self.journal.reserve(leave, encoded);
                 let seq = place.seq();
                 if let Some((op, _, key)) = named {
-                    self.apply(&mut guard, key, &op, value.take(), &place);
+                    self.apply(&mut guard, key, &op, prepared.take(), &place);
                 }
                 let floor = if unnamed.is_some() { DROPPED } else { seq };
                 self.floors.raise(keyspace, floor, seq);
@@ -283,23 +270,32 @@ impl Shared {
         })
     }
 
+    /// Makes the entry of a change ready, before any lock is taken; `None` if the change leaves none.
+    fn prepare(&self, key: KeyRef<'_>, op: &Op<'_>) -> Result<Option<Prepared<'_>>> {
+        let prepared = match op.change {
+            Change::Put { value, deadline } => self.table.prepare(key, value, deadline),
+            // Nothing outlives an engine without files, so that nothing needs to remember the deletion.
+            Change::Delete if self.journal.is_memory() => return Ok(None),
+            Change::Delete => self.table.prepare_tombstone(key),
+        };
+        prepared.map(Some).map_err(table_full)
+    }
+
     fn apply(
         &self,
         guard: &mut Guard<'_>,
         key: KeyRef<'_>,
         op: &Op<'_>,
-        value: Option<Value>,
+        prepared: Option<Prepared<'_>>,
         place: &Place<'_>,
-    ) -> Option<Entry> {
-        match (op.change, value) {
-            (Change::Put { deadline, .. }, Some(value)) => {
-                let former = guard.put(key, value, place.seq(), deadline);
-                self.expiry.note(key.hash, deadline, former.as_ref());
-                former
-            }
-            // Nothing outlives an engine without files, so that nothing needs to remember the deletion.
-            _ if self.journal.is_memory() => guard.remove(key),
-            _ => guard.delete(key, place.seq()),
+    ) {
+        let Some(prepared) = prepared else {
+            guard.remove(key);
+            return;
+        };
+        let former = guard.put(prepared, place.seq());
+        if let Change::Put { deadline, .. } = op.change {
+            self.expiry.note(key.hash, deadline, former.map(|former| former.deadline));
         }
     }
 

@@ -82,6 +82,12 @@ fn every_figure_moves() {
         note(&engine);
         engine.close().unwrap();
     }
+    // One that is large enough to ask for huge pages.
+    let engine = WarpEngine::in_memory();
+    for number in 0..100_000 {
+        engine.put(number.to_string(), [0; 500]).unwrap();
+    }
+    note(&engine);
     let still: Vec<&String> = seen
         .iter()
         .filter(|(path, figures)| {

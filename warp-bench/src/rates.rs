@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use warp_api::{Durability, Physics, WarpEngine};
-use warp_core::{KeyRef, Table as BareTable, Value};
+use warp_core::{KeyRef, Table as BareTable};
 use warp_io::Clock;
 
 use crate::child;
@@ -61,10 +61,10 @@ struct Bare {
 impl Store for Bare {
     fn put(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
         let key = KeyRef::new(TABLE_SEED, TABLE_KEYSPACE, key);
-        let value = Value::from(value);
+        let prepared = self.table.prepare(key, value, 0)?;
         let mut guard = self.table.lock(key.hash);
         let seq = self.seq.fetch_add(1, Ordering::Relaxed);
-        black_box(guard.put(key, value, seq, 0));
+        black_box(guard.put(prepared, seq));
         Ok(())
     }
 
@@ -86,7 +86,7 @@ pub(crate) fn rates(run: &mut Run) -> Outcome<()> {
     // Directories first, so that they are removed after the engines are gone.
     let (_full_dir, full) = loaded(run, Physics::default())?;
     let (_plain_dir, plain) = loaded(run, Physics::off())?;
-    let bare = Bare { table: BareTable::new(TABLE_SHARDS), seq: AtomicU64::new(1) };
+    let bare = Bare { table: BareTable::new(TABLE_SHARDS, TABLE_SEED), seq: AtomicU64::new(1) };
     for record in 0..run.fields() {
         let (key, value) = run.data.corpus.record(record);
         bare.put(key, value)?;

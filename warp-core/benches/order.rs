@@ -33,29 +33,31 @@ fn shuffled(step: u64) -> u64 {
 }
 
 fn filled() -> Table {
-    let table = Table::new(64);
+    let table = Table::new(64, 1);
     for number in 0..KEYS {
         let bytes = key(shuffled(number));
         let key = KeyRef::new(1, 0, &bytes);
-        table.lock(key.hash).put(key, Value::from(vec![7; VALUE_BYTES]), number + 1, 0);
+        table.put(key, &[7; VALUE_BYTES], number + 1, 0).expect("the table is not full");
     }
     table
 }
 
 fn resolve(table: &Table, chunk: &Chunk) -> Kept {
     let mut keys = Vec::with_capacity(chunk.hashes.len());
-    table.multi_entries(&chunk.hashes, |place, _, key, _| keys.push((Key::from(key), chunk.hashes[place])));
+    table.multi_entries(&chunk.hashes, |place, entry| {
+        keys.push((Key::from(entry.key()), chunk.hashes[place]))
+    });
     Kept { keys, unreadable: Vec::new() }
 }
 
 fn build(table: &Table) -> OrderedKeys {
     let mut sample = Vec::new();
     for slot in 0..SAMPLE_SLOTS {
-        table.for_each_in(slot * (SLOTS / SAMPLE_SLOTS), |_, key, _| sample.push(Key::from(key)));
+        table.for_each_in(slot * (SLOTS / SAMPLE_SLOTS), |entry| sample.push(Key::from(entry.key())));
     }
     let mut builder = OrderBuilder::new(sample, table.len());
     while builder.next_round() {
-        table.for_each(|_, key, _| builder.add(key, KeyRef::new(1, 0, key).hash));
+        table.for_each(|entry| builder.add(entry.key(), KeyRef::new(1, 0, entry.key()).hash));
     }
     builder.finish(&mut |chunk| resolve(table, chunk))
 }
@@ -63,11 +65,11 @@ fn build(table: &Table) -> OrderedKeys {
 /// Keys of a chunk with their values, in order.
 fn read(table: &Table, chunk: &Chunk) -> Vec<(Key, Value)> {
     let mut found = Vec::with_capacity(chunk.hashes.len());
-    table.multi_entries(&chunk.hashes, |_, _, key, entry| {
-        if let Some(value) = &entry.value
-            && chunk.contains(key)
+    table.multi_entries(&chunk.hashes, |_, entry| {
+        if let Some(value) = entry.value_handle()
+            && chunk.contains(entry.key())
         {
-            found.push((Key::from(key), value.clone()));
+            found.push((Key::from(entry.key()), value));
         }
     });
     found.sort_unstable_by(|a, b| a.0.cmp(&b.0));

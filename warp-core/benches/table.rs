@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use warp_core::{KeyRef, Table, Value};
+use warp_core::{KeyRef, Table};
 
 const KEYS: u64 = 1_000_000;
 const VALUE_BYTES: usize = 100;
@@ -31,11 +31,11 @@ fn shuffled(step: u64) -> u64 {
 fn put(table: &Table, number: u64, seq: u64) {
     let bytes = key(number);
     let key = KeyRef::new(1, 0, &bytes);
-    black_box(table.lock(key.hash).put(key, Value::from(vec![7; VALUE_BYTES]), seq, 0));
+    black_box(table.put(key, &[7; VALUE_BYTES], seq, 0).expect("the table is not full"));
 }
 
 fn filled() -> Table {
-    let table = Table::new(SHARDS);
+    let table = Table::new(SHARDS, 1);
     for number in 0..KEYS {
         put(&table, number, number + 1);
     }
@@ -62,6 +62,26 @@ fn bench(criterion: &mut Criterion) {
             table.get(KeyRef::new(1, 0, &key(shuffled(step)))).expect("all keys were put")
         });
     });
+    group.bench_function("with: read a key's value in place", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            let bytes = key(shuffled(step));
+            table
+                .with(KeyRef::new(1, 0, &bytes), |entry| entry.value().map(<[u8]>::len))
+                .expect("all keys were put")
+        });
+    });
+    group.bench_function("with, and count the use in the entry's heat", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            let bytes = key(shuffled(step));
+            let read = table.with(KeyRef::new(1, 0, &bytes), |entry| {
+                entry.touch();
+                entry.value().map(<[u8]>::len)
+            });
+            read.expect("all keys were put")
+        });
+    });
     group.bench_function("get a key that is not there", |bencher| {
         bencher.iter(|| {
             step += 1;
@@ -76,8 +96,8 @@ fn bench(criterion: &mut Criterion) {
                 key(shuffled(step))
             });
             let keys = bytes.each_ref().map(|bytes| KeyRef::new(1, 0, bytes));
-            table.multi_get(&keys, |_, entry| {
-                black_box(entry.expect("all keys were put"));
+            table.multi_get_with(&keys, |_, entry| {
+                black_box(entry.expect("all keys were put").value());
             });
         });
     });
@@ -92,7 +112,7 @@ fn bench(criterion: &mut Criterion) {
 
     group.throughput(Throughput::Elements(BATCH_KEYS));
     group.bench_function("put a new key, into a table that grows from empty", |bencher| {
-        let empty = || Table::new(SHARDS);
+        let empty = || Table::new(SHARDS, 1);
         let fill = |table: Table| {
             for number in 0..BATCH_KEYS {
                 put(&table, number, number + 1);

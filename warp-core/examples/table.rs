@@ -5,18 +5,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use warp_core::{KeyRef, Table, Value};
+use warp_core::{KeyRef, Table, TableFull, Value};
 
 /// How often each writer adds one.
 const ADDITIONS: u64 = 10_000;
 
-fn main() {
-    let table = Table::new(16);
+fn main() -> Result<(), TableFull> {
+    let table = Table::new(16, 42);
     let next_seq = AtomicU64::new(1);
     let counter = KeyRef::new(42, 0, b"counter");
 
     thread::scope(|scope| {
-        for _ in 0..2 {
+        let writers = [(); 2].map(|()| {
             scope.spawn(|| {
                 for _ in 0..ADDITIONS {
                     // Nobody else writes the key between the get and the put.
@@ -24,10 +24,11 @@ fn main() {
                     let count =
                         guard.get(counter).map_or(0, |entry| number(&entry.value.unwrap_or_default()));
                     let seq = next_seq.fetch_add(1, Ordering::Relaxed);
-                    guard.put(counter, Value::from(&(count + 1).to_le_bytes()), seq, 0);
+                    guard.put(table.prepare(counter, &(count + 1).to_le_bytes(), 0)?, seq);
                 }
-            });
-        }
+                Ok(())
+            })
+        });
         // A reader needs no guard, and never sees the count go back.
         let mut last = 0;
         while last < 2 * ADDITIONS {
@@ -35,7 +36,8 @@ fn main() {
             assert!(count >= last);
             last = count;
         }
-    });
+        writers.into_iter().try_for_each(|writer| writer.join().expect("a writer does not panic"))
+    })?;
 
     // However often it was written, the key is listed once.
     let changed = table.close_lists(|| next_seq.load(Ordering::Relaxed));
@@ -46,6 +48,7 @@ fn main() {
         table.memory().total()
     );
     assert_eq!(changed, [counter.hash]);
+    Ok(())
 }
 
 /// The count that a value holds; 0 if it is none.

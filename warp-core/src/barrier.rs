@@ -1,8 +1,7 @@
 //! What a checkpoint asks of the table: what changed, and leave to forget what is kept elsewhere.
 
-use crate::entry::Entry;
+use crate::entry::EntryRef;
 use crate::hash::{SLOTS, slot_of};
-use crate::slot::Stored;
 use crate::table::Table;
 
 impl Table {
@@ -23,16 +22,16 @@ impl Table {
         let mut remaining: Vec<usize> = (0..SLOTS).collect();
         while !remaining.is_empty() {
             let mut named: Vec<(u16, usize)> =
-                remaining.drain(..).map(|slot| (self.slots()[slot].shard(), slot)).collect();
+                remaining.drain(..).map(|slot| (self.slots().shard(slot), slot)).collect();
             named.sort_unstable();
             for of_one_shard in named.chunk_by(|a, b| a.0 == b.0) {
                 let shard = of_one_shard[0].0;
-                let lock = self.lock_shard(shard);
+                let mut lock = self.lock_shard(shard);
                 let mark = next_seq();
                 for (_, index) in of_one_shard {
-                    let slot = &self.slots()[*index];
-                    if slot.shard() == shard {
-                        lists.push(slot.write(&lock, |table| table.changed.close(mark)));
+                    if self.slots().shard(*index) == shard {
+                        let mut writer = self.slots().writer(*index, &mut lock, self.store());
+                        lists.push(writer.with_lists(|slot| slot.changed.close(mark)));
                     } else {
                         // It was moved before the lock was had, and is looked for again.
                         remaining.push(*index);
@@ -51,8 +50,7 @@ impl Table {
     pub fn reopen(&self, hashes: Vec<u64>) {
         for of_one_slot in hashes.chunk_by(|a, b| slot_of(*a) == slot_of(*b)) {
             let slot = slot_of(of_one_slot[0]);
-            let lock = self.lock_slot(slot);
-            self.slots()[slot].write(&lock, |table| table.changed.reopen(of_one_slot));
+            self.write_slot(slot, |mut writer| writer.with_lists(|slot| slot.changed.reopen(of_one_slot)));
         }
     }
 
@@ -63,22 +61,22 @@ impl Table {
     /// layer, so that a reader who no longer finds it here finds it there. A key can be removed whether it is a
     /// value or a tombstone.
     ///
-    /// Takes shards' locks, one at a time. `drop` is called under the slot's lock: it must be short, must not
-    /// panic, and must not call the table.
-    pub fn remove_clean(&self, hashes: &[u64], before: u64, drop: impl Fn(u32, &Entry) -> bool) -> usize {
-        let chosen = |stored: &Stored| stored.entry.seq < before && drop(stored.keyspace, &stored.entry);
+    /// Takes shards' locks, one at a time. `drop` is called under the shard's lock: it must be short, must not panic, and
+    /// must not call the table.
+    pub fn remove_clean(
+        &self,
+        hashes: &[u64],
+        before: u64,
+        drop: impl Fn(u32, EntryRef<'_>) -> bool,
+    ) -> usize {
+        let chosen = |entry: EntryRef<'_>| entry.seq() < before && drop(entry.keyspace(), entry);
         let mut count = 0;
         for of_one_slot in hashes.chunk_by(|a, b| slot_of(*a) == slot_of(*b)) {
-            let slot = slot_of(of_one_slot[0]);
-            let lock = self.lock_slot(slot);
-            // Freed after the slot's lock, so that no reader waits for it.
-            let mut removed = Vec::new();
-            self.slots()[slot].write(&lock, |table| {
+            self.write_slot(slot_of(of_one_slot[0]), |mut writer| {
                 for hash in of_one_slot {
-                    removed.extend(std::iter::from_fn(|| table.remove_one(*hash, chosen)));
+                    count += writer.remove_hash(*hash, |keyspace, key| self.hash_of(keyspace, key), chosen);
                 }
             });
-            count += removed.len();
         }
         count
     }
@@ -89,35 +87,27 @@ impl Table {
     /// Walks the whole table, slot by slot, taking shards' locks one at a time. An entry that is written meanwhile
     /// with a sequence at or above `floor` stays.
     pub fn remove_below(&self, keyspace: u32, floor: u64) -> usize {
-        let chosen = |stored: &Stored| stored.keyspace == keyspace && stored.entry.seq < floor;
-        let mut count = 0;
-        for (index, slot) in self.slots().iter().enumerate() {
-            let lock = self.lock_slot(index);
-            // Most slots hold nothing of a small keyspace; a reader's lock finds that out.
-            if slot.read().entries.iter().any(chosen) {
-                let removed = slot.write(&lock, |table| table.remove_all(chosen));
-                count += removed.len();
-            }
-        }
-        count
+        let chosen = |entry: EntryRef<'_>| entry.keyspace() == keyspace && entry.seq() < floor;
+        (0..SLOTS).map(|slot| self.write_slot(slot, |mut writer| writer.remove_all(chosen))).sum()
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::cell::Cell;
 
     use super::*;
     use crate::hash::KeyRef;
-    use crate::value::Value;
+    use crate::table::TableOptions;
 
     #[test]
     fn a_slot_that_moves_behind_the_barrier_is_closed_once() {
-        let table = Table::new(4);
-        let hashes = [0, 2, 3].map(|slot| slot << 52);
-        for hash in hashes {
-            let key = KeyRef { hash, keyspace: 0, bytes: b"key" };
-            table.lock(hash).put(key, Value::default(), 1, 0);
+        let hash = |_, _: u32, key: &[u8]| u64::from(key[0]) << 52;
+        let table = Table::with_options(TableOptions { hash, ..TableOptions::new(4, 0) });
+        let hashes = [0_u8, 2, 3].map(|slot| u64::from(slot) << 52);
+        for slot in [0_u8, 2, 3] {
+            let key = KeyRef { hash: u64::from(slot) << 52, keyspace: 0, bytes: &[slot] };
+            table.put(key, "", 1, 0).unwrap();
         }
         let calls = Cell::new(0);
         let listed = table.close_lists(|| {

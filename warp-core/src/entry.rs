@@ -1,5 +1,9 @@
 //! What the table holds for a key.
 
+use std::fmt;
+
+use crate::heat;
+use crate::record::Record;
 use crate::value::Value;
 
 /// What the table holds for a key: a value or a tombstone, the write that made it, and how long it is good.
@@ -37,12 +41,126 @@ impl Entry {
     /// Whether the deadline has come at `now`, in milliseconds since the start of 1970.
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
-        self.deadline != 0 && self.deadline <= now
+        is_past(self.deadline, now)
     }
 
     /// The value that a reader at `now` should see: none in a tombstone, and none past the deadline.
     #[must_use]
     pub fn value_at(&self, now: u64) -> Option<&Value> {
         self.value.as_ref().filter(|_| !self.is_expired(now))
+    }
+}
+
+fn is_past(deadline: u64, now: u64) -> bool {
+    deadline != 0 && deadline <= now
+}
+
+/// An entry where it lies in the table, shown without a copy while a read runs.
+///
+/// ```
+/// use warp_core::{KeyRef, Table};
+///
+/// let table = Table::new(1, 7);
+/// let key = KeyRef::new(7, 0, b"key");
+/// table.put(key, b"value", 1, 0)?;
+/// assert_eq!(table.with(key, |entry| entry.value().map(<[u8]>::len)), Some(Some(5)));
+/// # Ok::<(), warp_core::TableFull>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct EntryRef<'a> {
+    record: Record<'a>,
+    /// The table's tick.
+    tick: u8,
+}
+
+impl<'a> EntryRef<'a> {
+    #[inline]
+    pub(crate) fn new(record: Record<'a>, tick: u8) -> EntryRef<'a> {
+        EntryRef { record, tick }
+    }
+
+    /// The value; `None` in a tombstone.
+    #[must_use]
+    #[inline]
+    pub fn value(self) -> Option<&'a [u8]> {
+        self.record.value()
+    }
+
+    /// The value as a handle: a copy of a short value, a share of a long one. `None` in a tombstone.
+    #[must_use]
+    #[inline]
+    pub fn value_handle(self) -> Option<Value> {
+        self.record.value_handle()
+    }
+
+    /// The number of the write that made the entry.
+    #[must_use]
+    #[inline]
+    pub fn seq(self) -> u64 {
+        self.record.seq()
+    }
+
+    /// When the entry ceases to count, in milliseconds since the start of 1970; 0 for never.
+    #[must_use]
+    #[inline]
+    pub fn deadline(self) -> u64 {
+        self.record.deadline()
+    }
+
+    /// The keyspace of the key.
+    #[must_use]
+    pub fn keyspace(self) -> u32 {
+        self.record.keyspace()
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(self) -> &'a [u8] {
+        self.record.key()
+    }
+
+    /// Whether this says that the key was deleted.
+    #[must_use]
+    #[inline]
+    pub fn is_tombstone(self) -> bool {
+        self.record.is_tombstone()
+    }
+
+    /// Whether the deadline has come at `now`, in milliseconds since the start of 1970.
+    #[must_use]
+    #[inline]
+    pub fn is_expired(self, now: u64) -> bool {
+        is_past(self.deadline(), now)
+    }
+
+    /// Counts a use of the entry in its heat: one store to the entry's own cache line. Two uses at the same moment may
+    /// count as one.
+    pub fn touch(self) {
+        self.record.set_heat(heat::used(self.record.heat(), self.tick));
+    }
+
+    /// The mass of the entry: an estimate of the uses that were counted with [`EntryRef::touch`], halved with each
+    /// tick since. From 0 to 127.
+    #[must_use]
+    pub fn mass(self) -> u32 {
+        heat::mass(self.record.heat(), self.tick)
+    }
+
+    /// A copy that outlives the read.
+    #[must_use]
+    #[inline]
+    pub fn to_entry(self) -> Entry {
+        Entry { value: self.value_handle(), seq: self.seq(), deadline: self.deadline() }
+    }
+}
+
+impl fmt::Debug for EntryRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryRef")
+            .field("keyspace", &self.keyspace())
+            .field("key", &self.key())
+            .field("entry", &self.to_entry())
+            .field("mass", &self.mass())
+            .finish()
     }
 }

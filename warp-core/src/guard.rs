@@ -2,18 +2,17 @@
 
 use std::fmt;
 
-use crate::entry::Entry;
-use crate::hash::KeyRef;
+use crate::entry::{Entry, EntryRef};
+use crate::hash::{KeyRef, slot_of};
+use crate::prepared::Prepared;
 use crate::shard::ShardLock;
-use crate::slot::SlotTable;
 use crate::table::Table;
-use crate::value::Value;
+use crate::writer::{Former, Writer};
 
 /// The exclusive right to write the keys of one shard, of several, or of all.
 ///
 /// Got from [`Table::lock`], [`Table::try_lock`], [`Table::lock_many`] or [`Table::lock_all`]; dropping it gives
-/// the right back. While it lives, no slot joins or leaves the shards that it holds, and readers go on: one of the
-/// same slot waits for the change of a single entry at most, which now and then has the slot grow.
+/// the right back. While it lives, no slot joins or leaves the shards that it holds, and readers go on.
 ///
 /// Nothing that a guard does can fail. The methods that write panic if the key's shard is not held, since a write
 /// without its lock would break every promise that the table makes; asking for the lock with the hash of the key
@@ -59,35 +58,34 @@ impl<'a> Guard<'a> {
         self.table.get(key)
     }
 
-    /// Sets the value of a key, and returns the entry that was there.
+    /// Calls `f` with what the table holds for a key; as [`Table::with`], and for a key that is held nobody else can
+    /// change it.
+    pub fn with<R>(&self, key: KeyRef<'_>, f: impl FnOnce(EntryRef<'_>) -> R) -> Option<R> {
+        self.table.with(key, f)
+    }
+
+    /// Sets the entry of a key to one that was prepared; returns what was there.
     ///
-    /// `seq` is the number of this write, higher than that of the key's entry; `deadline` is in milliseconds since
-    /// the start of 1970, 0 for none.
+    /// `seq` is the number of this write, higher than that of the key's entry.
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn put(&mut self, key: KeyRef<'_>, value: Value, seq: u64, deadline: u64) -> Option<Entry> {
-        let entry = Entry { value: Some(value), seq, deadline };
-        let former = self.write(key.hash, |table| table.put(key, entry));
-        self.table.note_put(key.hash, former.as_ref());
+    pub fn put(&mut self, prepared: Prepared<'_>, seq: u64) -> Option<Former> {
+        self.check(&prepared);
+        let mut writer = self.writer(prepared.hash());
+        let (hash, address) = prepared.take();
+        let former = writer.put(hash, address, seq);
+        self.table.note_put(hash, former);
         former
     }
 
-    /// Puts a tombstone where the key's entry was, also where there was none; returns the entry that was there.
+    /// Drops the key's entry, leaving nothing: only for a table below which nothing is kept, where an older version
+    /// could show through. It goes on no list of changed keys. Returns what was there.
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn delete(&mut self, key: KeyRef<'_>, seq: u64) -> Option<Entry> {
-        self.write(key.hash, |table| table.put(key, Entry::tombstone(seq)))
-    }
-
-    /// Drops the key's entry and returns it, leaving nothing: only for a table below which nothing is kept, where
-    /// an older version could show through. It goes on no list of changed keys.
-    ///
-    /// # Panics
-    /// If the guard does not hold the key's shard.
-    pub fn remove(&mut self, key: KeyRef<'_>) -> Option<Entry> {
-        self.write(key.hash, |table| table.remove(key)).map(|stored| stored.entry)
+    pub fn remove(&mut self, key: KeyRef<'_>) -> Option<Former> {
+        self.writer(key.hash).remove(key)
     }
 
     /// Brings in an entry from a snapshot: sets it if the key has none, a tombstone counting as one. Returns
@@ -98,8 +96,13 @@ impl<'a> Guard<'a> {
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn insert_clean(&mut self, key: KeyRef<'_>, entry: Entry) -> bool {
-        self.write(key.hash, |table| table.insert_clean(key, entry)).is_ok()
+    pub fn insert_clean(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
+        self.check(&prepared);
+        let is_used = self.writer(prepared.hash()).insert_clean(prepared.hash(), prepared.address(), seq);
+        if is_used {
+            prepared.keep();
+        }
+        is_used
     }
 
     /// Applies a write that comes back from a log: sets the entry unless the key has one with a higher sequence.
@@ -108,38 +111,47 @@ impl<'a> Guard<'a> {
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn replay(&mut self, key: KeyRef<'_>, entry: Entry) -> bool {
-        let is_value = !entry.is_tombstone();
-        let replaced = self.write(key.hash, |table| table.put_unless_older(key, entry));
-        if let Ok(former) = &replaced
-            && is_value
-        {
-            self.table.note_put(key.hash, former.as_ref());
-        }
-        replaced.is_ok()
+    pub fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
+        self.check(&prepared);
+        let hash = prepared.hash();
+        let outcome = self.writer(hash).put_unless_older(hash, prepared.address(), seq);
+        let Ok(former) = outcome else { return false };
+        prepared.keep();
+        self.table.note_put(hash, former);
+        true
     }
 
-    /// Frees the value of a key whose entry is past its deadline at `now`, in milliseconds since the start of 1970.
-    /// Returns whether there was one.
+    /// Frees the value of an entry that is past its deadline at `now`, in milliseconds since the start of 1970.
+    /// Returns whether it did.
     ///
-    /// With `keep_stub` a tombstone of the same sequence takes its place, so that an older version that is kept
-    /// elsewhere does not show through; otherwise the entry goes. Readers who look at deadlines see no difference,
-    /// so that this is no change: there is no new sequence, nothing comes on a list of changed keys, and a key that
-    /// is on one stays there.
+    /// With `keep_stub` a tombstone with the same sequence stays, for a table below which an older version could show
+    /// through; without, nothing does. It is no write: the key is neither put on the list of changed keys nor taken
+    /// off it.
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> bool {
-        self.write(key.hash, |table| table.expire(key, now, keep_stub)).is_some()
+        self.writer(key.hash).expire(key, now, keep_stub)
     }
 
-    /// Changes a slot under its shard's lock. What `change` returns is dropped outside of the slot's lock, so that
-    /// no reader waits while a value is freed.
-    fn write<R>(&mut self, hash: u64, change: impl FnOnce(&mut SlotTable) -> R) -> R {
-        let Some(lock) = self.lock_of(hash) else {
-            panic!("a key of shard {} was written under the guard {self:?}", self.shard(hash));
+    fn check(&self, prepared: &Prepared<'_>) {
+        assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
+    }
+
+    /// The right to change a slot.
+    fn writer(&mut self, hash: u64) -> Writer<'_> {
+        let (table, shard) = (self.table, self.shard(hash));
+        if !self.holds(hash) {
+            panic!("a key of shard {shard} was written under the guard {self:?}");
+        }
+        let lock = match &mut self.held {
+            Held::One(lock) => lock,
+            Held::Many(locks) => {
+                let place = locks.binary_search_by_key(&shard, ShardLock::index);
+                &mut locks[place.expect("the lock is held")]
+            }
         };
-        self.table.slot(hash).write(lock, change)
+        table.slots().writer(slot_of(hash), lock, table.store())
     }
 
     /// The held lock of the shard that a hash is on. The answer stays: a slot joins or leaves a shard only under

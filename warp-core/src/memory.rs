@@ -1,12 +1,11 @@
 //! What the table holds, counted.
 
-use crate::entry::Entry;
-use crate::value::Key;
+use crate::record::Record;
 
-/// What a table holds at one moment, from counters that are kept under the shards' locks.
+/// What a table holds at one moment.
 ///
-/// All in bytes, except the first two. The allocator's own rounding and headers are not in it: they depend on the
-/// allocator, and are between 8 and 24 bytes for each piece on the heap with the usual ones.
+/// All in bytes, except the first two. `table_bytes` is what was got from the system; the allocator's own rounding of
+/// values on the heap is not counted, and is between 8 and 24 bytes for each with the usual allocators.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableMemory {
@@ -18,10 +17,17 @@ pub struct TableMemory {
     pub key_bytes: u64,
     /// The lengths of all values.
     pub value_bytes: u64,
-    /// The part of `key_bytes` and `value_bytes` that is on the heap; the rest is inside `table_bytes`.
+    /// The part of `value_bytes` that is on the heap: values of more than 512 bytes.
     pub heap_bytes: u64,
-    /// The table itself: buckets, those in use and those not, lists of changed keys, slots and shards.
+    /// The table itself with all entries and short values: what was got from the system, in use or not.
     pub table_bytes: u64,
+    /// The part of `table_bytes` that is free for new entries.
+    pub free_bytes: u64,
+    /// The part of `table_bytes` for which the system was asked for huge pages, and said yes.
+    pub huge_bytes: u64,
+    /// What was replaced or removed, and waits to be freed until nobody can be reading it. A reader that stays in a
+    /// closure of [`Table::with`](crate::Table::with) lets this grow by all that is written meanwhile.
+    pub retired_bytes: u64,
 }
 
 impl TableMemory {
@@ -30,6 +36,16 @@ impl TableMemory {
     pub fn total(&self) -> u64 {
         self.table_bytes.saturating_add(self.heap_bytes)
     }
+}
+
+/// How slots have grown and shrunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resizes {
+    /// Times that a slot's buckets were replaced by more or fewer.
+    pub count: u64,
+    /// The longest that a shard's lock was held for one of them, in nanoseconds.
+    pub longest_nanos: u64,
 }
 
 /// What one slot holds and how busy it is, for deciding which shard should have it.
@@ -46,63 +62,53 @@ pub struct SlotLoad {
     pub writes: u64,
 }
 
-/// The counters of a slot, and their sums a shard.
+/// Counters of a shard, or what one change adds to them, wrapping around where it takes something away.
 ///
-/// A shard adds up the differences that were made under its lock, and keeps them when a slot leaves it. A single
-/// shard's sums may therefore be below zero, and wrap; those over all shards are right.
+/// A shard adds up what was done under its lock, and keeps it when a slot leaves it. A single shard's sums may
+/// therefore be below zero, and wrap; those over all shards are right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) entries: u64,
     pub(crate) tombstones: u64,
     pub(crate) key_bytes: u64,
     pub(crate) value_bytes: u64,
-    pub(crate) heap_bytes: u64,
-    pub(crate) table_bytes: u64,
+    /// The part of `value_bytes` that is shared with handles, on the heap.
+    pub(crate) shared_bytes: u64,
+    /// Lists of hashes.
+    pub(crate) list_bytes: u64,
+    /// What waits in the shard to be freed.
+    pub(crate) retired_bytes: u64,
     /// Changes made by writers: only ever added to.
     pub(crate) writes: u64,
 }
 
 impl Tally {
-    pub(crate) fn add_entry(&mut self, entry: &Entry) {
-        self.entries += 1;
-        match &entry.value {
-            Some(value) => {
-                self.value_bytes += value.len() as u64;
-                self.heap_bytes += value.heap_bytes() as u64;
-            }
-            None => self.tombstones += 1,
-        }
+    pub(crate) fn add_record(&mut self, record: Record<'_>) {
+        self.record(record, |counter, value| *counter = counter.wrapping_add(value));
     }
 
-    pub(crate) fn subtract_entry(&mut self, entry: &Entry) {
-        self.entries -= 1;
-        match &entry.value {
-            Some(value) => {
-                self.value_bytes -= value.len() as u64;
-                self.heap_bytes -= value.heap_bytes() as u64;
-            }
-            None => self.tombstones -= 1,
-        }
+    pub(crate) fn subtract_record(&mut self, record: Record<'_>) {
+        self.record(record, |counter, value| *counter = counter.wrapping_sub(value));
     }
 
-    pub(crate) fn add_key(&mut self, key: &Key) {
-        self.key_bytes += key.len() as u64;
-        self.heap_bytes += key.heap_bytes() as u64;
+    fn record(&mut self, record: Record<'_>, with: impl Fn(&mut u64, u64)) {
+        with(&mut self.entries, 1);
+        with(&mut self.tombstones, u64::from(record.is_tombstone()));
+        with(&mut self.key_bytes, record.key().len() as u64);
+        with(&mut self.value_bytes, record.value().map_or(0, |value| value.len() as u64));
+        with(&mut self.shared_bytes, record.shared().map_or(0, |value| value.len() as u64));
     }
 
-    pub(crate) fn subtract_key(&mut self, key: &Key) {
-        self.key_bytes -= key.len() as u64;
-        self.heap_bytes -= key.heap_bytes() as u64;
-    }
-
-    /// All fields, with another tally's, in one order.
-    pub(crate) fn zip(&mut self, other: &Tally, mut with: impl FnMut(&mut u64, u64)) {
+    /// Adds another tally.
+    pub(crate) fn add(&mut self, other: &Tally) {
+        let with = |counter: &mut u64, value: u64| *counter = counter.wrapping_add(value);
         with(&mut self.entries, other.entries);
         with(&mut self.tombstones, other.tombstones);
         with(&mut self.key_bytes, other.key_bytes);
         with(&mut self.value_bytes, other.value_bytes);
-        with(&mut self.heap_bytes, other.heap_bytes);
-        with(&mut self.table_bytes, other.table_bytes);
+        with(&mut self.shared_bytes, other.shared_bytes);
+        with(&mut self.list_bytes, other.list_bytes);
+        with(&mut self.retired_bytes, other.retired_bytes);
         with(&mut self.writes, other.writes);
     }
 }

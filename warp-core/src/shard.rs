@@ -1,39 +1,45 @@
-//! A shard: a writer lock, and counters of what was done under it.
-
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
+//! A shard: a writer lock, the counters of what was done under it, and what was taken out of the table under it.
 
 use crate::memory::Tally;
+use crate::store::{RETIRED_BYTES_TOGETHER, RETIRED_TOGETHER, Retired, Store};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A writer lock with its counters.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    lock: Mutex<()>,
-    counters: Counters,
+    /// What was taken out of the table under the lock, and not freed yet.
+    retired: Mutex<Vec<Retired>>,
+    pub(crate) counters: Counters,
 }
 
 /// A [`Tally`] that is written under the shard's lock, and may be read without it. Nothing is published through
 /// these numbers, so every access is relaxed; and with one writer at a time an addition needs no locked
 /// instruction.
 #[derive(Debug, Default)]
-struct Counters {
+pub(crate) struct Counters {
     entries: AtomicU64,
     tombstones: AtomicU64,
     key_bytes: AtomicU64,
     value_bytes: AtomicU64,
-    heap_bytes: AtomicU64,
-    table_bytes: AtomicU64,
+    shared_bytes: AtomicU64,
+    list_bytes: AtomicU64,
+    retired_bytes: AtomicU64,
     writes: AtomicU64,
 }
 
 impl Shard {
-    pub(crate) fn lock(&self, index: u16) -> ShardLock<'_> {
-        ShardLock { index, shard: self, _held: self.lock.lock() }
+    pub(crate) fn lock<'a>(&'a self, index: u16, store: &'a Store) -> ShardLock<'a> {
+        ShardLock { index, shard: self, store, retired: Some(self.retired.lock()) }
     }
 
-    pub(crate) fn try_lock(&self, index: u16) -> Option<ShardLock<'_>> {
-        Some(ShardLock { index, shard: self, _held: self.lock.try_lock()? })
+    pub(crate) fn try_lock<'a>(&'a self, index: u16, store: &'a Store) -> Option<ShardLock<'a>> {
+        Some(ShardLock { index, shard: self, store, retired: Some(self.retired.try_lock()?) })
+    }
+
+    /// Takes what was taken out of a table that nobody has any more.
+    pub(crate) fn take_all(&mut self) -> Vec<Retired> {
+        std::mem::take(self.retired.get_mut())
     }
 
     /// The counters, each read on its own; see [`Tally`] for what a single shard's mean.
@@ -44,10 +50,31 @@ impl Shard {
             tombstones: counters.tombstones.load(Ordering::Relaxed),
             key_bytes: counters.key_bytes.load(Ordering::Relaxed),
             value_bytes: counters.value_bytes.load(Ordering::Relaxed),
-            heap_bytes: counters.heap_bytes.load(Ordering::Relaxed),
-            table_bytes: counters.table_bytes.load(Ordering::Relaxed),
+            shared_bytes: counters.shared_bytes.load(Ordering::Relaxed),
+            list_bytes: counters.list_bytes.load(Ordering::Relaxed),
+            retired_bytes: counters.retired_bytes.load(Ordering::Relaxed),
             writes: counters.writes.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Counters {
+    /// Adds what one change came to. For who holds the shard's lock.
+    pub(crate) fn account(&self, change: &Tally) {
+        add(&self.entries, change.entries);
+        add(&self.tombstones, change.tombstones);
+        add(&self.key_bytes, change.key_bytes);
+        add(&self.value_bytes, change.value_bytes);
+        add(&self.shared_bytes, change.shared_bytes);
+        add(&self.list_bytes, change.list_bytes);
+        add(&self.retired_bytes, change.retired_bytes);
+        add(&self.writes, change.writes);
+    }
+}
+
+fn add(counter: &AtomicU64, change: u64) {
+    if change != 0 {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(change), Ordering::Relaxed);
     }
 }
 
@@ -56,7 +83,9 @@ impl Shard {
 pub(crate) struct ShardLock<'a> {
     index: u16,
     shard: &'a Shard,
-    _held: MutexGuard<'a, ()>,
+    store: &'a Store,
+    /// `None` only while this is dropped.
+    retired: Option<MutexGuard<'a, Vec<Retired>>>,
 }
 
 impl ShardLock<'_> {
@@ -64,22 +93,31 @@ impl ShardLock<'_> {
         self.index
     }
 
-    /// Adds what a slot's counters changed by.
-    pub(crate) fn account(&self, before: &Tally, after: &Tally) {
-        let counters = &self.shard.counters;
-        add(&counters.entries, before.entries, after.entries);
-        add(&counters.tombstones, before.tombstones, after.tombstones);
-        add(&counters.key_bytes, before.key_bytes, after.key_bytes);
-        add(&counters.value_bytes, before.value_bytes, after.value_bytes);
-        add(&counters.heap_bytes, before.heap_bytes, after.heap_bytes);
-        add(&counters.table_bytes, before.table_bytes, after.table_bytes);
-        add(&counters.writes, before.writes, after.writes);
+    /// The counters, and the list of what is taken out of the table.
+    pub(crate) fn parts(&mut self) -> (&Counters, &mut Vec<Retired>) {
+        let retired = self.retired.as_mut().expect("there until the lock is dropped");
+        (&self.shard.counters, &mut **retired)
+    }
+
+    /// Takes what was taken out of the table under this lock.
+    pub(crate) fn take_retired(&mut self) -> Vec<Retired> {
+        let (counters, retired) = self.parts();
+        let retired = std::mem::take(retired);
+        let bytes: usize = retired.iter().map(|piece| piece.bytes).sum();
+        add(&counters.retired_bytes, (bytes as u64).wrapping_neg());
+        retired
     }
 }
 
-fn add(counter: &AtomicU64, before: u64, after: u64) {
-    if before != after {
-        let sum = counter.load(Ordering::Relaxed).wrapping_add(after.wrapping_sub(before));
-        counter.store(sum, Ordering::Relaxed);
+impl Drop for ShardLock<'_> {
+    fn drop(&mut self) {
+        let bytes = self.shard.counters.retired_bytes.load(Ordering::Relaxed);
+        let count = self.retired.as_ref().map_or(0, |retired| retired.len());
+        if count >= RETIRED_TOGETHER || bytes >= RETIRED_BYTES_TOGETHER {
+            let retired = self.take_retired();
+            // Others may write while memory is freed.
+            self.retired = None;
+            self.store.retire(retired);
+        }
     }
 }

@@ -2,42 +2,38 @@
 
 use bytes::Bytes;
 
-/// The longest bytes that a handle holds itself, without an allocation.
-///
-/// One byte of the handle says which form it is and one the length; with 38 more it is 40 bytes long, which is also
-/// what the shared form takes with its tag. A shorter limit would make no handle smaller.
-pub(crate) const INLINE_BYTES_MAX: usize = 38;
-
-const _: () = assert!(size_of::<SmallBytes>() == INLINE_BYTES_MAX + 2);
+// One byte says which form it is and one the length; the shared form takes 40 bytes with its tag, and more bytes than
+// that are a multiple of eight.
+const _: () = assert!(size_of::<SmallBytes<38>>() == 40);
+const _: () = assert!(size_of::<SmallBytes<118>>() == 120);
 // The tag has room for "none", so that an optional value costs nothing.
-const _: () = assert!(size_of::<Option<SmallBytes>>() == size_of::<SmallBytes>());
-const _: () = assert!(INLINE_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(size_of::<Option<SmallBytes<38>>>() == size_of::<SmallBytes<38>>());
 
-/// Immutable bytes that are cheap to clone.
+/// Immutable bytes that are cheap to clone; up to `N` of them without an allocation.
 #[derive(Clone)]
-pub(crate) enum SmallBytes {
+pub(crate) enum SmallBytes<const N: usize> {
     /// The first `len` of `bytes`; the rest are zeros.
-    Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
-    /// Longer than [`INLINE_BYTES_MAX`].
+    Inline { len: u8, bytes: [u8; N] },
+    /// Longer than `N`.
     Shared(Bytes),
 }
 
-impl SmallBytes {
-    pub(crate) const EMPTY: SmallBytes = SmallBytes::Inline { len: 0, bytes: [0; INLINE_BYTES_MAX] };
+impl<const N: usize> SmallBytes<N> {
+    pub(crate) const EMPTY: SmallBytes<N> = SmallBytes::Inline { len: 0, bytes: [0; N] };
 
-    pub(crate) fn copy_from(source: &[u8]) -> SmallBytes {
+    pub(crate) fn copy_from(source: &[u8]) -> SmallBytes<N> {
         SmallBytes::inline(source).unwrap_or_else(|| SmallBytes::Shared(Bytes::copy_from_slice(source)))
     }
 
     /// Takes over a vector's memory if it is long. Capacity beyond the length is given back, since it would be
     /// held for as long as the value.
-    pub(crate) fn from_vec(source: Vec<u8>) -> SmallBytes {
+    pub(crate) fn from_vec(source: Vec<u8>) -> SmallBytes<N> {
         SmallBytes::inline(&source)
             .unwrap_or_else(|| SmallBytes::Shared(Bytes::from(source.into_boxed_slice())))
     }
 
     /// Keeps the buffer that `source` is part of alive, unless it is short enough to be copied.
-    pub(crate) fn from_bytes(source: Bytes) -> SmallBytes {
+    pub(crate) fn from_bytes(source: Bytes) -> SmallBytes<N> {
         SmallBytes::inline(&source).unwrap_or(SmallBytes::Shared(source))
     }
 
@@ -63,11 +59,11 @@ impl SmallBytes {
         }
     }
 
-    fn inline(source: &[u8]) -> Option<SmallBytes> {
-        if source.len() > INLINE_BYTES_MAX {
+    fn inline(source: &[u8]) -> Option<SmallBytes<N>> {
+        if source.len() > N {
             return None;
         }
-        let mut bytes = [0; INLINE_BYTES_MAX];
+        let mut bytes = [0; N];
         bytes[..source.len()].copy_from_slice(source);
         Some(SmallBytes::Inline { len: u8::try_from(source.len()).ok()?, bytes })
     }

@@ -8,10 +8,12 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::small_bytes::{INLINE_BYTES_MAX, SmallBytes};
+use crate::small_bytes::SmallBytes;
 
-/// The longest value, or key, that is held in the handle itself, and copied with it.
-pub const VALUE_INLINE_BYTES: usize = INLINE_BYTES_MAX;
+/// The longest value that is held in the handle itself, and copied with it.
+pub const VALUE_INLINE_BYTES: usize = 118;
+/// The longest key that is held in the handle itself, and copied with it.
+pub const KEY_INLINE_BYTES: usize = 38;
 
 /// The bytes of a value: immutable, `Send + Sync`, and cheap to clone, whatever the length.
 ///
@@ -28,10 +30,10 @@ pub const VALUE_INLINE_BYTES: usize = INLINE_BYTES_MAX;
 /// assert!(value < Value::from(vec![0xFF]));
 /// ```
 #[derive(Clone)]
-pub struct Value(SmallBytes);
+pub struct Value(SmallBytes<VALUE_INLINE_BYTES>);
 
 /// The bytes of a key, in the form of a [`Value`]: immutable, and cheap to clone; up to
-/// [`VALUE_INLINE_BYTES`] without an allocation.
+/// [`KEY_INLINE_BYTES`] without an allocation.
 ///
 /// ```
 /// use warp_core::Key;
@@ -41,7 +43,7 @@ pub struct Value(SmallBytes);
 /// assert!(keys.contains(&b"b"[..]));
 /// ```
 #[derive(Clone)]
-pub struct Key(SmallBytes);
+pub struct Key(SmallBytes<KEY_INLINE_BYTES>);
 
 /// What the two handles have in common: they are slices of bytes, in everything that compares or shows them.
 macro_rules! handle {
@@ -236,7 +238,7 @@ mod tests {
     fn a_short_part_of_a_large_buffer_does_not_keep_it_alive() {
         let buffer = Bytes::from(vec![1; 4096]);
         let short = Value::from(buffer.slice(..8));
-        let long = Value::from(buffer.slice(..100));
+        let long = Value::from(buffer.slice(..VALUE_INLINE_BYTES + 1));
         assert!(!buffer.is_unique());
         drop(long);
         assert!(buffer.is_unique());
@@ -245,12 +247,12 @@ mod tests {
 
     #[test]
     fn the_two_forms_compare_and_hash_as_slices() {
-        let long_a = Value::from(vec![b'a'; 60]);
+        let long_a = Value::from(vec![b'a'; 160]);
         assert!(Value::from("a") < long_a && long_a < Value::from("b"));
         let zero = Value::from(&[0]);
         assert!(Value::default() < zero);
         assert_eq!(hash_of(Value::from("abc")), hash_of(&b"abc"[..]));
-        assert_eq!(hash_of(&long_a), hash_of(&[b'a'; 60][..]));
+        assert_eq!(hash_of(&long_a), hash_of(&[b'a'; 160][..]));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use warp_core::{Entry, Key, KeyRef, SLOTS, Table, Value};
+use warp_core::{Entry, Former, Key, KeyRef, Prepared, SLOTS, Table, TableOptions, Value};
 
 /// The numbers of keys: few, so that operations meet.
 const KEYS: u8 = 12;
@@ -34,7 +34,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let key = 0..KEYS;
     let some_keys = || prop::collection::vec(0..KEYS, 0..5);
     let op = prop_oneof![
-        6 => (key.clone(), 0..80_usize, 0..3_u64)
+        6 => (key.clone(), prop_oneof![0..80_usize, 200..600_usize], 0..3_u64)
             .prop_map(|(key, len, deadline)| Op::Put { key, len, deadline }),
         3 => key.clone().prop_map(|key| Op::Delete { key }),
         2 => some_keys().prop_map(|keys| Op::Batch { keys }),
@@ -77,18 +77,37 @@ fn name(key: u8) -> (u64, Name) {
     (hash, (u32::from(key % 2), Key::from(bytes)))
 }
 
+/// The hash of a key made by [`name`], for the table.
+fn hash(_seed: u64, keyspace: u32, key: &[u8]) -> u64 {
+    let number = 2 * (key.len() / 10) + keyspace as usize;
+    name(u8::try_from(number).unwrap()).0
+}
+
+fn table(tracked: bool) -> Table {
+    Table::with_options(TableOptions { hash, tracked, ..TableOptions::new(SHARDS, 0) })
+}
+
+/// What the table says of an entry that was replaced or removed.
+fn former_of(entry: &Entry) -> (u64, u64, bool) {
+    (entry.seq, entry.deadline, entry.is_tombstone())
+}
+
+fn parts(former: Former) -> (u64, u64, bool) {
+    (former.seq, former.deadline, former.is_tombstone)
+}
+
 fn key_ref(hash: u64, name: &Name) -> KeyRef<'_> {
     KeyRef { hash, keyspace: name.0, bytes: &name.1 }
 }
 
-fn hash_of(wanted: &Name) -> u64 {
-    (0..KEYS).map(name).find(|(_, name)| name == wanted).unwrap().0
+fn hash_of(name: &Name) -> u64 {
+    hash(0, name.0, &name.1)
 }
 
 impl Engine {
     fn new() -> Engine {
         Engine {
-            table: Table::new(SHARDS),
+            table: table(true),
             layer: BTreeMap::new(),
             truth: BTreeMap::new(),
             next_seq: 1,
@@ -99,7 +118,7 @@ impl Engine {
 
     /// A database that was opened again: the layer is there, the table empty and its lists never closed.
     fn reopened(self) -> Engine {
-        Engine { table: Table::new(SHARDS), truth: self.layer.clone(), ..self }
+        Engine { table: table(true), truth: self.layer.clone(), ..self }
     }
 
     fn sequence(&mut self) -> u64 {
@@ -134,15 +153,18 @@ impl Engine {
     fn put(&mut self, keys: &[u8], seq: u64, value: Option<Value>, deadline: u64) {
         let names: Vec<_> = keys.iter().map(|key| name(*key)).collect();
         let hashes: Vec<u64> = names.iter().map(|(hash, _)| *hash).collect();
+        let prepared: Vec<_> = names
+            .iter()
+            .map(|(hash, name)| match &value {
+                Some(value) => self.table.prepare(key_ref(*hash, name), value, deadline).unwrap(),
+                None => self.table.prepare_tombstone(key_ref(*hash, name)).unwrap(),
+            })
+            .collect();
         let mut guard = self.table.lock_many(&hashes);
-        for (hash, name) in &names {
-            let key = key_ref(*hash, name);
-            let in_table = guard.get(key);
-            let former = match &value {
-                Some(value) => guard.put(key, value.clone(), seq, deadline),
-                None => guard.delete(key, seq),
-            };
-            assert_eq!(former, in_table);
+        for ((hash, name), prepared) in names.iter().zip(prepared) {
+            let in_table = guard.get(key_ref(*hash, name));
+            let former = guard.put(prepared, seq);
+            assert_eq!(former.map(parts), in_table.as_ref().map(former_of));
             self.truth.insert(name.clone(), Entry { value: value.clone(), seq, deadline });
         }
     }
@@ -160,10 +182,18 @@ impl Engine {
         let new = Entry { value: Some(Value::from("replayed")), seq, deadline: 0 };
         let entry = again.cloned().unwrap_or(new);
         let stands = self.truth.get(&name).is_none_or(|present| present.seq <= seq);
-        let applied = self.table.lock(hash).replay(key_ref(hash, &name), entry.clone());
+        let prepared = self.prepare(key_ref(hash, &name), &entry);
+        let applied = self.table.lock(hash).replay(prepared, seq);
         assert_eq!(applied, stands);
         if stands {
             self.truth.insert(name, entry);
+        }
+    }
+
+    fn prepare(&self, key: KeyRef<'_>, entry: &Entry) -> Prepared<'_> {
+        match &entry.value {
+            Some(value) => self.table.prepare(key, value, entry.deadline).unwrap(),
+            None => self.table.prepare_tombstone(key).unwrap(),
         }
     }
 
@@ -191,7 +221,8 @@ impl Engine {
         let (hash, name) = name(key);
         if let Some(entry) = self.layer.get(&name) {
             let absent = self.table.get(key_ref(hash, &name)).is_none();
-            let inserted = self.table.lock(hash).insert_clean(key_ref(hash, &name), entry.clone());
+            let prepared = self.prepare(key_ref(hash, &name), entry);
+            let inserted = self.table.lock(hash).insert_clean(prepared, entry.seq);
             assert_eq!(inserted, absent);
         }
     }
@@ -215,8 +246,8 @@ impl Engine {
             return;
         }
         for hash in hashes {
-            self.table.entries(hash, |keyspace, key, entry| {
-                self.layer.insert((keyspace, Key::from(key)), entry.clone());
+            self.table.entries(hash, |entry| {
+                self.layer.insert((entry.keyspace(), Key::from(entry.key())), entry.to_entry());
             });
         }
         self.published = start;
@@ -258,8 +289,9 @@ impl Engine {
 
     fn entries(&self) -> BTreeMap<Name, Entry> {
         let mut entries = BTreeMap::new();
-        self.table.for_each(|keyspace, key, entry| {
-            assert_eq!(entries.insert((keyspace, Key::from(key)), entry.clone()), None);
+        self.table.for_each(|entry| {
+            let name = (entry.keyspace(), Key::from(entry.key()));
+            assert_eq!(entries.insert(name, entry.to_entry()), None);
         });
         entries
     }
@@ -275,9 +307,9 @@ impl Engine {
         }
         let keys: Vec<_> = names.iter().map(|(hash, name)| key_ref(*hash, name)).collect();
         let mut called = vec![0; keys.len()];
-        self.table.multi_get(&keys, |place, entry| {
+        self.table.multi_get_with(&keys, |place, entry| {
             called[place] += 1;
-            assert_eq!(entry.as_ref(), entries.get(&names[place].1));
+            assert_eq!(entry.map(|entry| entry.to_entry()).as_ref(), entries.get(&names[place].1));
         });
         assert_eq!(called, vec![1; keys.len()]);
         self.check_counters(&entries);
@@ -317,19 +349,18 @@ proptest! {
 
     #[test]
     fn an_untracked_table_is_a_map(ops in prop::collection::vec((0..KEYS, any::<bool>()), 1..200)) {
-        let table = Table::untracked(SHARDS);
+        let table = table(false);
         let mut model = BTreeMap::new();
         for (seq, (key, put)) in (1..).zip(ops) {
             let (hash, name) = name(key);
             let entry = Entry { value: Some(Value::from(&[key])), seq, deadline: 0 };
-            let mut guard = table.lock(hash);
             let former = if put {
-                guard.put(key_ref(hash, &name), Value::from(&[key]), seq, 0)
+                table.put(key_ref(hash, &name), &[key], seq, 0).unwrap()
             } else {
-                guard.remove(key_ref(hash, &name))
+                table.lock(hash).remove(key_ref(hash, &name))
             };
-            drop(guard);
-            prop_assert_eq!(former, if put { model.insert(name, entry) } else { model.remove(&name) });
+            let expected = if put { model.insert(name, entry) } else { model.remove(&name) };
+            prop_assert_eq!(former.map(parts), expected.as_ref().map(former_of));
             prop_assert_eq!(table.len(), model.len());
         }
         table.validate().unwrap();

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use warp_core::{Entry, Guard, KeyRef, Table, Value, slot_of};
+use warp_core::{Entry, Guard, KeyRef, Table, TableOptions, Value, slot_of};
 
 /// Few enough that threads meet at a key all the time.
 const KEYS: u64 = 48;
@@ -38,9 +38,30 @@ struct Checkpoint {
     listed: BTreeSet<u64>,
 }
 
-/// A key of its own hash: three keys share each slot. No bytes are needed to tell them apart.
+/// The bytes of all keys.
+static NAMES: [[u8; 1]; KEYS as usize] = {
+    let mut names = [[0]; KEYS as usize];
+    let mut number = 0;
+    while number < names.len() {
+        names[number] = [number as u8];
+        number += 1;
+    }
+    names
+};
+
+/// Three keys share each slot.
+fn hash(_seed: u64, _keyspace: u32, key: &[u8]) -> u64 {
+    let number = u64::from(key[0]);
+    (number / 3) << 55 | (number % 3) << 40
+}
+
 fn key(number: u64) -> KeyRef<'static> {
-    KeyRef { hash: (number / 3) << 55 | (number % 3) << 40, keyspace: 1, bytes: b"counter" }
+    let bytes = &NAMES[usize::try_from(number).unwrap()];
+    KeyRef { hash: hash(0, 1, bytes), keyspace: 1, bytes }
+}
+
+fn table(shards: u16) -> Table {
+    Table::with_options(TableOptions { hash, ..TableOptions::new(shards, 0) })
 }
 
 /// A small generator (xorshift64*), so that a run needs no crate for it.
@@ -55,10 +76,10 @@ impl Random {
     }
 }
 
-/// The value of a counter: its count, and up to 99 bytes that follow from it.
+/// The value of a counter: its count, and up to 699 bytes that follow from it, so that some are shared.
 fn encode(count: u64) -> Value {
     let mut bytes = count.to_le_bytes().to_vec();
-    bytes.resize(8 + usize::try_from(count % 100).unwrap(), count.to_le_bytes()[0]);
+    bytes.resize(8 + usize::try_from(count % 700).unwrap(), count.to_le_bytes()[0]);
     Value::from(bytes)
 }
 
@@ -79,12 +100,15 @@ impl Engine {
         if guard.get(key).is_none() {
             let in_layer = self.layer.lock().unwrap().get(&key.hash).cloned();
             if let Some(entry) = in_layer {
-                assert!(guard.insert_clean(key, entry));
+                let value = entry.value.as_ref().unwrap();
+                let prepared = self.table.prepare(key, value, entry.deadline).unwrap();
+                assert!(guard.insert_clean(prepared, entry.seq));
             }
         }
         let count = guard.get(key).map_or(0, |entry| decode(&entry));
+        let prepared = self.table.prepare(key, &encode(count + 1), 0).unwrap();
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
-        guard.put(key, encode(count + 1), seq, 0);
+        guard.put(prepared, seq);
         seq
     }
 
@@ -150,8 +174,8 @@ impl Engine {
             return None;
         }
         for hash in &hashes {
-            self.table.entries(*hash, |_, _, entry| {
-                self.layer.lock().unwrap().insert(*hash, entry.clone());
+            self.table.entries(*hash, |entry| {
+                self.layer.lock().unwrap().insert(*hash, entry.to_entry());
             });
         }
         Some(Checkpoint { start, end, listed: hashes.into_iter().collect() })
@@ -192,7 +216,7 @@ fn check_lists(checkpoints: &[Checkpoint], writes: &[(u64, u64)]) {
 #[test]
 fn nothing_is_lost_between_writers_readers_moves_and_checkpoints() {
     let engine = Engine {
-        table: Table::new(SHARDS),
+        table: table(SHARDS),
         next_seq: AtomicU64::new(1),
         layer: Mutex::default(),
         done: AtomicBool::new(false),
@@ -232,7 +256,7 @@ fn nothing_is_lost_between_writers_readers_moves_and_checkpoints() {
 /// A slot goes to and fro between two shards as fast as it can, while every kind of lock is taken on it.
 #[test]
 fn a_lock_is_that_of_the_shard_that_the_slot_names_once_it_is_held() {
-    let table = Table::new(2);
+    let table = table(2);
     let done = AtomicBool::new(false);
     let (moved, other) = (key(0).hash, key(3).hash);
     let locked = thread::scope(|scope| {

@@ -70,8 +70,9 @@ macro_rules! read_calls {
                 self.space().multi_get(keys)
             }
 
-            /// Calls `read` with the place of each of many keys and its value, in the order of the keys; as
-            /// [`multi_get`](Self::multi_get), without a handle for each value. `read` is called with no lock held.
+            /// Calls `read` with the place of each of many keys and its value; as [`multi_get`](Self::multi_get), without
+            /// a handle for each value. What is in memory comes first, what has to be read from a file after it.
+            /// `read` is called with no lock held; while it runs, memory of what is overwritten is not freed.
             ///
             /// ```
             /// use warp_api::WarpEngine;

@@ -120,12 +120,12 @@ impl SlotKeys {
         self.bytes.clear();
         self.keys.clear();
         let now = shared.time.unix_millis();
-        shared.table.for_each_in(slot, |of_keyspace, key, entry| {
-            if of_keyspace == keyspace {
+        shared.table.for_each_in(slot, |entry| {
+            if entry.keyspace() == keyspace {
                 let start = self.bytes.len();
-                self.bytes.extend_from_slice(key);
+                self.bytes.extend_from_slice(entry.key());
                 // Whether it is below the floor is left to the reader, as in `Shared::gather`.
-                let is_present = entry.value_at(now).is_some();
+                let is_present = !entry.is_tombstone() && !entry.is_expired(now);
                 self.keys.push(SlotKey { start, end: self.bytes.len(), is_present });
             }
         });

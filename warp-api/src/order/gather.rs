@@ -65,17 +65,18 @@ impl Shared {
         let mut items: Vec<Item> = Vec::with_capacity(hashes.len());
         let mut gone: Vec<Gone> = Vec::new();
         let mut is_settled = vec![false; if may_have_layers { hashes.len() } else { 0 }];
-        self.table.multi_entries(hashes, |place, of_keyspace, key, entry| {
-            if of_keyspace != keyspace || !chunk.contains(key) {
+        self.table.multi_entries(hashes, |place, entry| {
+            let key = entry.key();
+            if entry.keyspace() != keyspace || !chunk.contains(key) {
                 return;
             }
             let hash = hashes[place];
             if may_have_layers {
-                is_settled[place] = entry.seq < clean_below;
+                is_settled[place] = entry.seq() < clean_below;
             }
-            if entry.value_at(now).is_some() {
+            if !entry.is_tombstone() && !entry.is_expired(now) {
                 let entry = match values {
-                    Values::Take => entry.clone(),
+                    Values::Take => entry.to_entry(),
                     Values::Leave => Entry::default(),
                 };
                 items.push(Item { key: Key::from(key), hash, entry, level: Level::Hot });
@@ -149,9 +150,9 @@ impl Shared {
     /// those in memory.
     pub(super) fn keys_of(&self, keyspace: u32, hashes: &[u64]) -> Vec<(Key, u64)> {
         let mut keys = Vec::with_capacity(hashes.len());
-        self.table.multi_entries(hashes, |place, of_keyspace, key, entry| {
-            if of_keyspace == keyspace && !entry.is_tombstone() {
-                keys.push((Key::from(key), hashes[place]));
+        self.table.multi_entries(hashes, |place, entry| {
+            if entry.keyspace() == keyspace && !entry.is_tombstone() {
+                keys.push((Key::from(entry.key()), hashes[place]));
             }
         });
         let list = self.layers.snapshot();

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
-use crate::read::Found;
+use crate::read::{Found, Seen};
 use crate::space::Space;
 use crate::types::{Entry, Seq, Value};
 
@@ -11,8 +11,7 @@ impl Space<'_> {
     pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value>> {
         self.check()?;
         let (shared, key) = (self.shared, self.key(key));
-        let found = shared.latencies.reads.around(&shared.time, || shared.find_counted(key))?;
-        Ok(found.map(|found| found.value))
+        shared.latencies.reads.around(&shared.time, || shared.find_value(key))
     }
 
     pub(crate) fn with_value<R>(self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
@@ -27,8 +26,8 @@ impl Space<'_> {
     }
 
     pub(crate) fn multi_get<K: AsRef<[u8]>>(self, keys: &[K]) -> Result<Vec<Option<Value>>> {
-        let mut values = Vec::with_capacity(keys.len());
-        self.find_many(keys, |_, found| values.push(found.map(|found| found.value)))?;
+        let mut values = vec![None; keys.len()];
+        self.find_many(keys, |place, seen| values[place] = seen.into_value())?;
         Ok(values)
     }
 
@@ -37,10 +36,10 @@ impl Space<'_> {
         keys: &[K],
         mut read: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
-        self.find_many(keys, |place, found| read(place, found.as_ref().map(|found| &found.value[..])))
+        self.find_many(keys, |place, seen| read(place, seen.value()))
     }
 
-    fn find_many<K: AsRef<[u8]>>(self, keys: &[K], each: impl FnMut(usize, Option<Found>)) -> Result<()> {
+    fn find_many<K: AsRef<[u8]>>(self, keys: &[K], each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
         self.check()?;
         let keys: Vec<_> = keys.iter().map(|key| self.key(key.as_ref())).collect();
         self.shared.find_many(&keys, each)

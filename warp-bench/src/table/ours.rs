@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use warp_core::{KeyRef, Table};
+use warp_core::{KeyRef, Table, TableOptions};
 
 use super::keys::{Key, Value};
 use super::store::{Read, Seen, Store, digest};
@@ -30,14 +30,16 @@ struct Counter(AtomicU64);
 impl Ours {
     pub(crate) fn new() -> Ours {
         // No snapshot is made of it, so nothing would ever empty the lists of changed keys.
-        Ours { table: Table::untracked(SHARDS), seq: Counter::default() }
+        let options = TableOptions { tracked: false, ..TableOptions::new(SHARDS, SEED) };
+        Ours { table: Table::with_options(options), seq: Counter::default() }
     }
 
     fn put(&self, key: &Key, value: &Value) {
         let key = key_ref(key);
+        let prepared = self.table.prepare(key, value, 0).expect("the table is not full");
         let mut guard = self.table.lock(key.hash);
         let seq = self.seq.0.fetch_add(1, Ordering::Relaxed) + 1;
-        drop(guard.put(key, value.into(), seq, 0));
+        guard.put(prepared, seq);
     }
 }
 
@@ -47,8 +49,7 @@ fn key_ref(key: &Key) -> KeyRef<'_> {
 
 impl Read for Ours {
     fn with_value(&self, key: &Key) -> Option<u64> {
-        // The table has no read by reference, so that this one pays for a handle as well.
-        self.get(key)
+        self.table.with(key_ref(key), |entry| entry.value().map(digest))?
     }
 
     fn get(&self, key: &Key) -> Option<u64> {
@@ -62,8 +63,8 @@ impl Read for Ours {
         for (place, key) in refs.iter_mut().zip(keys) {
             *place = key_ref(key);
         }
-        self.table.multi_get(&refs[..keys.len()], |_, entry| {
-            seen.add(entry.and_then(|entry| entry.value.as_deref().map(digest)));
+        self.table.multi_get_with(&refs[..keys.len()], |_, entry| {
+            seen.add(entry.and_then(|entry| entry.value().map(digest)));
         });
     }
 }
@@ -79,12 +80,11 @@ impl Store for Ours {
 
     fn remove(&self, key: &Key) {
         let key = key_ref(key);
-        drop(self.table.lock(key.hash).remove(key));
+        self.table.lock(key.hash).remove(key);
     }
 
-    /// The table does not time its own steps, so that this is not known.
     fn longest_step(&self) -> Option<Duration> {
-        None
+        Some(Duration::from_nanos(self.table.resizes().longest_nanos))
     }
 }
 

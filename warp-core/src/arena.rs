@@ -1,0 +1,714 @@
+//! Memory for entries and buckets: small pieces cut from pages by size class, and large ones that are pages.
+//!
+//! A piece is named by an [`Address`] of 32 bits, so that a bucket of one cache line holds nine of them. A table has
+//! several arenas, each with addresses of its own; a slot's entries and buckets are all in one.
+//!
+//! Size classes and spans follow [Bonwick's slab allocator](https://www.usenix.org/legacy/publications/library/proceedings/bos94/bonwick.html):
+//! a span of pages holds pieces of one class, free pieces of a span are chained through their own first bytes, and
+//! a span that is empty gives its pages back.
+#![expect(unsafe_code, reason = "turns addresses into pointers, and chains free pieces through their memory")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
+
+use crate::chunk::{CHUNK_BYTES, PAGE_BYTES};
+use crate::pages::{CHUNK_PAGES, Chunks, Pages, RUN_PAGES_MAX};
+use crate::shadow;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicPtr, Ordering};
+
+/// Addresses count in units of this many bytes, so that 32 bits reach 32 GiB.
+pub(crate) const UNIT_BYTES: usize = 8;
+/// Units of a chunk, as a power of two.
+const CHUNK_UNITS_SHIFT: u32 = (CHUNK_BYTES / UNIT_BYTES).trailing_zeros();
+/// Chunks that an address can name.
+const CHUNKS_MAX: usize = 1 << (u32::BITS - CHUNK_UNITS_SHIFT);
+/// Entries are refused beyond this many chunks; the rest is for buckets, which must never be refused. The smallest
+/// entries take 16 bytes, with less than 13 bytes of buckets each.
+const ENTRY_CHUNKS_MAX: usize = CHUNKS_MAX / 2;
+/// Units of a page.
+const PAGE_UNITS: u32 = (PAGE_BYTES / UNIT_BYTES) as u32;
+/// Larger pieces are runs of pages.
+const PIECE_BYTES_MAX: usize = 4096;
+/// The largest piece of all.
+pub(crate) const RUN_BYTES_MAX: usize = RUN_PAGES_MAX as usize * PAGE_BYTES;
+/// Pages of a span; that many, or twice for large classes, waste at most a sixteenth at the end. Where there are
+/// shorter runs of free pages only, a span is as long as the longest.
+const SPAN_PAGES: u32 = 4;
+const LARGE_SPAN_PAGES: u32 = 8;
+const LARGE_SPAN_FROM_BYTES: usize = 1024;
+/// A span that is shorter than usual holds at least this many pieces.
+const SHORT_SPAN_PIECES_MIN: usize = 8;
+/// "None" among the numbers of spans.
+const NO_SPAN: u32 = u32::MAX;
+
+/// Where a piece is in its arena, in units of [`UNIT_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Address(NonZeroU32);
+
+impl Address {
+    pub(crate) fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    #[inline]
+    pub(crate) fn from_bits(bits: u32) -> Option<Address> {
+        NonZeroU32::new(bits).map(Address)
+    }
+
+    fn of_page(page: u32) -> Address {
+        Address(NonZeroU32::new(page * PAGE_UNITS).expect("the first page is never given out"))
+    }
+
+    fn page(self) -> u32 {
+        self.get() / PAGE_UNITS
+    }
+}
+
+/// Why there is no memory for an entry: the arena has given out all of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+/// What a piece is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Entry,
+    /// Buckets, which may use what entries must leave.
+    Buckets,
+}
+
+/// An arena: memory that is named by [`Address`]es.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// The first byte of each chunk, for finding pieces without the lock.
+    chunks: ChunkTable,
+    heap: Mutex<Heap>,
+}
+
+/// What an arena holds, in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ArenaMemory {
+    /// Pieces that were taken and not given back, rounded up to their class.
+    pub(crate) used: usize,
+    /// All memory that was got from the system.
+    pub(crate) held: usize,
+    /// The part of `held` that is backed by huge pages, if the system does as it was asked.
+    pub(crate) huge: usize,
+    /// The part of `held` that is in no span and no run.
+    pub(crate) free: usize,
+}
+
+impl Arena {
+    pub(crate) fn new() -> Arena {
+        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new()) }
+    }
+
+    /// Takes a piece of at least `bytes`, and at most [`RUN_BYTES_MAX`]. Its memory is not zeroed.
+    pub(crate) fn take(&self, bytes: usize, purpose: Purpose) -> Result<Address, Exhausted> {
+        let mut heap = self.heap.lock();
+        let address = heap.take(bytes, purpose, &self.chunks)?;
+        shadow::taken(self.pointer(address), bytes);
+        Ok(address)
+    }
+
+    /// Gives pieces back, each with the number of bytes that it was taken for.
+    ///
+    /// # Safety
+    /// Each was taken from this arena with that many bytes, is given back once, and nobody reaches it any more.
+    pub(crate) unsafe fn give(&self, pieces: impl IntoIterator<Item = (Address, usize)>) {
+        let mut heap = self.heap.lock();
+        for (address, bytes) in pieces {
+            heap.give(address, bytes, &self.chunks);
+        }
+    }
+
+    /// The first byte of a piece, aligned to [`UNIT_BYTES`]; if its size is a multiple of 64, to that.
+    ///
+    /// The chunk must still be there, as it is for every piece that was not given back.
+    #[inline]
+    pub(crate) fn pointer(&self, address: Address) -> NonNull<u8> {
+        let chunk = self.chunks.get((address.get() >> CHUNK_UNITS_SHIFT) as usize);
+        let units = address.get() & ((1 << CHUNK_UNITS_SHIFT) - 1);
+        debug_assert!(!chunk.is_null(), "the chunk of a piece that is in use");
+        // SAFETY: the offset is less than a chunk, and the chunk is mapped as long as a piece of it is in use.
+        unsafe { NonNull::new_unchecked(chunk.add(units as usize * UNIT_BYTES)) }
+    }
+
+    /// The bytes that a piece taken for `bytes` really has.
+    pub(crate) fn room(bytes: usize) -> usize {
+        match class_of(bytes) {
+            Some(class) => class_bytes(class),
+            None => bytes.next_multiple_of(PAGE_BYTES),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> ArenaMemory {
+        let heap = self.heap.lock();
+        ArenaMemory {
+            used: heap.used_bytes,
+            held: heap.pages.held_bytes(),
+            huge: heap.pages.huge_bytes(),
+            free: heap.pages.free_bytes(),
+        }
+    }
+
+    /// Gives free pages back to the system.
+    pub(crate) fn discard_free(&self) {
+        self.heap.lock().pages.discard_free();
+    }
+
+    /// Chooses the spans of entries that are at most half full, of classes that would be whole spans smaller without
+    /// them, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
+    /// moved elsewhere and given back, the spans go.
+    pub(crate) fn choose_leaving(&self) -> usize {
+        self.heap.lock().choose_leaving()
+    }
+
+    /// Keeps those of the pieces that are in a span which is to be emptied.
+    pub(crate) fn retain_leaving<T>(&self, pieces: &mut Vec<(T, Address)>) {
+        let heap = self.heap.lock();
+        pieces.retain(|(_, address)| heap.is_leaving(*address));
+    }
+
+    /// Lets spans that were to be emptied, and are not, be used again.
+    pub(crate) fn end_leaving(&self) {
+        self.heap.lock().end_leaving();
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.heap.lock().validate()
+    }
+}
+
+/// The first byte of each chunk. As long as there may be chunks, and zeroed by the system, so that what is not used
+/// takes no memory.
+#[derive(Debug)]
+struct ChunkTable(NonNull<AtomicPtr<u8>>);
+
+// SAFETY: the table owns its memory; what is in it is reached through atomics only.
+unsafe impl Send for ChunkTable {}
+// SAFETY: as above.
+unsafe impl Sync for ChunkTable {}
+
+impl ChunkTable {
+    fn layout() -> std::alloc::Layout {
+        std::alloc::Layout::array::<AtomicPtr<u8>>(CHUNKS_MAX).expect("the table is small")
+    }
+
+    #[cfg(not(shuttle))]
+    fn new() -> ChunkTable {
+        // SAFETY: the layout is not empty; an atomic pointer of zero bytes is a null pointer.
+        let memory = unsafe { std::alloc::alloc_zeroed(ChunkTable::layout()) };
+        match NonNull::new(memory.cast()) {
+            Some(table) => ChunkTable(table),
+            None => std::alloc::handle_alloc_error(ChunkTable::layout()),
+        }
+    }
+
+    /// The tester's atomics are not made of zeros.
+    #[cfg(shuttle)]
+    fn new() -> ChunkTable {
+        let table: Box<[AtomicPtr<u8>]> =
+            (0..TESTED_CHUNKS).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect();
+        ChunkTable(NonNull::from(Box::leak(table)).cast())
+    }
+
+    #[inline]
+    fn at(&self, chunk: usize) -> &AtomicPtr<u8> {
+        debug_assert!(chunk < CHUNKS_MAX);
+        // SAFETY: an address's upper bits are below the number of entries; the table lives as long as `self`.
+        unsafe { self.0.add(chunk).as_ref() }
+    }
+
+    #[inline]
+    fn get(&self, chunk: usize) -> *mut u8 {
+        // Relaxed: whoever has an address got it through a Release and an Acquire that came after the chunk.
+        self.at(chunk).load(Ordering::Relaxed)
+    }
+
+    fn set(&self, chunk: usize, memory: *mut u8) {
+        self.at(chunk).store(memory, Ordering::Relaxed);
+    }
+}
+
+#[cfg(shuttle)]
+const TESTED_CHUNKS: usize = 4;
+
+impl Drop for ChunkTable {
+    #[cfg(not(shuttle))]
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with this layout; atomic pointers need no drop.
+        unsafe { std::alloc::dealloc(self.0.as_ptr().cast(), ChunkTable::layout()) }
+    }
+
+    #[cfg(shuttle)]
+    fn drop(&mut self) {
+        let table = std::ptr::slice_from_raw_parts_mut(self.0.as_ptr(), TESTED_CHUNKS);
+        // SAFETY: made by `new` from a box of this length.
+        drop(unsafe { Box::from_raw(table) });
+    }
+}
+
+/// Pieces of one class, side by side on a run of pages.
+#[derive(Debug)]
+struct Span {
+    page: u32,
+    /// Neighbors in the list of spans of the class that have room.
+    before: u32,
+    behind: u32,
+    live: u16,
+    /// Pieces that were never taken begin here.
+    fresh: u16,
+    /// One more than the first of the chained free pieces; 0 for none.
+    free: u16,
+    class: u8,
+    pages: u8,
+    is_leaving: bool,
+}
+
+impl Span {
+    /// How many pieces there are on the span's pages.
+    fn pieces(&self) -> u16 {
+        let pieces = usize::from(self.pages) * PAGE_BYTES / class_bytes(usize::from(self.class));
+        u16::try_from(pieces).expect("a span is at most 32 KiB of pieces of 8 bytes")
+    }
+
+    fn is_full(&self) -> bool {
+        self.free == 0 && self.fresh == self.pieces()
+    }
+}
+
+#[derive(Debug)]
+struct Heap {
+    pages: Pages,
+    spans: Vec<Span>,
+    /// Numbers of spans that are not in use.
+    unused_spans: Vec<u32>,
+    /// For each chunk, one more than the span that each page belongs to; 0 for none.
+    span_of_page: Vec<Option<Box<[u32; CHUNK_PAGES as usize]>>>,
+    /// For each class, the first span that has room.
+    roomy: [u32; CLASSES],
+    /// Runs that are pieces themselves, by their first page.
+    runs: BTreeMap<u32, u32>,
+    used_bytes: usize,
+}
+
+impl Heap {
+    fn new() -> Heap {
+        let chunks_max = if cfg!(shuttle) { 4 } else { CHUNKS_MAX };
+        Heap {
+            pages: Pages::new(chunks_max),
+            spans: Vec::new(),
+            unused_spans: Vec::new(),
+            span_of_page: Vec::new(),
+            roomy: [NO_SPAN; CLASSES],
+            runs: BTreeMap::new(),
+            used_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, bytes: usize, purpose: Purpose, chunks: &ChunkTable) -> Result<Address, Exhausted> {
+        if purpose == Purpose::Entry && self.pages.held_bytes() / CHUNK_BYTES >= ENTRY_CHUNKS_MAX {
+            return Err(Exhausted);
+        }
+        let address = match class_of(bytes) {
+            Some(class) => self.take_of_class(class, chunks)?,
+            None => {
+                let count = pages_for(bytes);
+                let page = self.take_pages(count, chunks)?;
+                self.runs.insert(page, count);
+                Address::of_page(page)
+            }
+        };
+        self.used_bytes += Arena::room(bytes);
+        Ok(address)
+    }
+
+    fn take_of_class(&mut self, class: usize, chunks: &ChunkTable) -> Result<Address, Exhausted> {
+        if self.roomy[class] == NO_SPAN {
+            self.add_span(class, chunks)?;
+        }
+        let number = self.roomy[class];
+        let span = &mut self.spans[number as usize];
+        let index = if span.free > 0 {
+            let index = span.free - 1;
+            let piece = chunks_pointer(chunks, piece_address(span.page, class, index));
+            // SAFETY: the piece is free, so that its first bytes are ours, and hold what `give` wrote there; every
+            // piece is larger than two bytes, and aligned to eight.
+            span.free = unsafe { shadow::peek(piece.cast::<u16>()) };
+            index
+        } else {
+            span.fresh += 1;
+            span.fresh - 1
+        };
+        span.live += 1;
+        let address = piece_address(span.page, class, index);
+        if span.is_full() {
+            self.unlink(number);
+        }
+        Ok(address)
+    }
+
+    fn give(&mut self, address: Address, bytes: usize, chunks: &ChunkTable) {
+        self.used_bytes -= Arena::room(bytes);
+        shadow::given(chunks_pointer(chunks, address), Arena::room(bytes));
+        let Some(class) = class_of(bytes) else {
+            let count = self.runs.remove(&address.page()).expect("a run that was taken is given back once");
+            debug_assert_eq!(count, pages_for(bytes), "a run is given back as it was taken");
+            self.give_pages(address.page(), count, chunks);
+            return;
+        };
+        let number = self.span_at(address).expect("a piece that was taken is in a span");
+        let span = &mut self.spans[number as usize];
+        debug_assert_eq!(usize::from(span.class), class, "a piece is given back as it was taken");
+        let was_full = span.is_full();
+        let index = piece_index(span.page, class, address);
+        // SAFETY: the caller has done with the piece; it is larger than two bytes, and aligned to eight.
+        unsafe { shadow::poke(chunks_pointer(chunks, address).cast::<u16>(), span.free) };
+        span.free = index + 1;
+        span.live -= 1;
+        if span.live == 0 {
+            self.remove_span(number, was_full, chunks);
+        } else if was_full && !span.is_leaving {
+            self.link(number);
+        }
+    }
+
+    fn add_span(&mut self, class: usize, chunks: &ChunkTable) -> Result<(), Exhausted> {
+        let longest = self.pages.longest_free();
+        let is_enough = longest as usize * PAGE_BYTES >= SHORT_SPAN_PIECES_MIN * class_bytes(class);
+        let pages = if is_enough { span_pages(class).min(longest) } else { span_pages(class) };
+        let page = self.take_pages(pages, chunks)?;
+        let span = Span {
+            page,
+            before: NO_SPAN,
+            behind: NO_SPAN,
+            live: 0,
+            fresh: 0,
+            free: 0,
+            class: u8::try_from(class).expect("there are fewer classes"),
+            pages: u8::try_from(pages).expect("a span has few pages"),
+            is_leaving: false,
+        };
+        let number = match self.unused_spans.pop() {
+            Some(number) => {
+                self.spans[number as usize] = span;
+                number
+            }
+            None => {
+                self.spans.push(span);
+                u32::try_from(self.spans.len() - 1).expect("there are fewer spans than pages")
+            }
+        };
+        self.name_pages(page, pages, number + 1);
+        self.link(number);
+        Ok(())
+    }
+
+    /// Lets an empty span go.
+    fn remove_span(&mut self, number: u32, was_full: bool, chunks: &ChunkTable) {
+        let Span { page, pages, is_leaving, .. } = self.spans[number as usize];
+        if !is_leaving && !was_full {
+            self.unlink(number);
+        }
+        self.spans[number as usize].is_leaving = false;
+        self.unused_spans.push(number);
+        self.name_pages(page, pages.into(), 0);
+        self.give_pages(page, pages.into(), chunks);
+    }
+
+    fn take_pages(&mut self, count: u32, chunks: &ChunkTable) -> Result<u32, Exhausted> {
+        let (page, change) = self.pages.take(count).ok_or(Exhausted)?;
+        self.chunks_changed(change, chunks);
+        Ok(page)
+    }
+
+    fn give_pages(&mut self, page: u32, count: u32, chunks: &ChunkTable) {
+        // The system may take the pages from here on.
+        shadow::left(chunks_pointer(chunks, Address::of_page(page)), count as usize * PAGE_BYTES);
+        let change = self.pages.give(page, count);
+        self.chunks_changed(change, chunks);
+    }
+
+    fn chunks_changed(&mut self, change: Chunks, chunks: &ChunkTable) {
+        match change {
+            Chunks::Same => {}
+            Chunks::Came(number) => {
+                let chunk = self.pages.chunk(number).expect("the chunk that came is there");
+                chunks.set(number, chunk.memory().as_ptr());
+                if self.span_of_page.len() <= number {
+                    self.span_of_page.resize_with(number + 1, || None);
+                }
+                self.span_of_page[number] = Some(Box::new([0; CHUNK_PAGES as usize]));
+            }
+            Chunks::Went(number) => {
+                chunks.set(number, std::ptr::null_mut());
+                self.span_of_page[number] = None;
+            }
+        }
+    }
+
+    fn name_pages(&mut self, page: u32, count: u32, name: u32) {
+        let names =
+            self.span_of_page[(page / CHUNK_PAGES) as usize].as_mut().expect("the chunk of a span is there");
+        let first = (page % CHUNK_PAGES) as usize;
+        names[first..first + count as usize].fill(name);
+    }
+
+    fn span_at(&self, address: Address) -> Option<u32> {
+        let page = address.page();
+        let names = self.span_of_page.get((page / CHUNK_PAGES) as usize)?.as_ref()?;
+        names[(page % CHUNK_PAGES) as usize].checked_sub(1)
+    }
+
+    fn link(&mut self, number: u32) {
+        let class = usize::from(self.spans[number as usize].class);
+        let first = std::mem::replace(&mut self.roomy[class], number);
+        let span = &mut self.spans[number as usize];
+        (span.before, span.behind) = (NO_SPAN, first);
+        if first != NO_SPAN {
+            self.spans[first as usize].before = number;
+        }
+    }
+
+    fn unlink(&mut self, number: u32) {
+        let Span { before, behind, class, .. } = self.spans[number as usize];
+        match before {
+            NO_SPAN => self.roomy[usize::from(class)] = behind,
+            _ => self.spans[before as usize].behind = behind,
+        }
+        if behind != NO_SPAN {
+            self.spans[behind as usize].before = before;
+        }
+        let span = &mut self.spans[number as usize];
+        (span.before, span.behind) = (NO_SPAN, NO_SPAN);
+    }
+
+    fn choose_leaving(&mut self) -> usize {
+        let mut chosen = Vec::new();
+        for class in 0..CLASSES {
+            let sparse: Vec<u32> = std::iter::successors(Some(self.roomy[class]), |number| {
+                self.spans.get(*number as usize).map(|span| span.behind)
+            })
+            .take_while(|number| *number != NO_SPAN)
+            .filter(|number| {
+                let span = &self.spans[*number as usize];
+                span.live * 2 <= span.pieces()
+            })
+            .collect();
+            let total = |what: fn(&Span) -> u16| -> usize {
+                sparse.iter().map(|number| usize::from(what(&self.spans[*number as usize]))).sum()
+            };
+            // What is moved needs spans, too: it must be worth it.
+            if sparse.len() >= 2 && total(|span| span.live) * 2 <= total(Span::pieces) {
+                chosen.extend(sparse);
+            }
+        }
+        for number in &chosen {
+            self.unlink(*number);
+            self.spans[*number as usize].is_leaving = true;
+        }
+        chosen.len()
+    }
+
+    fn is_leaving(&self, address: Address) -> bool {
+        self.span_at(address).is_some_and(|number| self.spans[number as usize].is_leaving)
+    }
+
+    fn end_leaving(&mut self) {
+        for number in 0..self.spans.len() {
+            let span = &mut self.spans[number];
+            if std::mem::take(&mut span.is_leaving) && !span.is_full() {
+                self.link(u32::try_from(number).expect("spans are counted in 32 bits"));
+            }
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.pages.validate()?;
+        let mut linked = vec![false; self.spans.len()];
+        for class in 0..CLASSES {
+            let mut number = self.roomy[class];
+            while number != NO_SPAN {
+                if std::mem::replace(&mut linked[number as usize], true) {
+                    return Err(format!("span {number} is linked twice"));
+                }
+                number = self.spans[number as usize].behind;
+            }
+        }
+        let unused: std::collections::HashSet<u32> = self.unused_spans.iter().copied().collect();
+        for (number, span) in (0_u32..).zip(&self.spans) {
+            let has_room = !span.is_full();
+            let is_linked = linked[number as usize];
+            if unused.contains(&number) {
+                if is_linked {
+                    return Err(format!("the unused span {number} is linked"));
+                }
+            } else if is_linked != (has_room && !span.is_leaving) {
+                return Err(format!("span {number} has room: {has_room}, is linked: {is_linked}"));
+            } else if span.live > span.fresh || self.span_at(Address::of_page(span.page)) != Some(number) {
+                return Err(format!("span {number} counts {span:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunks_pointer(chunks: &ChunkTable, address: Address) -> NonNull<u8> {
+    let chunk = chunks.get((address.get() >> CHUNK_UNITS_SHIFT) as usize);
+    let units = address.get() & ((1 << CHUNK_UNITS_SHIFT) - 1);
+    // SAFETY: as in `Arena::pointer`.
+    unsafe { NonNull::new_unchecked(chunk.add(units as usize * UNIT_BYTES)) }
+}
+
+fn piece_address(page: u32, class: usize, index: u16) -> Address {
+    let units = u32::try_from(class_bytes(class) / UNIT_BYTES).expect("a piece is small");
+    let bits = page * PAGE_UNITS + u32::from(index) * units;
+    Address::from_bits(bits).expect("the first page is never given out")
+}
+
+fn piece_index(page: u32, class: usize, address: Address) -> u16 {
+    let units = (address.get() - page * PAGE_UNITS) as usize;
+    u16::try_from(units * UNIT_BYTES / class_bytes(class)).expect("a span has few pieces")
+}
+
+fn pages_for(bytes: usize) -> u32 {
+    debug_assert!(bytes <= RUN_BYTES_MAX);
+    u32::try_from(bytes.div_ceil(PAGE_BYTES)).expect("a run is at most a chunk")
+}
+
+/// Classes step by 8 bytes up to 512, and by an eighth of a power of two up to 4,096: at most an eighth is wasted, and
+/// classes that are multiples of 64 are so exactly.
+const FINE_BYTES_MAX: usize = 512;
+const FINE_CLASSES: usize = FINE_BYTES_MAX / UNIT_BYTES;
+const STEPS: usize = 8;
+const CLASSES: usize = FINE_CLASSES + 3 * STEPS;
+const _: () = assert!(class_bytes(CLASSES - 1) == PIECE_BYTES_MAX);
+const _: () = assert!(CLASSES <= u8::MAX as usize);
+
+/// The class of a piece; `None` if it is a run of pages.
+fn class_of(bytes: usize) -> Option<usize> {
+    debug_assert!(bytes > 0);
+    if bytes <= FINE_BYTES_MAX {
+        Some(bytes.div_ceil(UNIT_BYTES) - 1)
+    } else if bytes <= PIECE_BYTES_MAX {
+        // 513..=1024 is the first doubling, in steps of 64.
+        let doubling = (usize::BITS - (bytes - 1).leading_zeros()) as usize - 10;
+        let base = FINE_BYTES_MAX << doubling;
+        let step = base / STEPS;
+        Some(FINE_CLASSES + doubling * STEPS + (bytes - base).div_ceil(step) - 1)
+    } else {
+        None
+    }
+}
+
+const fn class_bytes(class: usize) -> usize {
+    if class < FINE_CLASSES {
+        (class + 1) * UNIT_BYTES
+    } else {
+        let (doubling, step) = ((class - FINE_CLASSES) / STEPS, (class - FINE_CLASSES) % STEPS);
+        let base = FINE_BYTES_MAX << doubling;
+        base + base / STEPS * (step + 1)
+    }
+}
+
+fn span_pages(class: usize) -> u32 {
+    if class_bytes(class) > LARGE_SPAN_FROM_BYTES { LARGE_SPAN_PAGES } else { SPAN_PAGES }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_class_holds_what_it_is_chosen_for_and_wastes_little() {
+        for bytes in 1..=PIECE_BYTES_MAX {
+            let room = class_bytes(class_of(bytes).unwrap());
+            assert!(room >= bytes && room - bytes <= (bytes / STEPS).max(UNIT_BYTES), "{bytes} in {room}");
+        }
+        for lines in 1..=PIECE_BYTES_MAX / 64 {
+            assert_eq!(class_bytes(class_of(lines * 64).unwrap()) % 64, 0);
+        }
+        assert_eq!(class_of(PIECE_BYTES_MAX + 1), None);
+    }
+
+    /// A number below `bound`, from a state that moves on.
+    fn random(state: &mut u64, bound: usize) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*state >> 33) as usize % bound
+    }
+
+    #[test]
+    fn pieces_never_overlap_and_all_memory_comes_back() {
+        let arena = Arena::new();
+        let mut state = 7;
+        let mut pieces: Vec<(Address, usize, u8)> = Vec::new();
+        for step in 0..20_000_usize {
+            let is_growing = step < 12_000;
+            if pieces.is_empty() || random(&mut state, 10) < if is_growing { 7 } else { 2 } {
+                let bound = [100, 700, 9000][random(&mut state, 3)];
+                let bytes = 1 + random(&mut state, bound);
+                let address = arena.take(bytes, Purpose::Entry).unwrap();
+                let mark = u8::try_from(step % 251).unwrap();
+                // SAFETY: the piece was just taken, and is ours.
+                unsafe { arena.pointer(address).write_bytes(mark, bytes) };
+                pieces.push((address, bytes, mark));
+            } else {
+                let (address, bytes, mark) = pieces.swap_remove(random(&mut state, pieces.len()));
+                // SAFETY: taken and written above, and given back once.
+                unsafe {
+                    let memory = std::slice::from_raw_parts(arena.pointer(address).as_ptr(), bytes);
+                    assert!(memory.iter().all(|byte| *byte == mark), "a piece was overwritten");
+                    arena.give([(address, bytes)]);
+                }
+            }
+            if step % 1000 == 0 {
+                arena.validate().unwrap();
+            }
+        }
+        for (address, bytes, _) in pieces.drain(..) {
+            // SAFETY: as above.
+            unsafe { arena.give([(address, bytes)]) };
+        }
+        arena.validate().unwrap();
+        let memory = arena.memory();
+        assert_eq!(memory.used, 0);
+        assert!(memory.held <= 2 * CHUNK_BYTES, "{memory:?}");
+    }
+
+    #[test]
+    fn sparse_spans_are_chosen_emptied_and_gone() {
+        let arena = Arena::new();
+        let take = || arena.take(100, Purpose::Entry).unwrap();
+        let mut pieces: Vec<Address> = (0..10_000).map(|_| take()).collect();
+        let full = arena.memory();
+        let mut number = 0;
+        pieces.retain(|address| {
+            number += 1;
+            if number % 10 != 0 {
+                // SAFETY: taken above, and given back once.
+                unsafe { arena.give([(*address, 100)]) };
+            }
+            number % 10 == 0
+        });
+        assert!(arena.choose_leaving() > 50);
+        let moved: HashMap<Address, Address> = pieces
+            .iter()
+            .filter(|address| arena.heap.lock().is_leaving(**address))
+            .map(|address| (*address, take()))
+            .collect();
+        assert!(moved.values().all(|address| !arena.heap.lock().is_leaving(*address)));
+        for address in moved.keys() {
+            // SAFETY: as above.
+            unsafe { arena.give([(*address, 100)]) };
+        }
+        arena.end_leaving();
+        arena.validate().unwrap();
+        let memory = arena.memory();
+        let (used, before) = (memory.held - memory.free, full.held - full.free);
+        assert!(used < before / 5, "{used} of {before} bytes are still in use");
+    }
+}

@@ -1,0 +1,238 @@
+//! Runs of pages: cut out of chunks, and joined again when they come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::chunk::{CHUNK_BYTES, Chunk, PAGE_BYTES};
+
+/// Pages of a chunk. A run never goes beyond its chunk.
+pub(crate) const CHUNK_PAGES: u32 = (CHUNK_BYTES / PAGE_BYTES) as u32;
+/// The longest run: the first chunk has a page less than the others, since its first page stays unused.
+pub(crate) const RUN_PAGES_MAX: u32 = CHUNK_PAGES - 1;
+/// The first chunks are backed by pages of the usual size, so that a small table takes little.
+const SMALL_CHUNKS: usize = 2;
+/// Once this many free bytes have gathered that the system does not know of, they are given back to it...
+const DIRTY_BYTES_MIN: usize = 4 << 20;
+/// ...and they are more than this part of all.
+const DIRTY_PART: usize = 8;
+/// Shorter runs stay with us: they are wanted again soon, and giving them back tears up huge pages.
+const DISCARD_PAGES_MIN: u32 = 8;
+
+/// The pages of an arena, counted through its chunks: page `p` is page `p % CHUNK_PAGES` of chunk `p / CHUNK_PAGES`.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    chunks: Vec<Option<Chunk>>,
+    chunks_max: usize,
+    /// Free runs by their first page.
+    free: BTreeMap<u32, u32>,
+    /// The same runs, as length and first page: the shortest that is long enough is taken.
+    by_length: BTreeSet<(u32, u32)>,
+    /// Bytes of pages that were freed since free pages were last given back to the system.
+    dirty_bytes: usize,
+    free_pages: usize,
+}
+
+/// What a chunk's coming or going means for who finds memory by its number.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chunks {
+    /// As before.
+    Same,
+    /// The chunk with this number is new.
+    Came(usize),
+    /// The chunk with this number is gone.
+    Went(usize),
+}
+
+impl Pages {
+    pub(crate) fn new(chunks_max: usize) -> Pages {
+        Pages {
+            chunks: Vec::new(),
+            chunks_max,
+            free: BTreeMap::new(),
+            by_length: BTreeSet::new(),
+            dirty_bytes: 0,
+            free_pages: 0,
+        }
+    }
+
+    /// Takes a run of `count` pages, at most [`RUN_PAGES_MAX`]; `None` if there are as many chunks as there may be.
+    pub(crate) fn take(&mut self, count: u32) -> Option<(u32, Chunks)> {
+        debug_assert!((1..=RUN_PAGES_MAX).contains(&count));
+        let mut chunks = Chunks::Same;
+        if self.by_length.range((count, 0)..).next().is_none() {
+            chunks = Chunks::Came(self.add_chunk()?);
+        }
+        let &(length, page) = self.by_length.range((count, 0)..).next()?;
+        self.remove_run(page, length);
+        if length > count {
+            self.insert_run(page + count, length - count);
+        }
+        Some((page, chunks))
+    }
+
+    /// The length of the longest free run.
+    pub(crate) fn longest_free(&self) -> u32 {
+        self.by_length.last().map_or(0, |(length, _)| *length)
+    }
+
+    /// Takes a run back.
+    pub(crate) fn give(&mut self, page: u32, count: u32) -> Chunks {
+        self.dirty_bytes += count as usize * PAGE_BYTES;
+        let (mut first, mut length) = (page, count);
+        if let Some((&before, &pages)) = self.free.range(..page).next_back()
+            && before + pages == page
+            && before / CHUNK_PAGES == page / CHUNK_PAGES
+        {
+            self.remove_run(before, pages);
+            (first, length) = (before, length + pages);
+        }
+        let behind = page + count;
+        if let Some(&pages) = self.free.get(&behind)
+            && behind / CHUNK_PAGES == page / CHUNK_PAGES
+        {
+            self.remove_run(behind, pages);
+            length += pages;
+        }
+        self.insert_run(first, length);
+        if length == CHUNK_PAGES && self.free_pages - CHUNK_PAGES as usize >= RUN_PAGES_MAX as usize {
+            // One chunk's worth of free pages is kept, so that a table at the edge does not map and unmap.
+            self.remove_run(first, length);
+            let chunk = (first / CHUNK_PAGES) as usize;
+            self.chunks[chunk] = None;
+            return Chunks::Went(chunk);
+        }
+        if self.dirty_bytes > DIRTY_BYTES_MIN.max(self.held_bytes() / DIRTY_PART) {
+            self.discard_free();
+        }
+        Chunks::Same
+    }
+
+    /// Gives the memory of free runs back to the system, the shortest excepted; the runs stay ours.
+    pub(crate) fn discard_free(&mut self) {
+        self.dirty_bytes = 0;
+        for (&page, &length) in &self.free {
+            if length >= DISCARD_PAGES_MIN
+                && let Some(Some(chunk)) = self.chunks.get_mut((page / CHUNK_PAGES) as usize)
+            {
+                chunk.discard((page % CHUNK_PAGES) as usize, length as usize);
+            }
+        }
+    }
+
+    pub(crate) fn chunk(&self, number: usize) -> Option<&Chunk> {
+        self.chunks.get(number)?.as_ref()
+    }
+
+    /// Bytes of all chunks.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.chunks.iter().flatten().count() * CHUNK_BYTES
+    }
+
+    pub(crate) fn huge_bytes(&self) -> usize {
+        self.chunks.iter().flatten().filter(|chunk| chunk.is_huge()).count() * CHUNK_BYTES
+    }
+
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.free_pages * PAGE_BYTES
+    }
+
+    fn add_chunk(&mut self) -> Option<usize> {
+        let number = self.chunks.iter().position(Option::is_none).unwrap_or(self.chunks.len());
+        if number >= self.chunks_max {
+            return None;
+        }
+        let chunk = Chunk::new(number >= SMALL_CHUNKS);
+        if number == self.chunks.len() {
+            self.chunks.push(Some(chunk));
+        } else {
+            self.chunks[number] = Some(chunk);
+        }
+        let first = u32::try_from(number).expect("chunks are counted in an address") * CHUNK_PAGES;
+        if number == 0 {
+            // The very first page stays unused: its address says "nothing".
+            self.insert_run(first + 1, CHUNK_PAGES - 1);
+        } else {
+            self.insert_run(first, CHUNK_PAGES);
+        }
+        Some(number)
+    }
+
+    fn insert_run(&mut self, page: u32, length: u32) {
+        self.free.insert(page, length);
+        self.by_length.insert((length, page));
+        self.free_pages += length as usize;
+    }
+
+    fn remove_run(&mut self, page: u32, length: u32) {
+        self.free.remove(&page);
+        self.by_length.remove(&(length, page));
+        self.free_pages -= length as usize;
+    }
+
+    /// Checks that the two indexes of free runs agree, that no two runs touch, and that none leaves its chunk.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let mirrored: BTreeSet<(u32, u32)> =
+            self.free.iter().map(|(&page, &length)| (length, page)).collect();
+        if mirrored != self.by_length {
+            return Err("the two indexes of free pages differ".into());
+        }
+        if self.free.values().map(|length| *length as usize).sum::<usize>() != self.free_pages {
+            return Err("free pages are counted wrongly".into());
+        }
+        let mut last_end = None;
+        for (&page, &length) in &self.free {
+            let end = page + length;
+            if length == 0 || (end - 1) / CHUNK_PAGES != page / CHUNK_PAGES {
+                return Err(format!("the free run of {length} pages at {page} leaves its chunk"));
+            }
+            if self.chunk((page / CHUNK_PAGES) as usize).is_none() {
+                return Err(format!("the free run at {page} is in no chunk"));
+            }
+            if last_end.is_some_and(|last| last > page || (last == page && page % CHUNK_PAGES != 0)) {
+                return Err(format!("the free run at {page} touches the one before"));
+            }
+            last_end = Some(end);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_join_again_and_chunks_go_back() {
+        let mut pages = Pages::new(8);
+        let taken: Vec<u32> = (0..CHUNK_PAGES).map(|_| pages.take(3).unwrap().0).collect();
+        assert!(pages.held_bytes() >= 3 * CHUNK_BYTES);
+        let mut went = 0;
+        // Every other one first, so that runs must join on both sides.
+        for page in taken.iter().step_by(2).chain(taken.iter().skip(1).step_by(2)) {
+            went += usize::from(matches!(pages.give(*page, 3), Chunks::Went(_)));
+            pages.validate().unwrap();
+        }
+        assert!(went >= 2, "{went} chunks went back");
+        assert!(pages.held_bytes() <= 2 * CHUNK_BYTES);
+    }
+
+    #[test]
+    fn there_is_an_end_to_chunks() {
+        let mut pages = Pages::new(2);
+        assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (1, Chunks::Came(0)));
+        assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (CHUNK_PAGES, Chunks::Came(1)));
+        assert!(pages.take(2).is_none());
+        assert_eq!(pages.take(1).unwrap(), (2 * CHUNK_PAGES - 1, Chunks::Same));
+    }
+
+    #[test]
+    fn a_chunk_that_went_is_mapped_anew_under_its_number() {
+        let mut pages = Pages::new(4);
+        let taken = [0; 3].map(|_| pages.take(RUN_PAGES_MAX).unwrap().0);
+        assert_eq!(pages.give(taken[1], RUN_PAGES_MAX), Chunks::Same);
+        assert_eq!(pages.give(taken[2], RUN_PAGES_MAX), Chunks::Went(2));
+        assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (taken[1], Chunks::Same));
+        assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (taken[2], Chunks::Came(2)));
+        pages.give(taken[0], RUN_PAGES_MAX);
+        pages.validate().unwrap();
+    }
+}

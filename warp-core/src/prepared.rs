@@ -1,0 +1,142 @@
+//! An entry that is ready to be written.
+#![expect(unsafe_code, reason = "gives an entry's memory back if it was not used")]
+
+use std::fmt;
+
+use crate::arena::Address;
+use crate::hash::{KeyRef, slot_of};
+use crate::record::{Contents, KEY_BYTES_MAX, NewValue, Record};
+use crate::store::Store;
+use crate::table::Table;
+use crate::writer::prepare;
+
+/// Why a table takes no more entries: it holds as many as it can name.
+///
+/// A table can hold about a billion entries, and 128 GiB of entries, not counting values longer than 512 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFull;
+
+impl fmt::Display for TableFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the table holds as many entries as it can")
+    }
+}
+
+impl std::error::Error for TableFull {}
+
+/// An entry that was copied into the table's memory, and that nobody sees yet.
+///
+/// Made by [`Table::prepare`] or [`Table::prepare_tombstone`] before any lock is taken, and put in its place by a
+/// [`Guard`](crate::Guard), which then can no longer fail. Dropped without that, its memory goes back.
+#[must_use = "nothing was written yet"]
+pub struct Prepared<'t> {
+    table: &'t Table,
+    hash: u64,
+    /// `None` once it was used.
+    address: Option<Address>,
+}
+
+impl Table {
+    /// Makes an entry ready to be written. `deadline` is in milliseconds since the start of 1970, 0 for none.
+    ///
+    /// ```
+    /// use warp_core::{KeyRef, Table};
+    ///
+    /// let table = Table::new(4, 9);
+    /// let key = KeyRef::new(9, 0, b"key");
+    /// let prepared = table.prepare(key, "value", 0)?;
+    /// table.lock(key.hash).put(prepared, 1);
+    /// assert_eq!(table.get(key).unwrap().seq, 1);
+    /// # Ok::<(), warp_core::TableFull>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TableFull`].
+    ///
+    /// # Panics
+    /// If the key is longer than [`KEY_BYTES_MAX`].
+    pub fn prepare<'v>(
+        &self,
+        key: KeyRef<'_>,
+        value: impl Into<NewValue<'v>>,
+        deadline: u64,
+    ) -> Result<Prepared<'_>, TableFull> {
+        let value = match value.into() {
+            NewValue::Short(bytes) => NewValue::from(bytes),
+            shared => shared,
+        };
+        self.prepare_contents(Contents { key, value: Some(value), deadline })
+    }
+
+    /// Makes a tombstone ready to be written.
+    ///
+    /// # Errors
+    /// [`TableFull`].
+    ///
+    /// # Panics
+    /// If the key is longer than [`KEY_BYTES_MAX`].
+    pub fn prepare_tombstone(&self, key: KeyRef<'_>) -> Result<Prepared<'_>, TableFull> {
+        self.prepare_contents(Contents { key, value: None, deadline: 0 })
+    }
+
+    fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
+        let KeyRef { hash, bytes, .. } = contents.key;
+        assert!(bytes.len() <= KEY_BYTES_MAX, "a key of {} bytes", bytes.len());
+        let slot = slot_of(hash);
+        self.prefetch_bucket(hash);
+        if !self.can_take_more(slot) {
+            return Err(TableFull);
+        }
+        let arena = self.store().arena(Store::arena_of(slot));
+        let address = prepare(arena, contents).map_err(|_| TableFull)?;
+        Ok(Prepared { table: self, hash, address: Some(address) })
+    }
+}
+
+impl Prepared<'_> {
+    /// The hash of the key.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn is_for(&self, table: &Table) -> bool {
+        std::ptr::eq(self.table, table)
+    }
+
+    /// The entry's address, which is from here on for the caller to publish or to give back.
+    pub(crate) fn take(mut self) -> (u64, Address) {
+        (self.hash, self.address.take().expect("an entry is used once"))
+    }
+
+    /// As [`Prepared::take`], without giving it up: [`Prepared::keep`] does.
+    pub(crate) fn address(&self) -> Address {
+        self.address.expect("an entry is used once")
+    }
+
+    /// The entry was put in its place.
+    pub(crate) fn keep(mut self) {
+        self.address = None;
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+            // SAFETY: the entry was written by `prepare`, was never published, and goes only here.
+            unsafe {
+                let record = Record::at(arena.pointer(address));
+                let bytes = record.bytes();
+                record.drop_shared();
+                arena.give([(address, bytes)]);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Prepared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("hash", &self.hash).finish_non_exhaustive()
+    }
+}

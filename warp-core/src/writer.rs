@@ -1,0 +1,394 @@
+//! Changing a slot: the one place where entries come, are replaced, and go.
+#![expect(
+    unsafe_code,
+    reason = "the slot's writer reads entries without a pin, since nobody else retires them"
+)]
+
+use std::time::Instant;
+
+use crate::arena::{Address, Arena, Exhausted, Purpose};
+use crate::bucket::{Bucket, Fingerprint, PLACES};
+use crate::buckets::{self, BucketsCell, Position};
+use crate::entry::EntryRef;
+use crate::hash::KeyRef;
+use crate::memory::Tally;
+use crate::record::{Contents, Record};
+use crate::shard::Counters;
+use crate::slot::SlotState;
+use crate::store::{Retired, Store};
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// What the table had for a key before a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Former {
+    /// The number of the write that made the entry.
+    pub seq: u64,
+    /// When it ceased to count, in milliseconds since the start of 1970; 0 for never.
+    pub deadline: u64,
+    /// Whether it was a tombstone.
+    pub is_tombstone: bool,
+}
+
+/// A write came too late: the key has a newer entry.
+#[derive(Debug)]
+pub(crate) struct Older;
+
+/// The exclusive right to change one slot, while its shard's lock is held.
+pub(crate) struct Writer<'a> {
+    pub(crate) buckets: &'a BucketsCell,
+    pub(crate) count: &'a AtomicU32,
+    pub(crate) state: &'a mut SlotState,
+    pub(crate) counters: &'a Counters,
+    pub(crate) retired: &'a mut Vec<Retired>,
+    pub(crate) store: &'a Store,
+    pub(crate) arena: u8,
+}
+
+impl Writer<'_> {
+    fn buckets(&self) -> &[Bucket] {
+        // SAFETY: only this writer replaces the buckets, in `resize`, and no reference to them lives across that:
+        // it needs `self` exclusively.
+        unsafe { self.buckets.load_unpinned() }
+    }
+
+    fn arena(&self) -> &Arena {
+        self.store.arena(self.arena)
+    }
+
+    /// The entry at an address of this slot.
+    fn record(&self, address: Address) -> Record<'_> {
+        // SAFETY: an address in a bucket, or of an entry that is about to be, is that of an entry; only this writer
+        // retires it, which needs `self` exclusively.
+        unsafe { Record::at(self.arena().pointer(address)) }
+    }
+
+    pub(crate) fn find(&self, hash: u64, key: KeyRef<'_>) -> Option<(Position, Address)> {
+        let found = buckets::find(self.buckets(), Fingerprint::of(hash), |address| {
+            self.record(address).is_of(&key).then_some(address)
+        });
+        found
+    }
+
+    /// Sets the entry of a key to one that was prepared, as a write with this sequence.
+    pub(crate) fn put(&mut self, hash: u64, new: Address, seq: u64) -> Option<Former> {
+        let found = self.find_same(hash, new);
+        self.set(hash, new, seq, found)
+    }
+
+    /// As [`Writer::put`], unless the entry that is there has a higher sequence: then the prepared one is not used, and
+    /// that is the error.
+    pub(crate) fn put_unless_older(
+        &mut self,
+        hash: u64,
+        new: Address,
+        seq: u64,
+    ) -> Result<Option<Former>, Older> {
+        let found = self.find_same(hash, new);
+        if found.is_some_and(|(_, old)| self.record(old).seq() > seq) {
+            return Err(Older);
+        }
+        Ok(self.set(hash, new, seq, found))
+    }
+
+    /// Sets the entry of a key that has none, without counting it as changed; `false` if it has one.
+    pub(crate) fn insert_clean(&mut self, hash: u64, new: Address, seq: u64) -> bool {
+        if self.find_same(hash, new).is_some() {
+            return false;
+        }
+        self.state.changed.came_in_clean(seq);
+        self.insert(hash, new, seq);
+        true
+    }
+
+    fn find_same(&self, hash: u64, new: Address) -> Option<(Position, Address)> {
+        let record = self.record(new);
+        self.find(hash, KeyRef { hash, keyspace: record.keyspace(), bytes: record.key() })
+    }
+
+    fn set(
+        &mut self,
+        hash: u64,
+        new: Address,
+        seq: u64,
+        found: Option<(Position, Address)>,
+    ) -> Option<Former> {
+        let former = match found {
+            None => {
+                self.insert(hash, new, seq);
+                None
+            }
+            Some((position, old)) => Some(self.replace(position, old, new, seq, 1)),
+        };
+        self.list_change(hash, former);
+        former
+    }
+
+    fn insert(&mut self, hash: u64, new: Address, seq: u64) {
+        self.make_room();
+        let record = self.record(new);
+        // SAFETY: the entry is published only below.
+        unsafe { record.set_seq(seq) };
+        let mut change = Tally { writes: 1, ..Tally::default() };
+        change.add_record(record);
+        buckets::insert(self.buckets(), Fingerprint::of(hash), new);
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.account(&change);
+    }
+
+    /// Puts another entry in the place of a key's, which counts as so many writes.
+    fn replace(&mut self, position: Position, old: Address, new: Address, seq: u64, writes: u64) -> Former {
+        let (record, former) = (self.record(new), self.record(old));
+        record.set_heat(former.heat());
+        // SAFETY: the entry is published only below.
+        unsafe { record.set_seq(seq) };
+        let mut change = Tally { writes, ..Tally::default() };
+        change.subtract_record(former);
+        change.add_record(record);
+        let was = former_of(former);
+        buckets::replace(self.buckets(), position, new);
+        self.retire_entry(old, &mut change);
+        self.account(&change);
+        was
+    }
+
+    /// Notes that a key was written, for who makes snapshots.
+    fn list_change(&mut self, hash: u64, former: Option<Former>) {
+        self.with_lists(|slot| slot.changed.written(hash, former.map(|former| former.seq)));
+    }
+
+    fn list_bytes(&self) -> u64 {
+        self.state.changed.memory_bytes() as u64
+    }
+
+    /// Works on the slot's list of changed keys, and counts its memory anew.
+    pub(crate) fn with_lists<R>(&mut self, work: impl FnOnce(&mut SlotState) -> R) -> R {
+        let before = self.list_bytes();
+        let answer = work(self.state);
+        let list_bytes = self.list_bytes().wrapping_sub(before);
+        self.counters.account(&Tally { list_bytes, ..Tally::default() });
+        answer
+    }
+
+    /// Takes a key's entry out of the slot.
+    pub(crate) fn remove(&mut self, key: KeyRef<'_>) -> Option<Former> {
+        let (position, address) = self.find(key.hash, key)?;
+        let former = former_of(self.record(address));
+        self.take_out(position, address);
+        self.counters.account(&Tally { writes: 1, ..Tally::default() });
+        self.state.writes += 1;
+        self.shrink();
+        Some(former)
+    }
+
+    /// Takes out all entries that `chosen` accepts; returns how many.
+    pub(crate) fn remove_all(&mut self, chosen: impl Fn(EntryRef<'_>) -> bool) -> usize {
+        let found: Vec<(Position, Address)> = self
+            .positions()
+            .into_iter()
+            .filter(|(_, address)| chosen(EntryRef::new(self.record(*address), 0)))
+            .collect();
+        self.take_out_all(&found)
+    }
+
+    /// Takes out the entries with this hash that `chosen` accepts; returns how many.
+    pub(crate) fn remove_hash(
+        &mut self,
+        hash: u64,
+        hash_of: impl Fn(u32, &[u8]) -> u64,
+        chosen: impl Fn(EntryRef<'_>) -> bool,
+    ) -> usize {
+        let mut found = Vec::new();
+        let mut all = self.positions_of(hash);
+        all.retain(|(_, address)| {
+            let record = self.record(*address);
+            hash_of(record.keyspace(), record.key()) == hash && chosen(EntryRef::new(record, 0))
+        });
+        found.append(&mut all);
+        self.take_out_all(&found)
+    }
+
+    fn take_out_all(&mut self, found: &[(Position, Address)]) -> usize {
+        for (position, address) in found {
+            self.take_out(*position, *address);
+        }
+        self.shrink();
+        found.len()
+    }
+
+    fn take_out(&mut self, position: Position, address: Address) {
+        let mut change = Tally::default();
+        change.subtract_record(self.record(address));
+        buckets::remove(self.buckets(), position);
+        self.count.store(self.count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.retire_entry(address, &mut change);
+        self.account(&change);
+    }
+
+    /// Frees the value of an entry that is past its deadline at `now`: leaves a tombstone with its sequence, or
+    /// nothing. `false` if it is not so, or if there is no memory for the tombstone.
+    pub(crate) fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> bool {
+        let Some((position, address)) = self.find(key.hash, key) else { return false };
+        let record = self.record(address);
+        let seq = record.seq();
+        if record.is_tombstone() || !EntryRef::new(record, 0).is_expired(now) {
+            return false;
+        }
+        if keep_stub {
+            let contents = Contents { key, value: None, deadline: 0 };
+            let Ok(stub) = prepare(self.arena(), contents) else { return false };
+            self.replace(position, address, stub, seq, 0);
+        } else {
+            self.take_out(position, address);
+            self.shrink();
+        }
+        true
+    }
+
+    /// Positions and addresses of all entries.
+    pub(crate) fn positions(&self) -> Vec<(Position, Address)> {
+        buckets::iter(self.buckets()).map(|(position, _, address)| (position, address)).collect()
+    }
+
+    fn positions_of(&self, hash: u64) -> Vec<(Position, Address)> {
+        let mut found = Vec::new();
+        let print = Fingerprint::of(hash);
+        for (position, other, address) in buckets::near(self.buckets(), print) {
+            if other == print {
+                found.push((position, address));
+            }
+        }
+        found
+    }
+
+    /// Moves those of the slot's entries that are in spans which are to be emptied; returns how many.
+    pub(crate) fn leave_spans(&mut self) -> usize {
+        let mut leaving = self.positions();
+        self.arena().retain_leaving(&mut leaving);
+        let mut moved = 0;
+        for (position, old) in leaving {
+            let bytes = self.record(old).bytes();
+            let Ok(new) = self.arena().take(bytes, Purpose::Entry) else { break };
+            let piece = self.arena().pointer(new);
+            // SAFETY: the new piece is as large, and ours. The old one is retired without its shared value.
+            unsafe { self.record(old).copy_to(piece) };
+            buckets::replace(self.buckets(), position, new);
+            self.retire_piece(old, bytes, false);
+            moved += 1;
+        }
+        moved
+    }
+
+    fn make_room(&mut self) {
+        let count = self.state.array.map_or(0, |array| array.buckets);
+        let entries = self.count.load(Ordering::Relaxed) as usize + 1;
+        if let Some(buckets) = buckets::resized(count, entries).filter(|buckets| *buckets > count)
+            && self.resize(buckets).is_err()
+        {
+            // Half of an arena is kept for buckets, see `arena.rs`; the last places are used before giving up.
+            assert!(entries <= count * PLACES, "an arena has no memory for the buckets of its entries");
+        }
+    }
+
+    fn shrink(&mut self) {
+        let count = self.state.array.map_or(0, |array| array.buckets);
+        let entries = self.count.load(Ordering::Relaxed) as usize;
+        if let Some(buckets) = buckets::resized(count, entries).filter(|buckets| *buckets < count) {
+            // Without memory for less, it stays as it is.
+            let _ = self.resize(buckets);
+        }
+    }
+
+    fn resize(&mut self, count: usize) -> Result<(), Exhausted> {
+        let start = now();
+        let store = self.store;
+        // SAFETY: this is the slot's writer.
+        let former =
+            unsafe { buckets::resize(self.buckets, store.arena(self.arena), &mut self.state.array, count)? };
+        if let Some(array) = former {
+            self.retire_piece(array.address, array.bytes(), false);
+        }
+        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        store.resizes.fetch_add(1, Ordering::Relaxed);
+        store.longest_resize.fetch_max(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn retire_entry(&mut self, address: Address, change: &mut Tally) {
+        let record = self.record(address);
+        let (bytes, has_shared) = (record.bytes(), record.shared().is_some());
+        self.retired.push(Retired { address, bytes, arena: self.arena, has_shared });
+        change.retired_bytes = change.retired_bytes.wrapping_add(bytes as u64);
+    }
+
+    fn retire_piece(&mut self, address: Address, bytes: usize, has_shared: bool) {
+        self.retired.push(Retired { address, bytes, arena: self.arena, has_shared });
+        self.counters.account(&Tally { retired_bytes: bytes as u64, ..Tally::default() });
+    }
+
+    fn account(&mut self, change: &Tally) {
+        self.counters.account(change);
+        self.state.writes += change.writes;
+        let bytes = change.key_bytes.wrapping_add(change.value_bytes);
+        self.state.bytes = self.state.bytes.wrapping_add(bytes);
+    }
+
+    /// Recounts what the slot believes of itself; see [`Table::validate`](crate::Table::validate).
+    pub(crate) fn validate(&self, slot: usize, hash_of: impl Fn(u32, &[u8]) -> u64) -> Result<Tally, String> {
+        let buckets = self.buckets();
+        buckets::validate(buckets)?;
+        if self.state.array.map_or(0, |array| array.buckets) != buckets.len() {
+            return Err(format!("has {} buckets, and knows of {:?}", buckets.len(), self.state.array));
+        }
+        let mut tally = Tally::default();
+        let mut seen = std::collections::HashSet::new();
+        for (_, address) in self.positions() {
+            let record = self.record(address);
+            let hash = hash_of(record.keyspace(), record.key());
+            let key = KeyRef { hash, keyspace: record.keyspace(), bytes: record.key() };
+            if crate::hash::slot_of(hash) != slot {
+                return Err(format!("{key:?} belongs into slot {}", crate::hash::slot_of(hash)));
+            }
+            if !seen.insert((record.keyspace(), record.key())) {
+                return Err(format!("{key:?} is there twice"));
+            }
+            if self.find(hash, key).map(|(_, found)| found) != Some(address) {
+                return Err(format!("{key:?} is not found"));
+            }
+            if self.state.changed.must_list(record.seq()) && !self.state.changed.open().contains(&hash) {
+                return Err(format!("{key:?} with sequence {} is on no list", record.seq()));
+            }
+            tally.add_record(record);
+        }
+        if let Some(strange) =
+            self.state.changed.open().iter().find(|hash| crate::hash::slot_of(**hash) != slot)
+        {
+            return Err(format!("the hash {strange:#x} is on the wrong list"));
+        }
+        if tally.entries != u64::from(self.count.load(Ordering::Relaxed))
+            || tally.key_bytes + tally.value_bytes != self.state.bytes
+        {
+            return Err(format!("holds {tally:?}, counts {:?} and {}", self.count, self.state.bytes));
+        }
+        tally.list_bytes = self.list_bytes();
+        tally.writes = self.state.writes;
+        Ok(tally)
+    }
+}
+
+fn former_of(record: Record<'_>) -> Former {
+    Former { seq: record.seq(), deadline: record.deadline(), is_tombstone: record.is_tombstone() }
+}
+
+/// Writes an entry into a piece of its own.
+pub(crate) fn prepare(arena: &Arena, contents: Contents<'_>) -> Result<Address, Exhausted> {
+    let address = arena.take(contents.bytes(), Purpose::Entry)?;
+    // SAFETY: the piece was just taken for that many bytes, and pieces are aligned to eight.
+    unsafe { contents.write_to(arena.pointer(address)) };
+    Ok(address)
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures how long the lock is held, and decides nothing")]
+fn now() -> Instant {
+    Instant::now()
+}

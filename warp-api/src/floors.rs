@@ -24,16 +24,23 @@ pub(crate) struct Floors {
 
 impl Floors {
     /// The floor of `keyspace`; 0 for one that was never cleared.
+    #[inline]
     pub(crate) fn of(&self, keyspace: u32) -> u64 {
         match keyspace {
             // Acquire pairs with the Release in `raise`: who sees the floor sees every write made below it.
             DEFAULT => self.default.load(Ordering::Acquire),
             SYSTEM => 0,
-            other => self.others.load().get(&other).copied().unwrap_or(0),
+            other => self.of_other(other),
         }
     }
 
+    #[inline(never)]
+    fn of_other(&self, keyspace: u32) -> u64 {
+        self.others.load().get(&keyspace).copied().unwrap_or(0)
+    }
+
     /// Whether `keyspace` was dropped. Exact for whoever holds the lock of any key: dropping takes all of them.
+    #[inline]
     pub(crate) fn is_dropped(&self, keyspace: u32) -> bool {
         keyspace > DEFAULT && self.of(keyspace) == DROPPED
     }

@@ -13,6 +13,7 @@ use crate::write::{Change, Op, Terms};
 
 impl Shared {
     /// Refuses a call on a closed engine, or on a keyspace that was dropped.
+    #[inline]
     pub(crate) fn check_keyspace(&self, keyspace: u32) -> Result<()> {
         self.check_open()?;
         if self.floors.is_dropped(keyspace) { Err(dropped()) } else { Ok(()) }

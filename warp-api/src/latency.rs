@@ -58,10 +58,13 @@ impl Sampled {
     }
 
     /// Runs `call`, and times it if it is its turn.
+    #[inline]
     pub(crate) fn around<R>(&self, clock: &dyn Clock, call: impl FnOnce() -> R) -> R {
-        if !is_sampled() {
-            return call();
-        }
+        if is_sampled() { self.time(clock, call) } else { call() }
+    }
+
+    #[cold]
+    fn time<R>(&self, clock: &dyn Clock, call: impl FnOnce() -> R) -> R {
         let start = clock.monotonic();
         let answer = call();
         self.record(clock.monotonic().saturating_sub(start));
@@ -87,6 +90,7 @@ impl Sampled {
 }
 
 /// Whether it is this thread's turn.
+#[inline]
 fn is_sampled() -> bool {
     thread_local! {
         static LEFT: Cell<u32> = const { Cell::new(SAMPLE_EVERY) };

@@ -92,6 +92,7 @@ pub(crate) struct Witness {
 }
 
 impl Shared {
+    #[inline]
     pub(crate) fn key<'a>(&self, keyspace: u32, bytes: &'a [u8]) -> KeyRef<'a> {
         KeyRef::new(self.hash_seed, keyspace, bytes)
     }
@@ -126,6 +127,7 @@ impl Shared {
     }
 
     /// As [`Shared::find_cold`], counted as a read of the program's.
+    #[cold]
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let found = self.find_cold(key)?;
         if LoadMonitor::is_turn() {
@@ -159,7 +161,7 @@ impl Shared {
 
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        match self.read_hot(key, |entry| Found::of(entry)) {
+        match self.read_hot(key, Found::of) {
             Some(found) => Ok(found.flatten()),
             None => self.read_cold(key),
         }
@@ -276,6 +278,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn expired(&self, deadline: u64) -> bool {
         deadline != 0 && deadline <= self.time.unix_millis()
     }

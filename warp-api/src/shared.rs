@@ -78,6 +78,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Refuses a call on a closed engine.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         // Relaxed: a call that races with `close` may go either way, and the log itself refuses late writes.
         if self.closed.load(Ordering::Relaxed) { Err(Error::closed()) } else { Ok(()) }

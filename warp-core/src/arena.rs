@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
-use crate::chunk::{CHUNK_BYTES, PAGE_BYTES};
-use crate::pages::{CHUNK_PAGES, Chunks, Pages, RUN_PAGES_MAX};
+use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES};
+use crate::pages::{Chunks, Pages, RUN_PAGES_MAX};
+use crate::record::Record;
 use crate::shadow;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -28,7 +29,8 @@ const CHUNKS_MAX: usize = 1 << (u32::BITS - CHUNK_UNITS_SHIFT);
 /// entries take 16 bytes, with less than 13 bytes of buckets each.
 const ENTRY_CHUNKS_MAX: usize = CHUNKS_MAX / 2;
 /// Units of a page.
-const PAGE_UNITS: u32 = (PAGE_BYTES / UNIT_BYTES) as u32;
+const PAGE_UNITS: u32 = 512;
+const _: () = assert!(PAGE_UNITS as usize * UNIT_BYTES == PAGE_BYTES);
 /// Larger pieces are runs of pages.
 const PIECE_BYTES_MAX: usize = 4096;
 /// The largest piece of all.
@@ -40,6 +42,10 @@ const LARGE_SPAN_PAGES: u32 = 8;
 const LARGE_SPAN_FROM_BYTES: usize = 1024;
 /// A span that is shorter than usual holds at least this many pieces.
 const SHORT_SPAN_PIECES_MIN: usize = 8;
+/// Sparse spans of a class are emptied only if so many bytes become free by it.
+const LEAVING_BYTES_MIN: usize = 256 << 10;
+/// Bytes of pieces of a class that are kept at hand.
+const CACHED_BYTES_MAX: usize = 64 << 10;
 /// "None" among the numbers of spans.
 const NO_SPAN: u32 = u32::MAX;
 
@@ -155,14 +161,18 @@ impl Arena {
 
     /// Gives free pages back to the system.
     pub(crate) fn discard_free(&self) {
-        self.heap.lock().pages.discard_free();
+        let mut heap = self.heap.lock();
+        heap.empty_cache(&self.chunks);
+        heap.pages.discard_free();
     }
 
     /// Chooses the spans of entries that are at most half full, of classes that would be whole spans smaller without
     /// them, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
     /// moved elsewhere and given back, the spans go.
     pub(crate) fn choose_leaving(&self) -> usize {
-        self.heap.lock().choose_leaving()
+        let mut heap = self.heap.lock();
+        heap.empty_cache(&self.chunks);
+        heap.choose_leaving()
     }
 
     /// Keeps those of the pieces that are in a span which is to be emptied.
@@ -289,6 +299,9 @@ struct Heap {
     span_of_page: Vec<Option<Box<[u32; CHUNK_PAGES as usize]>>>,
     /// For each class, the first span that has room.
     roomy: [u32; CLASSES],
+    /// For each class, pieces that were given back and not to their spans yet: overwriting takes and gives all the time,
+    /// and need not look at a span for that.
+    cached: [Vec<Address>; CLASSES],
     /// Runs that are pieces themselves, by their first page.
     runs: BTreeMap<u32, u32>,
     used_bytes: usize,
@@ -303,6 +316,7 @@ impl Heap {
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),
             roomy: [NO_SPAN; CLASSES],
+            cached: [const { Vec::new() }; CLASSES],
             runs: BTreeMap::new(),
             used_bytes: 0,
         }
@@ -326,6 +340,13 @@ impl Heap {
     }
 
     fn take_of_class(&mut self, class: usize, chunks: &ChunkTable) -> Result<Address, Exhausted> {
+        if let Some(address) = self.cached[class].pop() {
+            // The one after it is asked for now, so that it has come when it is its turn.
+            if let Some(next) = self.cached[class].last() {
+                Record::prefetch(chunks_pointer(chunks, *next));
+            }
+            return Ok(address);
+        }
         if self.roomy[class] == NO_SPAN {
             self.add_span(class, chunks)?;
         }
@@ -359,12 +380,36 @@ impl Heap {
             self.give_pages(address.page(), count, chunks);
             return;
         };
+        let cached_max = CACHED_BYTES_MAX / class_bytes(class);
+        if self.cached[class].len() >= cached_max {
+            self.give_cached(class, cached_max.div_ceil(2), chunks);
+        }
+        self.cached[class].push(address);
+    }
+
+    /// Gives the oldest of the cached pieces of a class to their spans.
+    fn give_cached(&mut self, class: usize, count: usize, chunks: &ChunkTable) {
+        let mut cached = std::mem::take(&mut self.cached[class]);
+        for address in cached.drain(..count) {
+            self.give_to_span(class, address, chunks);
+        }
+        self.cached[class] = cached;
+    }
+
+    /// Gives all cached pieces to their spans.
+    fn empty_cache(&mut self, chunks: &ChunkTable) {
+        for class in 0..CLASSES {
+            self.give_cached(class, self.cached[class].len(), chunks);
+        }
+    }
+
+    fn give_to_span(&mut self, class: usize, address: Address, chunks: &ChunkTable) {
         let number = self.span_at(address).expect("a piece that was taken is in a span");
         let span = &mut self.spans[number as usize];
         debug_assert_eq!(usize::from(span.class), class, "a piece is given back as it was taken");
         let was_full = span.is_full();
         let index = piece_index(span.page, class, address);
-        // SAFETY: the caller has done with the piece; it is larger than two bytes, and aligned to eight.
+        // SAFETY: the piece was given back, so that it is ours; it is larger than two bytes, and aligned to eight.
         unsafe { shadow::poke(chunks_pointer(chunks, address).cast::<u16>(), span.free) };
         span.free = index + 1;
         span.live -= 1;
@@ -500,8 +545,9 @@ impl Heap {
             let total = |what: fn(&Span) -> u16| -> usize {
                 sparse.iter().map(|number| usize::from(what(&self.spans[*number as usize]))).sum()
             };
-            // What is moved needs spans, too: it must be worth it.
-            if sparse.len() >= 2 && total(|span| span.live) * 2 <= total(Span::pieces) {
+            // Half of it becomes free at least, since what is moved needs spans, too: it must be worth it.
+            let gain = (total(Span::pieces) - total(|span| span.live)) * class_bytes(class);
+            if gain >= LEAVING_BYTES_MIN {
                 chosen.extend(sparse);
             }
         }
@@ -673,6 +719,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { arena.give([(address, bytes)]) };
         }
+        arena.discard_free();
         arena.validate().unwrap();
         let memory = arena.memory();
         assert_eq!(memory.used, 0);
@@ -705,6 +752,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { arena.give([(*address, 100)]) };
         }
+        arena.discard_free();
         arena.end_leaving();
         arena.validate().unwrap();
         let memory = arena.memory();

@@ -12,6 +12,10 @@
 //! An entry whose bucket is full goes to the next one that has room, and every bucket that it passed counts it in
 //! `passed`, so that a search knows where to end (as the overflow counts of
 //! [F14](https://engineering.fb.com/2019/04/25/developer-tools/f14/)).
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fingerprints are cut out of hashes, and parts out of words"
+)]
 
 use crate::arena::Address;
 use crate::lanes::{LANES, equal_lanes};

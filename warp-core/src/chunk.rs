@@ -8,6 +8,10 @@ pub(crate) const CHUNK_BYTES: usize = 2 << 20;
 /// Bytes of a page: the unit in which a chunk's memory is given back to the system.
 pub(crate) const PAGE_BYTES: usize = 4 << 10;
 
+/// Pages of a chunk.
+pub(crate) const CHUNK_PAGES: u32 = 512;
+const _: () = assert!(CHUNK_PAGES as usize * PAGE_BYTES == CHUNK_BYTES);
+
 /// One chunk of zeroed memory, aligned to its size, and unmapped when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Chunk {

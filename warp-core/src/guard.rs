@@ -139,19 +139,20 @@ impl<'a> Guard<'a> {
     }
 
     /// The right to change a slot.
+    #[inline]
     fn writer(&mut self, hash: u64) -> Writer<'_> {
         let (table, shard) = (self.table, self.shard(hash));
-        if !self.holds(hash) {
-            panic!("a key of shard {shard} was written under the guard {self:?}");
-        }
         let lock = match &mut self.held {
-            Held::One(lock) => lock,
+            Held::One(lock) => Some(lock).filter(|lock| lock.index() == shard),
             Held::Many(locks) => {
                 let place = locks.binary_search_by_key(&shard, ShardLock::index);
-                &mut locks[place.expect("the lock is held")]
+                place.ok().map(|place| &mut locks[place])
             }
         };
-        table.slots().writer(slot_of(hash), lock, table.store())
+        match lock {
+            Some(lock) => table.slots().writer(slot_of(hash), lock, table.store()),
+            None => panic!("a key of shard {shard} was written under a guard that does not hold it"),
+        }
     }
 
     /// The held lock of the shard that a hash is on. The answer stays: a slot joins or leaves a shard only under

@@ -25,12 +25,12 @@ fn level(heat: u8, tick: u8) -> u8 {
 pub(crate) fn used(heat: u8, tick: u8) -> u8 {
     let level = level(heat, tick);
     let rises = level < LEVEL_MAX && random() & ((1 << level) - 1) == 0;
-    (level + u8::from(rises)) << LEVEL_SHIFT | tick % HEAT_TICKS
+    ((level + u8::from(rises)) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
 /// The same heat, told from `tick` on: keeps a cold entry from looking hot when ticks come round.
 pub(crate) fn settled(heat: u8, tick: u8) -> u8 {
-    level(heat, tick) << LEVEL_SHIFT | tick % HEAT_TICKS
+    (level(heat, tick) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
 /// The mass of an entry: an estimate of its uses, halved with each tick since. From 0 to 127.
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_tick_takes_half_and_ticks_come_round() {
-        let hot = 5 << LEVEL_SHIFT | 30;
+        let hot = (5 << LEVEL_SHIFT) | 30;
         assert_eq!([30, 31, 0, 1, 2, 3, 4].map(|tick| mass(hot, tick)), [31, 15, 7, 3, 1, 0, 0]);
         // Settled in time, it stays cold when its tick comes round.
         assert_eq!(mass(hot, 30), 31);

@@ -26,8 +26,8 @@ pub(crate) fn equal_lanes(words: [u64; 2], wanted: u16) -> u32 {
 
 #[cfg(any(test, miri, not(target_arch = "x86_64")))]
 fn equal_lanes_portably(words: [u64; 2], wanted: u16) -> u32 {
-    let lanes = words.into_iter().flat_map(|word| (0..LANES).map(move |lane| (word >> (16 * lane)) as u16));
-    lanes.enumerate().fold(0, |bits, (place, lane)| bits | u32::from(lane == wanted) << place)
+    let lanes = words.into_iter().flat_map(|word| (0..LANES).map(move |lane| (word >> (16 * lane)) & 0xFFFF));
+    lanes.enumerate().fold(0, |bits, (place, lane)| bits | (u32::from(lane == u64::from(wanted)) << place))
 }
 
 #[cfg(test)]

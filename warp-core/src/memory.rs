@@ -91,12 +91,17 @@ impl Tally {
         self.record(record, |counter, value| *counter = counter.wrapping_sub(value));
     }
 
+    #[inline]
     fn record(&mut self, record: Record<'_>, with: impl Fn(&mut u64, u64)) {
         with(&mut self.entries, 1);
-        with(&mut self.tombstones, u64::from(record.is_tombstone()));
         with(&mut self.key_bytes, record.key().len() as u64);
-        with(&mut self.value_bytes, record.value().map_or(0, |value| value.len() as u64));
-        with(&mut self.shared_bytes, record.shared().map_or(0, |value| value.len() as u64));
+        match record.value() {
+            Some(value) => with(&mut self.value_bytes, value.len() as u64),
+            None => with(&mut self.tombstones, 1),
+        }
+        if let Some(shared) = record.shared() {
+            with(&mut self.shared_bytes, shared.len() as u64);
+        }
     }
 
     /// Adds another tally.

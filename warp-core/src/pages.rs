@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::chunk::{CHUNK_BYTES, Chunk, PAGE_BYTES};
+use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, Chunk, PAGE_BYTES};
 
-/// Pages of a chunk. A run never goes beyond its chunk.
-pub(crate) const CHUNK_PAGES: u32 = (CHUNK_BYTES / PAGE_BYTES) as u32;
-/// The longest run: the first chunk has a page less than the others, since its first page stays unused.
+/// The longest run, which never goes beyond its chunk: the first chunk has a page less than the others, since its first page stays unused.
 pub(crate) const RUN_PAGES_MAX: u32 = CHUNK_PAGES - 1;
 /// The first chunks are backed by pages of the usual size, so that a small table takes little.
 const SMALL_CHUNKS: usize = 2;

@@ -83,12 +83,15 @@ impl Table {
         let KeyRef { hash, bytes, .. } = contents.key;
         assert!(bytes.len() <= KEY_BYTES_MAX, "a key of {} bytes", bytes.len());
         let slot = slot_of(hash);
-        self.prefetch_bucket(hash);
         if !self.can_take_more(slot) {
             return Err(TableFull);
         }
+        let pin = self.store().pin();
+        let buckets = self.prefetch_slot(hash, &pin);
         let arena = self.store().arena(Store::arena_of(slot));
         let address = prepare(arena, contents).map_err(|_| TableFull)?;
+        // The bucket has come meanwhile, and says where the entry is that a write will replace.
+        self.prefetch_entry(buckets, hash);
         Ok(Prepared { table: self, hash, address: Some(address) })
     }
 }

@@ -17,6 +17,7 @@
 //!
 //! So an entry of 16 and 100 bytes takes 128 bytes, which are two cache lines side by side.
 #![expect(unsafe_code, reason = "reads and writes entries through pointers")]
+#![expect(clippy::cast_possible_truncation, reason = "lengths are written in parts, each masked or shifted")]
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -39,7 +40,7 @@ const VALUE_LEN_AT: usize = 11;
 const REST_AT: usize = 12;
 const SHARED_AT: usize = 16;
 const AFTER_SHARED: usize = SHARED_AT + size_of::<Bytes>();
-const _: () = assert!(SHARED_AT % align_of::<Bytes>() == 0);
+const _: () = assert!(SHARED_AT.is_multiple_of(align_of::<Bytes>()));
 
 const TOMBSTONE: u8 = 1;
 const SHARED: u8 = 1 << 1;
@@ -119,14 +120,17 @@ pub(crate) struct Contents<'a> {
 
 impl Contents<'_> {
     /// Bytes of the piece that the entry needs.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        let key = self.key.bytes.len();
-        let flags = self.flags();
-        let inline = match &self.value {
-            Some(NewValue::Short(bytes)) => bytes.len(),
-            _ => 0,
-        };
-        Offsets::of(flags).key + key + inline
+        Offsets::of(self.flags()).key + self.key.bytes.len() + self.inline_value().len()
+    }
+
+    #[inline]
+    fn inline_value(&self) -> &[u8] {
+        match &self.value {
+            Some(NewValue::Short(bytes)) => bytes,
+            _ => &[],
+        }
     }
 
     fn flags(&self) -> u8 {
@@ -151,21 +155,41 @@ impl Contents<'_> {
     ///
     /// # Safety
     /// The piece has [`Contents::bytes`] bytes, is aligned to eight, and belongs to the caller alone.
+    #[inline]
     pub(crate) unsafe fn write_to(self, piece: NonNull<u8>) {
         let flags = self.flags();
-        let at = Offsets::of(flags);
-        let key = self.key.bytes;
+        let (key, value) = (self.key.bytes, self.inline_value());
         debug_assert!(key.len() <= KEY_BYTES_MAX);
-        let key_len = key.len().to_le();
         // SAFETY: every offset is below the length that `bytes` computes from the same flags, which the caller
-        // has provided; those of wider types are either aligned, or written without alignment.
+        // has provided.
         unsafe {
             piece.cast::<u64>().write(0);
-            piece.add(FLAGS_AT).write(flags);
-            piece.add(HEAT_AT).write(0);
-            piece.add(KEY_LEN_AT).write((key_len & 0xFF) as u8);
+            let lengths = [flags, 0, (key.len() & 0xFF) as u8, (value.len() & 0xFF) as u8];
+            piece.add(FLAGS_AT).cast::<[u8; 4]>().write(lengths);
+            let at = if is_plain(flags) { REST_AT } else { self.write_extras(flags, piece) };
+            piece.add(at).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
+            piece.add(at + key.len()).copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
+        }
+        if let Some(NewValue::Shared(bytes)) = self.value {
+            // SAFETY: the flags say so, so that there is room for it; the offset is aligned.
+            unsafe { piece.add(SHARED_AT).cast::<Bytes>().write(bytes) }
+        }
+    }
+
+    /// Writes what is not in every entry; returns where the key goes.
+    ///
+    /// # Safety
+    /// As [`Contents::write_to`].
+    #[inline(never)]
+    unsafe fn write_extras(&self, flags: u8, piece: NonNull<u8>) -> usize {
+        let at = Offsets::of(flags);
+        // SAFETY: the flags say that there is room for each; all are written without alignment.
+        unsafe {
             if flags & LONG_KEY != 0 {
-                piece.add(at.key_len).cast::<u16>().write_unaligned((key_len >> 8) as u16);
+                piece.add(at.key_len).cast::<u16>().write_unaligned((self.key.bytes.len() >> 8) as u16);
+            }
+            if flags & LONG_VALUE != 0 {
+                piece.add(at.value_len).write((self.inline_value().len() >> 8) as u8);
             }
             if flags >> KEYSPACE_SHIFT == KEYSPACE_ELSEWHERE as u8 {
                 piece.add(at.keyspace).cast::<u32>().write_unaligned(self.key.keyspace);
@@ -173,25 +197,15 @@ impl Contents<'_> {
             if flags & DEADLINE != 0 {
                 piece.add(at.deadline).cast::<u64>().write_unaligned(self.deadline);
             }
-            piece.add(at.key).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
-            let value_len = match self.value {
-                None => 0,
-                Some(NewValue::Shared(bytes)) => {
-                    piece.add(SHARED_AT).cast::<Bytes>().write(bytes);
-                    0
-                }
-                Some(NewValue::Short(bytes)) => {
-                    let value = piece.add(at.key + key.len());
-                    value.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-                    bytes.len()
-                }
-            };
-            piece.add(VALUE_LEN_AT).write((value_len & 0xFF) as u8);
-            if flags & LONG_VALUE != 0 {
-                piece.add(at.value_len).write((value_len >> 8) as u8);
-            }
         }
+        at.key
     }
+}
+
+/// Whether an entry's flags say nothing but a small keyspace, so that its key is right behind the lengths.
+#[inline]
+fn is_plain(flags: u8) -> bool {
+    flags & ANYTHING == 0 && flags >> KEYSPACE_SHIFT != KEYSPACE_ELSEWHERE as u8
 }
 
 /// Where the parts of an entry are that are not in every one.
@@ -317,6 +331,9 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn key(self) -> &'a [u8] {
         let flags = self.flags();
+        if is_plain(flags) {
+            return self.plain_key();
+        }
         let at = Offsets::of(flags);
         let len = self.key_len(flags, &at);
         // SAFETY: that many bytes of the key were written there, and live during `'a`.
@@ -328,7 +345,7 @@ impl<'a> Record<'a> {
     pub(crate) fn is_of(self, key: &KeyRef<'_>) -> bool {
         let plain = (key.keyspace.min(KEYSPACE_ELSEWHERE) << KEYSPACE_SHIFT) as u8;
         if self.flags() & !TOMBSTONE == plain && key.keyspace < KEYSPACE_ELSEWHERE {
-            return self.plain_key() == key.bytes;
+            return is_same(self.plain_key(), key.bytes);
         }
         self.is_of_slowly(key)
     }
@@ -350,7 +367,7 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn value(self) -> Option<&'a [u8]> {
         let flags = self.flags();
-        if flags & ANYTHING != 0 || flags >> KEYSPACE_SHIFT == KEYSPACE_ELSEWHERE as u8 {
+        if !is_plain(flags) {
             return self.value_slowly();
         }
         let start = REST_AT + usize::from(self.byte(KEY_LEN_AT));
@@ -401,8 +418,12 @@ impl<'a> Record<'a> {
     }
 
     /// Bytes of the piece that the entry is in.
+    #[inline]
     pub(crate) fn bytes(self) -> usize {
         let flags = self.flags();
+        if is_plain(flags) {
+            return REST_AT + usize::from(self.byte(KEY_LEN_AT)) + usize::from(self.byte(VALUE_LEN_AT));
+        }
         let at = Offsets::of(flags);
         at.key + self.key_len(flags, &at) + self.inline_len(flags, &at)
     }
@@ -443,6 +464,20 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Whether two keys are the same. Short ones, which most are, without a call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) if a.len() <= 16 => {
+            a_first == b_first && a_last == b_last
+        }
+        _ => a == b,
+    }
+}
+
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use proptest::prelude::*;
@@ -454,7 +489,7 @@ mod tests {
         let bytes = contents.bytes();
         let mut memory = vec![0xAAAA_AAAA_AAAA_AAAA_u64; bytes.div_ceil(8) + 1];
         let guard = bytes % 8;
-        let piece = NonNull::new(memory.as_mut_ptr()).unwrap().cast::<u8>();
+        let piece = NonNull::from(&mut memory[..]).cast::<u8>();
         // SAFETY: the memory is long enough, aligned, and not used otherwise; the entry is dropped after `check`.
         unsafe {
             contents.write_to(piece);
@@ -495,6 +530,12 @@ mod tests {
                 assert_eq!(record.is_tombstone(), value.is_none());
                 assert!(record.is_of(&name));
                 assert!(!record.is_of(&KeyRef { keyspace: keyspace ^ 1, ..name }));
+                for place in 0..key.len().min(20) {
+                    let mut other = key.clone();
+                    other[place] ^= 0x80;
+                    assert!(!record.is_of(&KeyRef { bytes: &other, ..name }));
+                }
+                assert!(key.is_empty() || !record.is_of(&KeyRef { bytes: &key[1..], ..name }));
                 record.set_heat(77);
                 // SAFETY: nobody else sees the entry.
                 unsafe { record.set_seq(u64::MAX - 1) };

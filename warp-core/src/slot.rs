@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 use crate::buckets::{Array, BucketsCell};
 use crate::changed::Changed;
 use crate::hash::SLOTS;
+use crate::prefetch::prefetch;
 use crate::shard::ShardLock;
 use crate::store::Store;
 use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -79,6 +80,12 @@ impl Slots {
     pub(crate) fn set_shard(&self, slot: usize, from: &ShardLock<'_>, to: &ShardLock<'_>) {
         assert_eq!(self.shard(slot), from.index(), "a slot is moved from the shard that it names");
         self.names[slot].store(to.index(), Ordering::Relaxed);
+    }
+
+    /// Asks for what the slot's writer keeps of it.
+    #[inline]
+    pub(crate) fn prefetch_state(&self, slot: usize) {
+        prefetch(self.states[slot].0.get());
     }
 
     /// How many entries a slot has; exact for who holds the lock of its shard.

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "gives memory back once nobody can reach it")]
 
 use std::array;
+use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
@@ -13,12 +14,18 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// Arenas of a table. Each can name 32 GiB, and keeps a chunk that is partly used.
-const ARENAS: usize = if cfg!(shuttle) { 1 } else { 8 };
+const ARENAS: u8 = if cfg!(shuttle) { 1 } else { 8 };
+const _: () = assert!(ARENAS.is_power_of_two());
 
-/// A shard gathers this many retired pieces before it has them freed, which takes a fence of all processors...
+/// A shard gathers this many retired pieces, or bytes of them, before it hands them over to be freed.
 pub(crate) const RETIRED_TOGETHER: usize = if cfg!(shuttle) { 2 } else { 256 };
-/// ...or this many bytes.
 pub(crate) const RETIRED_BYTES_TOGETHER: u64 = 64 << 10;
+/// Readers are looked at once so many pieces, or bytes of them, wait to be freed since the last time: it takes a fence
+/// of all processors, which was measured to take 16 microseconds while others run.
+const LOOK_AFTER_PIECES: usize = if cfg!(shuttle) { 2 } else { 4096 };
+const LOOK_AFTER_BYTES: usize = 1 << 20;
+/// Of what can be freed, so much is at once: nobody's write takes long for it, and it goes faster than it comes.
+const FREED_TOGETHER: usize = 2;
 
 /// A piece that was taken out of the table.
 #[derive(Debug)]
@@ -30,7 +37,7 @@ pub(crate) struct Retired {
     pub(crate) has_shared: bool,
 }
 
-/// Retired pieces that are waiting for a moment when nobody is pinned in their epoch or an earlier one.
+/// Retired pieces of one shard. They can be freed when nobody is pinned in their epoch or an earlier one.
 #[derive(Debug)]
 struct Sealed {
     epoch: u64,
@@ -38,14 +45,47 @@ struct Sealed {
     bytes: usize,
 }
 
+/// What waits to be freed, in the order of epochs.
+#[derive(Debug, Default)]
+struct Waiting {
+    sealed: VecDeque<Sealed>,
+    /// Nobody is pinned in an epoch below this one.
+    free_below: u64,
+    /// What was added since readers were last looked at.
+    pieces: usize,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, sealed: Sealed) {
+        self.pieces += sealed.pieces.len();
+        self.bytes += sealed.bytes;
+        self.sealed.push_back(sealed);
+    }
+
+    /// Looks who is reading.
+    fn look(&mut self, epochs: &Epochs) {
+        (self.pieces, self.bytes) = (0, 0);
+        if let Some(oldest) = epochs.oldest_pinned() {
+            self.free_below = oldest;
+        }
+    }
+
+    /// Takes what can be freed, the oldest first.
+    fn take(&mut self, count: usize) -> Vec<Sealed> {
+        let can_go = self.sealed.iter().take_while(|sealed| sealed.epoch < self.free_below).count();
+        self.sealed.drain(..can_go.min(count)).collect()
+    }
+}
+
 /// The memory behind all slots, and what all slots share.
 #[derive(Debug)]
 pub(crate) struct Store {
-    arenas: [CachePadded<Arena>; ARENAS],
+    arenas: [CachePadded<Arena>; ARENAS as usize],
     epochs: &'static Epochs,
-    sealed: Mutex<Vec<Sealed>>,
-    /// Bytes in `sealed`.
-    sealed_bytes: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    /// Bytes in `waiting`.
+    waiting_bytes: AtomicUsize,
     /// The present tick of heat.
     pub(crate) tick: AtomicU8,
     /// Times that a slot's buckets were replaced by more or fewer.
@@ -60,8 +100,8 @@ impl Store {
         Store {
             arenas: array::from_fn(|_| CachePadded::new(Arena::new())),
             epochs: Epochs::shared(),
-            sealed: Mutex::new(Vec::new()),
-            sealed_bytes: AtomicUsize::new(0),
+            waiting: Mutex::new(Waiting::default()),
+            waiting_bytes: AtomicUsize::new(0),
             tick: AtomicU8::new(0),
             resizes: AtomicU64::new(0),
             longest_resize: AtomicU64::new(0),
@@ -77,46 +117,64 @@ impl Store {
     /// The number of the arena that a slot's entries and buckets are in.
     #[inline]
     pub(crate) fn arena_of(slot: usize) -> u8 {
-        (slot % ARENAS) as u8
+        #[expect(clippy::cast_possible_truncation, reason = "there are few arenas")]
+        let number = (slot % usize::from(ARENAS)) as u8;
+        number
     }
 
     #[inline]
     pub(crate) fn arena(&self, number: u8) -> &Arena {
-        &self.arenas[usize::from(number) % ARENAS]
+        &self.arenas[usize::from(number % ARENAS)]
     }
 
     pub(crate) fn arenas(&self) -> impl Iterator<Item = (u8, &Arena)> {
         (0_u8..).zip(self.arenas.iter().map(|arena| &**arena))
     }
 
-    pub(crate) fn sealed_bytes(&self) -> usize {
-        self.sealed_bytes.load(Ordering::Relaxed)
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Frees pieces that were taken out of the table, now or when those who may be reading them have gone.
+    /// Takes pieces that were taken out of the table, to be freed when those who may be reading them have gone; and
+    /// frees a part of what waits.
     pub(crate) fn retire(&self, pieces: Vec<Retired>) {
-        if !pieces.is_empty() {
-            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
-            // Out of reach since before this call, so that nobody who is pinned later than this epoch has them.
-            let epoch = self.epochs.advance();
-            self.sealed.lock().push(Sealed { epoch, pieces, bytes });
-            self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut waiting = self.waiting.lock();
+        self.seal(&mut waiting, pieces);
+        if waiting.pieces >= LOOK_AFTER_PIECES || waiting.bytes >= LOOK_AFTER_BYTES {
+            waiting.look(self.epochs);
         }
-        self.collect();
+        let free = waiting.take(FREED_TOGETHER);
+        drop(waiting);
+        self.free_all(free);
     }
 
-    /// Frees what nobody can be reading any more.
-    fn collect(&self) {
-        // The readers are looked at after the lock was had: everything that is sealed was out of reach by then.
-        let mut sealed = self.sealed.lock();
-        if sealed.is_empty() {
+    /// As [`Store::retire`], and frees everything that nobody can be reading any more.
+    pub(crate) fn retire_and_free(&self, pieces: Vec<Retired>) {
+        let mut waiting = self.waiting.lock();
+        self.seal(&mut waiting, pieces);
+        if waiting.sealed.is_empty() {
             return;
         }
-        let Some(oldest) = self.epochs.oldest_pinned() else { return };
-        let free: Vec<Sealed> = sealed.extract_if(.., |sealed| sealed.epoch < oldest).collect();
-        drop(sealed);
+        waiting.look(self.epochs);
+        let free = waiting.take(usize::MAX);
+        drop(waiting);
+        self.free_all(free);
+    }
+
+    fn seal(&self, waiting: &mut Waiting, pieces: Vec<Retired>) {
+        if pieces.is_empty() {
+            return;
+        }
+        let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+        // Out of reach since before this call, so that nobody who is pinned later than this epoch has them.
+        let epoch = self.epochs.advance();
+        waiting.add(Sealed { epoch, pieces, bytes });
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn free_all(&self, free: Vec<Sealed>) {
         for sealed in free {
-            self.sealed_bytes.fetch_sub(sealed.bytes, Ordering::Relaxed);
+            self.waiting_bytes.fetch_sub(sealed.bytes, Ordering::Relaxed);
             // SAFETY: the pieces were out of reach when their epoch ended, and nobody is pinned in it or before.
             unsafe { self.free(sealed.pieces) }
         }
@@ -140,7 +198,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        for Sealed { pieces, .. } in std::mem::take(self.sealed.get_mut()) {
+        for Sealed { pieces, .. } in std::mem::take(&mut self.waiting.get_mut().sealed) {
             // SAFETY: whoever read from the table has borrowed it, and nobody borrows what is being dropped.
             unsafe { self.free(pieces) }
         }

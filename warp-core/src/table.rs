@@ -164,7 +164,8 @@ impl Table {
     /// Asks for the memory that a lookup of this hash needs first, without waiting.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        self.prefetch_bucket(hash);
+        let pin = self.store.pin();
+        prefetch_home(self.slots.buckets(slot_of(hash)).load(&pin), hash);
     }
 
     #[inline]
@@ -207,8 +208,9 @@ impl Table {
         arrays
     }
 
+    /// Asks for the entries in the home of a hash that may be its own.
     #[inline]
-    fn prefetch_entry(&self, array: &[Bucket], hash: u64) {
+    pub(crate) fn prefetch_entry(&self, array: &[Bucket], hash: u64) {
         if array.is_empty() {
             return;
         }
@@ -220,10 +222,14 @@ impl Table {
         }
     }
 
+    /// Asks for what a writer of this hash needs first; returns the slot's buckets.
     #[inline]
-    pub(crate) fn prefetch_bucket(&self, hash: u64) {
-        let pin = self.store.pin();
-        prefetch_home(self.slots.buckets(slot_of(hash)).load(&pin), hash);
+    pub(crate) fn prefetch_slot<'p>(&self, hash: u64, pin: &'p Pin) -> &'p [Bucket] {
+        let slot = slot_of(hash);
+        let buckets = self.slots.buckets(slot).load(pin);
+        prefetch_home(buckets, hash);
+        self.slots.prefetch_state(slot);
+        buckets
     }
 
     /// Sets the value of a key under a lock of its own; returns what was there. `deadline` is in milliseconds since the
@@ -481,13 +487,8 @@ impl Table {
     /// Frees what was replaced or removed and can no longer be read by anybody. Writers do so now and then themselves;
     /// this does it for those that have stopped. Takes shards' locks, one at a time.
     pub fn collect(&self) {
-        for shard in 0..self.shards() {
-            let retired = self.lock_shard(shard).take_retired();
-            if !retired.is_empty() {
-                self.store.retire(retired);
-            }
-        }
-        self.store.retire(Vec::new());
+        let retired = (0..self.shards()).flat_map(|shard| self.lock_shard(shard).take_retired()).collect();
+        self.store.retire_and_free(retired);
     }
 
     /// Gives memory back to the system after much was removed: moves entries out of sparse memory, where that makes at
@@ -548,7 +549,7 @@ impl Table {
             table_bytes: (held + fixed) as u64 + not_negative(tally.list_bytes),
             free_bytes: free as u64,
             huge_bytes: huge as u64,
-            retired_bytes: not_negative(tally.retired_bytes) + self.store.sealed_bytes() as u64,
+            retired_bytes: not_negative(tally.retired_bytes) + self.store.waiting_bytes() as u64,
         }
     }
 
@@ -691,7 +692,7 @@ mod tests {
 
     fn by_slot(_seed: u64, _keyspace: u32, key: &[u8]) -> u64 {
         let slot = u64::from(key[0]) << 8 | u64::from(key[1]);
-        let rest = key.get(2..10).map_or(0, |rest| u64::from_le_bytes(rest.try_into().unwrap()));
+        let rest = key.get(2..).and_then(<[u8]>::first_chunk).map_or(0, |rest| u64::from_le_bytes(*rest));
         slot << 52 | rest.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 12
     }
 
@@ -763,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "a key of shard 2 was written under the guard [1]"]
+    #[should_panic = "a key of shard 2 was written under a guard that does not hold it"]
     fn a_write_without_its_lock_is_refused() {
         let table = table(4);
         let prepared = table.prepare(key(2), "", 0).unwrap();

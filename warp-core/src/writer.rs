@@ -64,10 +64,9 @@ impl Writer<'_> {
     }
 
     pub(crate) fn find(&self, hash: u64, key: KeyRef<'_>) -> Option<(Position, Address)> {
-        let found = buckets::find(self.buckets(), Fingerprint::of(hash), |address| {
+        buckets::find(self.buckets(), Fingerprint::of(hash), |address| {
             self.record(address).is_of(&key).then_some(address)
-        });
-        found
+        })
     }
 
     /// Sets the entry of a key to one that was prepared, as a write with this sequence.

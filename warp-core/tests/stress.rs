@@ -38,13 +38,13 @@ struct Checkpoint {
     listed: BTreeSet<u64>,
 }
 
-/// The bytes of all keys.
-static NAMES: [[u8; 1]; KEYS as usize] = {
-    let mut names = [[0]; KEYS as usize];
-    let mut number = 0;
-    while number < names.len() {
-        names[number] = [number as u8];
-        number += 1;
+/// The bytes of all keys, of which the first [`KEYS`] are used.
+static NAMES: [[u8; 1]; 256] = {
+    let mut names = [[0]; 256];
+    let mut name = 0_u8;
+    while name < u8::MAX {
+        names[name as usize] = [name];
+        name += 1;
     }
     names
 };

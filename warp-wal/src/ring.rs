@@ -117,12 +117,11 @@ impl Ring {
     /// Copies a payload into a place that was reserved for it.
     pub(crate) fn fill(&self, place: &mut Place, payload: &[u8], raw_value_bytes: usize, stored: usize) {
         self.fill_header(place, payload.len(), raw_value_bytes, stored);
-        let first = place.position + RECORD_HEADER_WORDS;
-        for (position, chunk) in (first..).zip(payload.chunks(WORD_BYTES)) {
-            let mut word = [0; WORD_BYTES];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(position).store(u64::from_le_bytes(word), Ordering::Relaxed);
-        }
+        let words = payload.len().div_ceil(WORD_BYTES) as u64;
+        let (first, second) = self.words_from(place.position + RECORD_HEADER_WORDS, words);
+        let (front, back) = payload.split_at(payload.len().min(first.len() * WORD_BYTES));
+        store_words(first, front);
+        store_words(second, back);
     }
 
     /// Notes that the payload of a place, of so many bytes, is held elsewhere.
@@ -176,11 +175,12 @@ impl Ring {
     pub(crate) fn take(&self, consumer: &mut Consumer, ready: &Ready, out: &mut Vec<u8>) -> (u64, u64) {
         let words = if ready.by_reference { Ring::stub_words() } else { Ring::record_words(ready.bytes) };
         let start = out.len();
-        for position in consumer.position + RECORD_HEADER_WORDS..consumer.position + words {
-            let word = self.word(position);
-            out.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-            word.store(0, Ordering::Relaxed);
-        }
+        let payload_words = words - RECORD_HEADER_WORDS;
+        let (first, second) = self.words_from(consumer.position + RECORD_HEADER_WORDS, payload_words);
+        out.resize(start + (first.len() + second.len()) * WORD_BYTES, 0);
+        let (front, back) = out[start..].split_at_mut(first.len() * WORD_BYTES);
+        take_words(first, front);
+        take_words(second, back);
         if !ready.by_reference {
             out.truncate(start + ready.bytes);
         }
@@ -194,11 +194,42 @@ impl Ring {
         (consumer.seq, words)
     }
 
+    /// So many words from a position on: up to the end of the memory, and from its beginning on.
+    fn words_from(&self, position: u64, count: u64) -> (&[AtomicU64], &[AtomicU64]) {
+        #[expect(clippy::cast_possible_truncation, reason = "both are at most the length of the slice")]
+        let (start, count) = ((position & self.mask) as usize, count as usize);
+        let first = count.min(self.words.len() - start);
+        (&self.words[start..start + first], &self.words[..count - first])
+    }
+
     fn word(&self, position: u64) -> &AtomicU64 {
         // The mask keeps the index below the length, which fits in memory.
         #[expect(clippy::cast_possible_truncation, reason = "below the length of the slice")]
         let index = (position & self.mask) as usize;
         &self.words[index]
+    }
+}
+
+/// Stores bytes in words; the last word is filled up with zeros.
+fn store_words(words: &[AtomicU64], bytes: &[u8]) {
+    let mut chunks = bytes.chunks_exact(WORD_BYTES);
+    for (word, chunk) in words.iter().zip(&mut chunks) {
+        let chunk = chunk.try_into().expect("chunks have the length of a word");
+        word.store(u64::from_le_bytes(chunk), Ordering::Relaxed);
+    }
+    let rest = chunks.remainder();
+    if let Some(last) = words.last().filter(|_| !rest.is_empty()) {
+        let mut word = [0; WORD_BYTES];
+        word[..rest.len()].copy_from_slice(rest);
+        last.store(u64::from_le_bytes(word), Ordering::Relaxed);
+    }
+}
+
+/// Takes the bytes of words, and leaves zeros.
+fn take_words(words: &[AtomicU64], bytes: &mut [u8]) {
+    for (word, chunk) in words.iter().zip(bytes.chunks_exact_mut(WORD_BYTES)) {
+        chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        word.store(0, Ordering::Relaxed);
     }
 }
 

@@ -8,12 +8,14 @@ use crate::space::Space;
 use crate::types::{Entry, Seq, Value};
 
 impl Space<'_> {
+    #[inline]
     pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value>> {
         self.check()?;
         let (shared, key) = (self.shared, self.key(key));
         shared.latencies.reads.around(&shared.time, || shared.find_value(key))
     }
 
+    #[inline]
     pub(crate) fn with_value<R>(self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.check()?;
         let (shared, key) = (self.shared, self.key(key));

@@ -33,8 +33,7 @@ impl Engine {
 
 impl Read for Engine {
     fn with_value(&self, key: &Key) -> Option<u64> {
-        // The engine has no read by reference, so that this one pays for a handle as well.
-        self.get(key)
+        self.kept(self.engine.with_value(key, digest))
     }
 
     fn get(&self, key: &Key) -> Option<u64> {

@@ -13,6 +13,7 @@ pub(crate) enum Role {
     /// A map with keys and values of any length, in boxes.
     Rival,
     /// A map that can do less, and is shown without being compared with.
+    #[cfg(feature = "peers")]
     Orientation,
 }
 

@@ -174,8 +174,9 @@ impl Shared {
                 continue;
             };
             if deadline != 0 && deadline <= now {
-                let freed = guard.expire(key, now, self.keeps_stub(seq));
-                self.counters.expired.add(u64::from(freed));
+                if guard.expire(key, now, self.keeps_stub(seq)) {
+                    self.counters.expired.add(1);
+                }
             } else if deadline != 0 {
                 // The deadline was put off, and relied on the item that was just taken.
                 self.expiry.add(hash, deadline);

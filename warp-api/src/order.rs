@@ -21,6 +21,7 @@ use warp_core::{Chunk, Kept, Key, OrderedKeys};
 
 pub(crate) use self::gather::{Item, Values};
 use crate::error::Result;
+use crate::floors::DROPPED;
 use crate::shared::Shared;
 
 /// Hashes that are looked up together while they are merged.
@@ -48,7 +49,7 @@ struct Merging {
     backlog: Option<Vec<u64>>,
     /// Keys with an entry in memory of a lower sequence are in all orders.
     clean_below: u64,
-    /// The engine's count of deletions when it was last looked at.
+    /// The engine's count of keys that were deleted or have expired when it was last looked at.
     deletes: u64,
 }
 
@@ -146,13 +147,12 @@ impl Shared {
         if self.order.spaces.read().is_empty() {
             return;
         }
-        // A dropped keyspace, whose floor is above everything, needs no order.
-        self.order.spaces.write().retain(|keyspace, _| self.floors.of(*keyspace) != u64::MAX);
+        self.forget_dropped();
         let clean_below = self.clean_below();
         self.merge_added();
         let deletes = {
             let mut merging = self.order.merging.lock();
-            let deletes = self.counters.deletes.sum();
+            let deletes = self.counters.deletes.sum() + self.counters.expired.sum();
             usize::try_from(deletes - std::mem::replace(&mut merging.deletes, deletes)).unwrap_or(usize::MAX)
         };
         for space in self.order.spaces() {
@@ -162,6 +162,18 @@ impl Shared {
             }
             space.owe(deletes.saturating_mul(SWEEP_FACTOR));
             self.sweep(&space, clean_below);
+        }
+    }
+
+    /// Lets the orders of dropped keyspaces go; with the last one, the notes.
+    fn forget_dropped(&self) {
+        // An order that is being built needs the notes, too.
+        let Some(_alone) = self.order.building.try_lock() else { return };
+        let mut spaces = self.order.spaces.write();
+        spaces.retain(|keyspace, _| self.floors.of(*keyspace) != DROPPED);
+        if spaces.is_empty() {
+            self.table.note_added(false);
+            drop(self.table.take_added());
         }
     }
 

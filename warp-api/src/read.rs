@@ -89,6 +89,9 @@ pub(crate) struct Witness {
     searched: Option<Arc<LayerList>>,
     /// The floor of its keyspace.
     floor: u64,
+    /// The deadline of the value that was seen, in Unix milliseconds; 0 for none. Once it has passed, the key is not as
+    /// it was, although nobody has written it.
+    deadline: u64,
 }
 
 impl Shared {
@@ -218,9 +221,11 @@ impl Shared {
     pub(crate) fn find_witnessed(&self, key: KeyRef<'_>) -> Result<(Option<Found>, Witness)> {
         // The floor is read first: one that rises during the lookup makes the witness fail.
         let floor = self.floors.of(key.keyspace);
+        let deadline = |found: &Option<Found>| found.as_ref().map_or(0, |found| found.deadline);
         let hot = self.table.with(key, |entry| (entry.seq(), self.found(key.keyspace, entry)));
         if let Some((seq, found)) = hot {
-            return Ok((found, Witness { in_memory: Some(seq), searched: None, floor }));
+            let deadline = deadline(&found);
+            return Ok((found, Witness { in_memory: Some(seq), searched: None, floor, deadline }));
         }
         let layers = self.layers.snapshot();
         let found = layers.get(key)?;
@@ -229,12 +234,13 @@ impl Shared {
                 Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
             self.live(key.keyspace, entry, Level::Cold)
         });
-        Ok((live, Witness { in_memory: None, searched: Some(layers), floor }))
+        let deadline = deadline(&live);
+        Ok((live, Witness { in_memory: None, searched: Some(layers), floor, deadline }))
     }
 
     /// Whether a key is still as `witness` saw it, at this moment. For good, if its lock is held.
     pub(crate) fn holds(&self, witness: &Witness, key: KeyRef<'_>) -> bool {
-        if self.floors.of(key.keyspace) != witness.floor {
+        if self.floors.of(key.keyspace) != witness.floor || self.expired(witness.deadline) {
             return false;
         }
         match (witness.in_memory, self.table.with(key, |entry| entry.seq())) {
@@ -291,7 +297,9 @@ impl Shared {
         // The copy is made before the lock is taken. A table that is full goes without.
         let Ok(prepared) = self.table.prepare(key, &found.value[..], found.deadline) else { return };
         let Some(mut guard) = self.table.try_lock(key.hash) else { return };
-        if self.layers.is_current(searched) && guard.insert_clean(prepared, found.seq) {
+        // A floor that was raised since has taken away what is below it, which must not come back.
+        let is_there = found.seq >= self.floors.of(key.keyspace);
+        if is_there && self.layers.is_current(searched) && guard.insert_clean(prepared, found.seq) {
             self.expiry.note(key.hash, found.deadline, None);
             self.counters.promotions.add(1);
         }

@@ -80,8 +80,17 @@ pub(crate) struct Exhausted;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Entry,
-    /// Buckets, which may use what entries must leave.
+    /// An entry without a value, which may use what others must leave: a full table is emptied by deletions.
+    Tombstone,
+    /// Buckets, which may use it, too. They are in spans of their own, since they cannot be moved.
     Buckets,
+}
+
+impl Purpose {
+    /// The list of spans and of cached pieces that a class has for this purpose.
+    fn list(self, class: usize) -> usize {
+        if self == Purpose::Buckets { class + CLASSES } else { class }
+    }
 }
 
 /// An arena: memory that is named by [`Address`]es.
@@ -118,14 +127,14 @@ impl Arena {
         Ok(address)
     }
 
-    /// Gives pieces back, each with the number of bytes that it was taken for.
+    /// Gives pieces back, each with the number of bytes and the purpose that it was taken for.
     ///
     /// # Safety
-    /// Each was taken from this arena with that many bytes, is given back once, and nobody reaches it any more.
-    pub(crate) unsafe fn give(&self, pieces: impl IntoIterator<Item = (Address, usize)>) {
+    /// Each was taken from this arena like that, is given back once, and nobody reaches it any more.
+    pub(crate) unsafe fn give(&self, pieces: impl IntoIterator<Item = (Address, usize, Purpose)>) {
         let mut heap = self.heap.lock();
-        for (address, bytes) in pieces {
-            heap.give(address, bytes, &self.chunks);
+        for (address, bytes, purpose) in pieces {
+            heap.give(address, bytes, purpose, &self.chunks);
         }
     }
 
@@ -166,8 +175,8 @@ impl Arena {
         heap.pages.discard_free();
     }
 
-    /// Chooses the spans of entries that are at most half full, of classes that would be whole spans smaller without
-    /// them, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
+    /// Chooses the spans of entries that are at most half full, of classes where that frees much, and takes nothing from
+    /// them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
     /// moved elsewhere and given back, the spans go.
     pub(crate) fn choose_leaving(&self) -> usize {
         let mut heap = self.heap.lock();
@@ -272,7 +281,8 @@ struct Span {
     fresh: u16,
     /// One more than the first of the chained free pieces; 0 for none.
     free: u16,
-    class: u8,
+    /// Which list of spans it belongs to.
+    list: u8,
     pages: u8,
     is_leaving: bool,
 }
@@ -280,7 +290,7 @@ struct Span {
 impl Span {
     /// How many pieces there are on the span's pages.
     fn pieces(&self) -> u16 {
-        let pieces = usize::from(self.pages) * PAGE_BYTES / class_bytes(usize::from(self.class));
+        let pieces = usize::from(self.pages) * PAGE_BYTES / class_bytes(usize::from(self.list) % CLASSES);
         u16::try_from(pieces).expect("a span is at most 32 KiB of pieces of 8 bytes")
     }
 
@@ -297,11 +307,13 @@ struct Heap {
     unused_spans: Vec<u32>,
     /// For each chunk, one more than the span that each page belongs to; 0 for none.
     span_of_page: Vec<Option<Box<[u32; CHUNK_PAGES as usize]>>>,
-    /// For each class, the first span that has room.
-    roomy: [u32; CLASSES],
-    /// For each class, pieces that were given back and not to their spans yet: overwriting takes and gives all the time,
+    /// For each list, the first span that has room.
+    roomy: [u32; LISTS],
+    /// For each list, pieces that were given back and not to their spans yet: overwriting takes and gives all the time,
     /// and need not look at a span for that.
-    cached: [Vec<Address>; CLASSES],
+    cached: [Vec<Address>; LISTS],
+    /// Whether spans are being emptied: what is given back then goes to its span.
+    is_leaving: bool,
     /// Runs that are pieces themselves, by their first page.
     runs: BTreeMap<u32, u32>,
     used_bytes: usize,
@@ -315,19 +327,21 @@ impl Heap {
             spans: Vec::new(),
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),
-            roomy: [NO_SPAN; CLASSES],
-            cached: [const { Vec::new() }; CLASSES],
+            roomy: [NO_SPAN; LISTS],
+            cached: [const { Vec::new() }; LISTS],
+            is_leaving: false,
             runs: BTreeMap::new(),
             used_bytes: 0,
         }
     }
 
     fn take(&mut self, bytes: usize, purpose: Purpose, chunks: &ChunkTable) -> Result<Address, Exhausted> {
-        if purpose == Purpose::Entry && self.pages.held_bytes() / CHUNK_BYTES >= ENTRY_CHUNKS_MAX {
+        let class = class_of(bytes);
+        if purpose == Purpose::Entry && self.is_at_limit(class, bytes) {
             return Err(Exhausted);
         }
-        let address = match class_of(bytes) {
-            Some(class) => self.take_of_class(class, chunks)?,
+        let address = match class {
+            Some(class) => self.take_of_class(class, purpose.list(class), chunks)?,
             None => {
                 let count = pages_for(bytes);
                 let page = self.take_pages(count, chunks)?;
@@ -339,18 +353,36 @@ impl Heap {
         Ok(address)
     }
 
-    fn take_of_class(&mut self, class: usize, chunks: &ChunkTable) -> Result<Address, Exhausted> {
-        if let Some(address) = self.cached[class].pop() {
+    /// Whether an entry would need another chunk, and there are as many as entries may have.
+    fn is_at_limit(&self, class: Option<usize>, bytes: usize) -> bool {
+        if self.pages.held_bytes() / CHUNK_BYTES < ENTRY_CHUNKS_MAX {
+            return false;
+        }
+        let pages = match class {
+            Some(class) if !self.cached[class].is_empty() || self.roomy[class] != NO_SPAN => return false,
+            Some(class) => span_pages(class),
+            None => pages_for(bytes),
+        };
+        self.pages.longest_free() < pages
+    }
+
+    fn take_of_class(
+        &mut self,
+        class: usize,
+        list: usize,
+        chunks: &ChunkTable,
+    ) -> Result<Address, Exhausted> {
+        if let Some(address) = self.cached[list].pop() {
             // The one after it is asked for now, so that it has come when it is its turn.
-            if let Some(next) = self.cached[class].last() {
+            if let Some(next) = self.cached[list].last() {
                 Record::prefetch(chunks_pointer(chunks, *next));
             }
             return Ok(address);
         }
-        if self.roomy[class] == NO_SPAN {
-            self.add_span(class, chunks)?;
+        if self.roomy[list] == NO_SPAN {
+            self.add_span(class, list, chunks)?;
         }
-        let number = self.roomy[class];
+        let number = self.roomy[list];
         let span = &mut self.spans[number as usize];
         let index = if span.free > 0 {
             let index = span.free - 1;
@@ -371,7 +403,7 @@ impl Heap {
         Ok(address)
     }
 
-    fn give(&mut self, address: Address, bytes: usize, chunks: &ChunkTable) {
+    fn give(&mut self, address: Address, bytes: usize, purpose: Purpose, chunks: &ChunkTable) {
         self.used_bytes -= Arena::room(bytes);
         shadow::given(chunks_pointer(chunks, address), Arena::room(bytes));
         let Some(class) = class_of(bytes) else {
@@ -380,33 +412,36 @@ impl Heap {
             self.give_pages(address.page(), count, chunks);
             return;
         };
-        let cached_max = CACHED_BYTES_MAX / class_bytes(class);
-        if self.cached[class].len() >= cached_max {
-            self.give_cached(class, cached_max.div_ceil(2), chunks);
+        if self.is_leaving {
+            return self.give_to_span(class, address, chunks);
         }
-        self.cached[class].push(address);
+        let (list, cached_max) = (purpose.list(class), CACHED_BYTES_MAX / class_bytes(class));
+        if self.cached[list].len() >= cached_max {
+            self.give_cached(list, cached_max.div_ceil(2), chunks);
+        }
+        self.cached[list].push(address);
     }
 
-    /// Gives the oldest of the cached pieces of a class to their spans.
-    fn give_cached(&mut self, class: usize, count: usize, chunks: &ChunkTable) {
-        let mut cached = std::mem::take(&mut self.cached[class]);
+    /// Gives the oldest of the cached pieces of a list to their spans.
+    fn give_cached(&mut self, list: usize, count: usize, chunks: &ChunkTable) {
+        let mut cached = std::mem::take(&mut self.cached[list]);
         for address in cached.drain(..count) {
-            self.give_to_span(class, address, chunks);
+            self.give_to_span(list % CLASSES, address, chunks);
         }
-        self.cached[class] = cached;
+        self.cached[list] = cached;
     }
 
     /// Gives all cached pieces to their spans.
     fn empty_cache(&mut self, chunks: &ChunkTable) {
-        for class in 0..CLASSES {
-            self.give_cached(class, self.cached[class].len(), chunks);
+        for list in 0..LISTS {
+            self.give_cached(list, self.cached[list].len(), chunks);
         }
     }
 
     fn give_to_span(&mut self, class: usize, address: Address, chunks: &ChunkTable) {
         let number = self.span_at(address).expect("a piece that was taken is in a span");
         let span = &mut self.spans[number as usize];
-        debug_assert_eq!(usize::from(span.class), class, "a piece is given back as it was taken");
+        debug_assert_eq!(usize::from(span.list) % CLASSES, class, "a piece is given back as it was taken");
         let was_full = span.is_full();
         let index = piece_index(span.page, class, address);
         // SAFETY: the piece was given back, so that it is ours; it is larger than two bytes, and aligned to eight.
@@ -420,7 +455,7 @@ impl Heap {
         }
     }
 
-    fn add_span(&mut self, class: usize, chunks: &ChunkTable) -> Result<(), Exhausted> {
+    fn add_span(&mut self, class: usize, list: usize, chunks: &ChunkTable) -> Result<(), Exhausted> {
         let longest = self.pages.longest_free();
         let is_enough = longest as usize * PAGE_BYTES >= SHORT_SPAN_PIECES_MIN * class_bytes(class);
         let pages = if is_enough { span_pages(class).min(longest) } else { span_pages(class) };
@@ -432,7 +467,7 @@ impl Heap {
             live: 0,
             fresh: 0,
             free: 0,
-            class: u8::try_from(class).expect("there are fewer classes"),
+            list: u8::try_from(list).expect("there are fewer lists"),
             pages: u8::try_from(pages).expect("a span has few pages"),
             is_leaving: false,
         };
@@ -508,8 +543,8 @@ impl Heap {
     }
 
     fn link(&mut self, number: u32) {
-        let class = usize::from(self.spans[number as usize].class);
-        let first = std::mem::replace(&mut self.roomy[class], number);
+        let list = usize::from(self.spans[number as usize].list);
+        let first = std::mem::replace(&mut self.roomy[list], number);
         let span = &mut self.spans[number as usize];
         (span.before, span.behind) = (NO_SPAN, first);
         if first != NO_SPAN {
@@ -518,9 +553,9 @@ impl Heap {
     }
 
     fn unlink(&mut self, number: u32) {
-        let Span { before, behind, class, .. } = self.spans[number as usize];
+        let Span { before, behind, list, .. } = self.spans[number as usize];
         match before {
-            NO_SPAN => self.roomy[usize::from(class)] = behind,
+            NO_SPAN => self.roomy[usize::from(list)] = behind,
             _ => self.spans[before as usize].behind = behind,
         }
         if behind != NO_SPAN {
@@ -551,6 +586,7 @@ impl Heap {
                 chosen.extend(sparse);
             }
         }
+        self.is_leaving = !chosen.is_empty();
         for number in &chosen {
             self.unlink(*number);
             self.spans[*number as usize].is_leaving = true;
@@ -563,6 +599,7 @@ impl Heap {
     }
 
     fn end_leaving(&mut self) {
+        self.is_leaving = false;
         for number in 0..self.spans.len() {
             let span = &mut self.spans[number];
             if std::mem::take(&mut span.is_leaving) && !span.is_full() {
@@ -574,8 +611,8 @@ impl Heap {
     fn validate(&self) -> Result<(), String> {
         self.pages.validate()?;
         let mut linked = vec![false; self.spans.len()];
-        for class in 0..CLASSES {
-            let mut number = self.roomy[class];
+        for list in 0..LISTS {
+            let mut number = self.roomy[list];
             while number != NO_SPAN {
                 if std::mem::replace(&mut linked[number as usize], true) {
                     return Err(format!("span {number} is linked twice"));
@@ -631,7 +668,9 @@ const FINE_CLASSES: usize = FINE_BYTES_MAX / UNIT_BYTES;
 const STEPS: usize = 8;
 const CLASSES: usize = FINE_CLASSES + 3 * STEPS;
 const _: () = assert!(class_bytes(CLASSES - 1) == PIECE_BYTES_MAX);
-const _: () = assert!(CLASSES <= u8::MAX as usize);
+/// Entries and buckets have spans of their own.
+const LISTS: usize = 2 * CLASSES;
+const _: () = assert!(LISTS <= u8::MAX as usize);
 
 /// The class of a piece; `None` if it is a run of pages.
 fn class_of(bytes: usize) -> Option<usize> {
@@ -708,7 +747,7 @@ mod tests {
                 unsafe {
                     let memory = std::slice::from_raw_parts(arena.pointer(address).as_ptr(), bytes);
                     assert!(memory.iter().all(|byte| *byte == mark), "a piece was overwritten");
-                    arena.give([(address, bytes)]);
+                    arena.give([(address, bytes, Purpose::Entry)]);
                 }
             }
             if step % 1000 == 0 {
@@ -717,7 +756,7 @@ mod tests {
         }
         for (address, bytes, _) in pieces.drain(..) {
             // SAFETY: as above.
-            unsafe { arena.give([(address, bytes)]) };
+            unsafe { arena.give([(address, bytes, Purpose::Entry)]) };
         }
         arena.discard_free();
         arena.validate().unwrap();
@@ -737,7 +776,7 @@ mod tests {
             number += 1;
             if number % 10 != 0 {
                 // SAFETY: taken above, and given back once.
-                unsafe { arena.give([(*address, 100)]) };
+                unsafe { arena.give([(*address, 100, Purpose::Entry)]) };
             }
             number % 10 == 0
         });
@@ -750,7 +789,7 @@ mod tests {
         assert!(moved.values().all(|address| !arena.heap.lock().is_leaving(*address)));
         for address in moved.keys() {
             // SAFETY: as above.
-            unsafe { arena.give([(*address, 100)]) };
+            unsafe { arena.give([(*address, 100, Purpose::Entry)]) };
         }
         arena.discard_free();
         arena.end_leaving();

@@ -58,6 +58,11 @@ impl Epochs {
         self.now.fetch_add(1, Ordering::AcqRel)
     }
 
+    /// The present epoch.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.load(Ordering::Acquire)
+    }
+
     /// The oldest epoch in which a thread is pinned; `u64::MAX` if none is. `None` if that cannot be known now.
     pub(crate) fn oldest_pinned(&self) -> Option<u64> {
         if !fence::heavy() {

@@ -7,8 +7,8 @@
 
 use std::cell::Cell;
 
-/// Ticks are told apart modulo this. An entry that was not used for as long would look hot again, which is why the
-/// table settles its heat once in half that time; see [`Table::settle_heat`](crate::Table::settle_heat).
+/// Ticks are told apart modulo this. An entry that was not used for as long would look hot again, which is why
+/// [`Table::next_tick`](crate::Table::next_tick) tells a part of all entries anew, and each in a quarter of that time.
 pub const HEAT_TICKS: u8 = 32;
 const LEVEL_SHIFT: u32 = 5;
 const LEVEL_MAX: u8 = 7;

@@ -80,6 +80,7 @@ mod fence;
 mod pages;
 mod prefetch;
 mod shadow;
+mod stopwatch;
 mod store;
 mod sync;
 

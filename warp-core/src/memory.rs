@@ -44,8 +44,11 @@ impl TableMemory {
 pub struct Resizes {
     /// Times that a slot's buckets were replaced by more or fewer.
     pub count: u64,
-    /// The longest that a shard's lock was held for one of them, in nanoseconds.
+    /// The longest that a shard's lock was held for one of them, in nanoseconds: with the time that the system took the
+    /// processor away.
     pub longest_nanos: u64,
+    /// The longest that the processor worked on one of them, in nanoseconds.
+    pub longest_cpu_nanos: u64,
 }
 
 /// What one slot holds and how busy it is, for deciding which shard should have it.

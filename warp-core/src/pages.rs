@@ -20,13 +20,23 @@ const DISCARD_PAGES_MIN: u32 = 8;
 pub(crate) struct Pages {
     chunks: Vec<Option<Chunk>>,
     chunks_max: usize,
+    /// How many chunks there are.
+    held: usize,
     /// Free runs by their first page.
-    free: BTreeMap<u32, u32>,
+    free: BTreeMap<u32, Run>,
     /// The same runs, as length and first page: the shortest that is long enough is taken.
     by_length: BTreeSet<(u32, u32)>,
     /// Bytes of pages that were freed since free pages were last given back to the system.
     dirty_bytes: usize,
     free_pages: usize,
+}
+
+/// A run of free pages.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    length: u32,
+    /// Whether the system has its memory.
+    is_discarded: bool,
 }
 
 /// What a chunk's coming or going means for who finds memory by its number.
@@ -45,6 +55,7 @@ impl Pages {
         Pages {
             chunks: Vec::new(),
             chunks_max,
+            held: 0,
             free: BTreeMap::new(),
             by_length: BTreeSet::new(),
             dirty_bytes: 0,
@@ -59,10 +70,10 @@ impl Pages {
         if self.by_length.range((count, 0)..).next().is_none() {
             chunks = Chunks::Came(self.add_chunk()?);
         }
-        let &(length, page) = self.by_length.range((count, 0)..).next()?;
-        self.remove_run(page, length);
+        let &(_, page) = self.by_length.range((count, 0)..).next()?;
+        let Run { length, is_discarded } = self.remove_run(page);
         if length > count {
-            self.insert_run(page + count, length - count);
+            self.insert_run(page + count, Run { length: length - count, is_discarded });
         }
         Some((page, chunks))
     }
@@ -76,26 +87,23 @@ impl Pages {
     pub(crate) fn give(&mut self, page: u32, count: u32) -> Chunks {
         self.dirty_bytes += count as usize * PAGE_BYTES;
         let (mut first, mut length) = (page, count);
-        if let Some((&before, &pages)) = self.free.range(..page).next_back()
-            && before + pages == page
+        if let Some((&before, run)) = self.free.range(..page).next_back()
+            && before + run.length == page
             && before / CHUNK_PAGES == page / CHUNK_PAGES
         {
-            self.remove_run(before, pages);
-            (first, length) = (before, length + pages);
+            (first, length) = (before, length + self.remove_run(before).length);
         }
         let behind = page + count;
-        if let Some(&pages) = self.free.get(&behind)
-            && behind / CHUNK_PAGES == page / CHUNK_PAGES
-        {
-            self.remove_run(behind, pages);
-            length += pages;
+        if behind / CHUNK_PAGES == page / CHUNK_PAGES && self.free.contains_key(&behind) {
+            length += self.remove_run(behind).length;
         }
-        self.insert_run(first, length);
+        self.insert_run(first, Run { length, is_discarded: false });
         if length == CHUNK_PAGES && self.free_pages - CHUNK_PAGES as usize >= RUN_PAGES_MAX as usize {
             // One chunk's worth of free pages is kept, so that a table at the edge does not map and unmap.
-            self.remove_run(first, length);
+            self.remove_run(first);
             let chunk = (first / CHUNK_PAGES) as usize;
             self.chunks[chunk] = None;
+            self.held -= 1;
             return Chunks::Went(chunk);
         }
         if self.dirty_bytes > DIRTY_BYTES_MIN.max(self.held_bytes() / DIRTY_PART) {
@@ -107,11 +115,13 @@ impl Pages {
     /// Gives the memory of free runs back to the system, the shortest excepted; the runs stay ours.
     pub(crate) fn discard_free(&mut self) {
         self.dirty_bytes = 0;
-        for (&page, &length) in &self.free {
-            if length >= DISCARD_PAGES_MIN
+        for (&page, run) in &mut self.free {
+            if run.length >= DISCARD_PAGES_MIN
+                && !run.is_discarded
                 && let Some(Some(chunk)) = self.chunks.get_mut((page / CHUNK_PAGES) as usize)
             {
-                chunk.discard((page % CHUNK_PAGES) as usize, length as usize);
+                chunk.discard((page % CHUNK_PAGES) as usize, run.length as usize);
+                run.is_discarded = true;
             }
         }
     }
@@ -122,7 +132,7 @@ impl Pages {
 
     /// Bytes of all chunks.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.chunks.iter().flatten().count() * CHUNK_BYTES
+        self.held * CHUNK_BYTES
     }
 
     pub(crate) fn huge_bytes(&self) -> usize {
@@ -144,40 +154,45 @@ impl Pages {
         } else {
             self.chunks[number] = Some(chunk);
         }
+        self.held += 1;
         let first = u32::try_from(number).expect("chunks are counted in an address") * CHUNK_PAGES;
         if number == 0 {
             // The very first page stays unused: its address says "nothing".
-            self.insert_run(first + 1, CHUNK_PAGES - 1);
+            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded: true });
         } else {
-            self.insert_run(first, CHUNK_PAGES);
+            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded: true });
         }
         Some(number)
     }
 
-    fn insert_run(&mut self, page: u32, length: u32) {
-        self.free.insert(page, length);
-        self.by_length.insert((length, page));
-        self.free_pages += length as usize;
+    fn insert_run(&mut self, page: u32, run: Run) {
+        self.free.insert(page, run);
+        self.by_length.insert((run.length, page));
+        self.free_pages += run.length as usize;
     }
 
-    fn remove_run(&mut self, page: u32, length: u32) {
-        self.free.remove(&page);
-        self.by_length.remove(&(length, page));
-        self.free_pages -= length as usize;
+    fn remove_run(&mut self, page: u32) -> Run {
+        let run = self.free.remove(&page).expect("a free run begins there");
+        self.by_length.remove(&(run.length, page));
+        self.free_pages -= run.length as usize;
+        run
     }
 
     /// Checks that the two indexes of free runs agree, that no two runs touch, and that none leaves its chunk.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let mirrored: BTreeSet<(u32, u32)> =
-            self.free.iter().map(|(&page, &length)| (length, page)).collect();
+            self.free.iter().map(|(&page, run)| (run.length, page)).collect();
         if mirrored != self.by_length {
             return Err("the two indexes of free pages differ".into());
         }
-        if self.free.values().map(|length| *length as usize).sum::<usize>() != self.free_pages {
+        if self.held != self.chunks.iter().flatten().count() {
+            return Err(format!("{} chunks are counted", self.held));
+        }
+        if self.free.values().map(|run| run.length as usize).sum::<usize>() != self.free_pages {
             return Err("free pages are counted wrongly".into());
         }
         let mut last_end = None;
-        for (&page, &length) in &self.free {
+        for (&page, &Run { length, .. }) in &self.free {
             let end = page + length;
             if length == 0 || (end - 1) / CHUNK_PAGES != page / CHUNK_PAGES {
                 return Err(format!("the free run of {length} pages at {page} leaves its chunk"));

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::arena::Address;
+use crate::arena::{Address, Purpose};
 use crate::hash::{KeyRef, slot_of};
 use crate::record::{Contents, KEY_BYTES_MAX, NewValue, Record};
 use crate::store::Store;
@@ -132,7 +132,7 @@ impl Drop for Prepared<'_> {
                 let record = Record::at(arena.pointer(address));
                 let bytes = record.bytes();
                 record.drop_shared();
-                arena.give([(address, bytes)]);
+                arena.give([(address, bytes, Purpose::Entry)]);
             }
         }
     }

@@ -446,21 +446,28 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Moves the entry to another piece; the one that it was in is then memory, and no entry any more.
+    /// Copies the entry to another piece; a shared value is then shared by both.
     ///
     /// # Safety
-    /// The other piece has as many bytes and belongs to the caller alone. Readers may go on reading this one, but
-    /// its shared value is that of the other, and is not dropped here.
-    pub(crate) unsafe fn copy_to(self, piece: NonNull<u8>) -> Record<'a> {
-        // SAFETY: both have that many bytes, and do not overlap. The heat may be set meanwhile, and is copied apart.
-        unsafe {
-            piece.copy_from_nonoverlapping(self.piece, HEAT_AT);
-            piece.add(HEAT_AT).write(self.heat());
-            piece
-                .add(KEY_LEN_AT)
-                .copy_from_nonoverlapping(self.piece.add(KEY_LEN_AT), self.bytes() - KEY_LEN_AT);
-            Record::at(piece)
+    /// The other piece has as many bytes and belongs to the caller alone.
+    pub(crate) unsafe fn copy_to(self, piece: NonNull<u8>) {
+        let copy = |from: usize, to: usize| {
+            // SAFETY: both have that many bytes, and do not overlap; these are not changed any more.
+            unsafe { piece.add(from).copy_from_nonoverlapping(self.piece.add(from), to - from) }
+        };
+        copy(0, HEAT_AT);
+        match self.shared() {
+            None => copy(KEY_LEN_AT, self.bytes()),
+            Some(shared) => {
+                copy(KEY_LEN_AT, REST_AT);
+                copy(AFTER_SHARED, self.bytes());
+                // A handle of its own: one that is cloned may change itself, so that its bytes are not another handle.
+                // SAFETY: the flags say that there is room for it, aligned.
+                unsafe { piece.add(SHARED_AT).cast::<Bytes>().write(shared.clone()) }
+            }
         }
+        // SAFETY: inside of the piece, which is the caller's. It may be set meanwhile in the entry that is copied.
+        unsafe { piece.add(HEAT_AT).write(self.heat()) }
     }
 }
 

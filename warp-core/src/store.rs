@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::CachePadded;
 
-use crate::arena::{Address, Arena};
+use crate::arena::{Address, Arena, Purpose};
 use crate::epoch::{Epochs, Pin};
 use crate::fence;
 use crate::record::Record;
+use crate::stopwatch::ResizeTimes;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// Arenas of a table. Each can name 32 GiB, and keeps a chunk that is partly used.
 const ARENAS: u8 = if cfg!(shuttle) { 1 } else { 8 };
@@ -32,6 +33,7 @@ const FREED_TOGETHER: usize = 2;
 pub(crate) struct Retired {
     pub(crate) address: Address,
     pub(crate) bytes: usize,
+    pub(crate) purpose: Purpose,
     pub(crate) arena: u8,
     /// Whether it is an entry with a shared value, which is let go of with it.
     pub(crate) has_shared: bool,
@@ -49,7 +51,7 @@ struct Sealed {
 #[derive(Debug, Default)]
 struct Waiting {
     sealed: VecDeque<Sealed>,
-    /// Nobody is pinned in an epoch below this one.
+    /// What was sealed in an epoch below this one can be freed.
     free_below: u64,
     /// What was added since readers were last looked at.
     pieces: usize,
@@ -66,15 +68,18 @@ impl Waiting {
     /// Looks who is reading.
     fn look(&mut self, epochs: &Epochs) {
         (self.pieces, self.bytes) = (0, 0);
+        // Nothing is known of readers that come after this look: it is about what was sealed before it.
+        let now = epochs.now();
         if let Some(oldest) = epochs.oldest_pinned() {
-            self.free_below = oldest;
+            self.free_below = oldest.min(now);
         }
     }
 
     /// Takes what can be freed, the oldest first.
     fn take(&mut self, count: usize) -> Vec<Sealed> {
-        let can_go = self.sealed.iter().take_while(|sealed| sealed.epoch < self.free_below).count();
-        self.sealed.drain(..can_go.min(count)).collect()
+        let can_go =
+            self.sealed.iter().take(count).take_while(|sealed| sealed.epoch < self.free_below).count();
+        self.sealed.drain(..can_go).collect()
     }
 }
 
@@ -88,10 +93,8 @@ pub(crate) struct Store {
     waiting_bytes: AtomicUsize,
     /// The present tick of heat.
     pub(crate) tick: AtomicU8,
-    /// Times that a slot's buckets were replaced by more or fewer.
-    pub(crate) resizes: AtomicU64,
-    /// The longest of them, in nanoseconds.
-    pub(crate) longest_resize: AtomicU64,
+    /// How long slots took to grow and shrink.
+    pub(crate) resizes: ResizeTimes,
 }
 
 impl Store {
@@ -103,8 +106,7 @@ impl Store {
             waiting: Mutex::new(Waiting::default()),
             waiting_bytes: AtomicUsize::new(0),
             tick: AtomicU8::new(0),
-            resizes: AtomicU64::new(0),
-            longest_resize: AtomicU64::new(0),
+            resizes: ResizeTimes::default(),
         }
     }
 
@@ -191,7 +193,7 @@ impl Store {
                 unsafe { Record::at(arena.pointer(piece.address)).drop_shared() }
             }
             // SAFETY: retired once, with the bytes that they were taken for, and out of reach.
-            unsafe { arena.give(of_arena.iter().map(|piece| (piece.address, piece.bytes))) }
+            unsafe { arena.give(of_arena.iter().map(|piece| (piece.address, piece.bytes, piece.purpose))) }
         }
     }
 }

@@ -144,9 +144,10 @@ impl Table {
         let mut place = 0;
         for together in keys.chunks(TOGETHER) {
             let pin = self.store.pin();
-            let arrays = self.prefetch_all(together.iter().map(|key| key.hash), &pin);
-            for (key, array) in together.iter().zip(&arrays) {
-                let found = self.find_in(array, *key, &pin).map(|record| self.entry_ref(record));
+            self.prefetch_all(together.iter().map(|key| key.hash), &pin);
+            for key in together {
+                // The slot is looked at anew: what `f` did for a key before may have had it grow.
+                let found = self.find(*key, &pin).map(|record| self.entry_ref(record));
                 f(place, found);
                 place += 1;
             }
@@ -170,11 +171,7 @@ impl Table {
 
     #[inline]
     fn find<'p>(&'p self, key: KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
-        self.find_in(self.slots.buckets(slot_of(key.hash)).load(pin), key, pin)
-    }
-
-    #[inline]
-    fn find_in<'p>(&'p self, array: &'p [Bucket], key: KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
+        let array = self.slots.buckets(slot_of(key.hash)).load(pin);
         let arena = self.store.arena(Store::arena_of(slot_of(key.hash)));
         let found = buckets::find(array, Fingerprint::of(key.hash), |address| {
             Record::prefetch(arena.pointer(address));
@@ -190,13 +187,9 @@ impl Table {
     }
 
     /// Asks for the buckets of up to [`TOGETHER`] hashes, and then for the entries that are found there, without waiting
-    /// for one before the next. Returns the buckets.
+    /// for one before the next.
     #[inline]
-    fn prefetch_all<'p>(
-        &'p self,
-        hashes: impl Iterator<Item = u64> + Clone,
-        pin: &'p Pin,
-    ) -> [&'p [Bucket]; TOGETHER] {
+    fn prefetch_all(&self, hashes: impl Iterator<Item = u64> + Clone, pin: &Pin) {
         let mut arrays: [&[Bucket]; TOGETHER] = [&[]; TOGETHER];
         for (hash, array) in hashes.clone().zip(&mut arrays) {
             *array = self.slots.buckets(slot_of(hash)).load(pin);
@@ -205,7 +198,6 @@ impl Table {
         for (hash, array) in hashes.zip(&arrays) {
             self.prefetch_entry(array, hash);
         }
-        arrays
     }
 
     /// Asks for the entries in the home of a hash that may be its own.
@@ -556,10 +548,7 @@ impl Table {
     /// How slots have grown and shrunk since the table was made.
     #[must_use]
     pub fn resizes(&self) -> Resizes {
-        Resizes {
-            count: self.store.resizes.load(Ordering::Relaxed),
-            longest_nanos: self.store.longest_resize.load(Ordering::Relaxed),
-        }
+        self.store.resizes.get()
     }
 
     /// The number of writes under each shard's lock since the table was made: its load.
@@ -950,6 +939,34 @@ mod tests {
             assert_eq!(value, Some(Some(100)));
         }
         table.validate().unwrap();
+    }
+
+    #[test]
+    fn long_values_are_still_shared_after_their_entries_were_moved() {
+        let table = table(1);
+        let value = |number: u64| vec![u8::try_from(number % 251).unwrap(); 1000];
+        for number in 0..20_000 {
+            table.put(key_of(&numbered(number)), &value(number), number, 0).unwrap();
+        }
+        for number in (0..20_000).filter(|number| number % 10 != 0) {
+            table.lock(0).remove(key_of(&numbered(number))).unwrap();
+        }
+        // Held by handles that were had before the move, and during it.
+        let before = table.get(key_of(&numbered(100))).unwrap().value.unwrap();
+        let during = table.with(key_of(&numbered(200)), |entry| {
+            assert!(table.shrink() > 1000);
+            entry.value_handle().unwrap()
+        });
+        until(|| {
+            table.collect();
+            table.memory().retired_bytes == 0
+        });
+        let after = table.get(key_of(&numbered(200))).unwrap().value.unwrap();
+        drop(table);
+        assert_eq!(
+            (&before[..], &during.unwrap()[..], &after[..]),
+            (&value(100)[..], &value(200)[..], &value(200)[..])
+        );
     }
 
     #[test]

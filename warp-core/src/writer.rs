@@ -4,8 +4,6 @@
     reason = "the slot's writer reads entries without a pin, since nobody else retires them"
 )]
 
-use std::time::Instant;
-
 use crate::arena::{Address, Arena, Exhausted, Purpose};
 use crate::bucket::{Bucket, Fingerprint, PLACES};
 use crate::buckets::{self, BucketsCell, Position};
@@ -15,6 +13,7 @@ use crate::memory::Tally;
 use crate::record::{Contents, Record};
 use crate::shard::Counters;
 use crate::slot::SlotState;
+use crate::stopwatch::Stopwatch;
 use crate::store::{Retired, Store};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -266,13 +265,13 @@ impl Writer<'_> {
         self.arena().retain_leaving(&mut leaving);
         let mut moved = 0;
         for (position, old) in leaving {
-            let bytes = self.record(old).bytes();
+            let record = self.record(old);
+            let (bytes, has_shared) = (record.bytes(), record.shared().is_some());
             let Ok(new) = self.arena().take(bytes, Purpose::Entry) else { break };
-            let piece = self.arena().pointer(new);
-            // SAFETY: the new piece is as large, and ours. The old one is retired without its shared value.
-            unsafe { self.record(old).copy_to(piece) };
+            // SAFETY: the new piece is as large, and ours.
+            unsafe { record.copy_to(self.arena().pointer(new)) };
             buckets::replace(self.buckets(), position, new);
-            self.retire_piece(old, bytes, false);
+            self.retire_piece(old, bytes, Purpose::Entry, has_shared);
             moved += 1;
         }
         moved
@@ -299,29 +298,28 @@ impl Writer<'_> {
     }
 
     fn resize(&mut self, count: usize) -> Result<(), Exhausted> {
-        let start = now();
+        let start = Stopwatch::start();
         let store = self.store;
         // SAFETY: this is the slot's writer.
         let former =
             unsafe { buckets::resize(self.buckets, store.arena(self.arena), &mut self.state.array, count)? };
         if let Some(array) = former {
-            self.retire_piece(array.address, array.bytes(), false);
+            self.retire_piece(array.address, array.bytes(), Purpose::Buckets, false);
         }
-        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        store.resizes.fetch_add(1, Ordering::Relaxed);
-        store.longest_resize.fetch_max(nanos, Ordering::Relaxed);
+        store.resizes.add(&start);
         Ok(())
     }
 
     fn retire_entry(&mut self, address: Address, change: &mut Tally) {
         let record = self.record(address);
         let (bytes, has_shared) = (record.bytes(), record.shared().is_some());
-        self.retired.push(Retired { address, bytes, arena: self.arena, has_shared });
+        let purpose = Purpose::Entry;
+        self.retired.push(Retired { address, bytes, purpose, arena: self.arena, has_shared });
         change.retired_bytes = change.retired_bytes.wrapping_add(bytes as u64);
     }
 
-    fn retire_piece(&mut self, address: Address, bytes: usize, has_shared: bool) {
-        self.retired.push(Retired { address, bytes, arena: self.arena, has_shared });
+    fn retire_piece(&mut self, address: Address, bytes: usize, purpose: Purpose, has_shared: bool) {
+        self.retired.push(Retired { address, bytes, purpose, arena: self.arena, has_shared });
         self.counters.account(&Tally { retired_bytes: bytes as u64, ..Tally::default() });
     }
 
@@ -381,13 +379,9 @@ fn former_of(record: Record<'_>) -> Former {
 
 /// Writes an entry into a piece of its own.
 pub(crate) fn prepare(arena: &Arena, contents: Contents<'_>) -> Result<Address, Exhausted> {
-    let address = arena.take(contents.bytes(), Purpose::Entry)?;
+    let purpose = if contents.value.is_some() { Purpose::Entry } else { Purpose::Tombstone };
+    let address = arena.take(contents.bytes(), purpose)?;
     // SAFETY: the piece was just taken for that many bytes, and pieces are aligned to eight.
     unsafe { contents.write_to(arena.pointer(address)) };
     Ok(address)
-}
-
-#[expect(clippy::disallowed_methods, reason = "measures how long the lock is held, and decides nothing")]
-fn now() -> Instant {
-    Instant::now()
 }

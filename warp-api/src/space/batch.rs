@@ -37,7 +37,8 @@ impl Space<'_> {
             }
             let witnesses: Vec<_> = seen.iter().map(|(key, witness)| (*key, witness)).collect();
             let written = if ops.is_empty() {
-                Some(shared.nothing_written(terms)?)
+                // Looked at once more: each held when it was read, and so all of them together.
+                if shared.all_hold(&witnesses) { Some(shared.nothing_written(terms)?) } else { None }
             } else if pairs.is_empty() {
                 shared.write_all(&ops, &witnesses, terms)?.map(|written| written.seq)
             } else {

@@ -84,7 +84,7 @@ impl Store for Ours {
     }
 
     fn longest_step(&self) -> Option<Duration> {
-        Some(Duration::from_nanos(self.table.resizes().longest_nanos))
+        Some(Duration::from_nanos(self.table.resizes().longest_cpu_nanos))
     }
 }
 

@@ -112,7 +112,9 @@ impl Seat {
 
     #[inline]
     fn pin(&self, epochs: &Epochs) {
-        self.cell.pinned.store(epochs.now.load(Ordering::Acquire), Ordering::Relaxed);
+        // Release, as in `unpin`: who looks may see this pin and not that the one before has ended, and what was read
+        // under that one was read before, too.
+        self.cell.pinned.store(epochs.now.load(Ordering::Acquire), Ordering::Release);
         fence::light();
     }
 

@@ -1,18 +1,15 @@
 //! Notes of which keys came up new, for whoever keeps the keys in an order.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
 use crate::hash::{SLOTS, slot_of};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 /// Hashes that a slot's list may hold before it is looked through for those that are needless.
 const LIST_MIN: usize = 64;
 
 const WORD_BITS: usize = u64::BITS as usize;
-const WORDS: usize = SLOTS / WORD_BITS;
-const _: () = assert!(WORDS * WORD_BITS == SLOTS);
+const WORDS: usize = SLOTS.div_ceil(WORD_BITS);
 
 /// A list of hashes a slot, which costs nothing until it is turned on.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ impl Added {
     pub(crate) fn new() -> Added {
         Added {
             on: AtomicBool::new(false),
-            waiting: [const { AtomicU64::new(0) }; WORDS],
+            waiting: std::array::from_fn(|_| AtomicU64::new(0)),
             lists: OnceLock::new(),
         }
     }
@@ -99,7 +96,7 @@ impl Added {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

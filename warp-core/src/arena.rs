@@ -211,6 +211,7 @@ unsafe impl Send for ChunkTable {}
 unsafe impl Sync for ChunkTable {}
 
 impl ChunkTable {
+    #[cfg(not(shuttle))]
     fn layout() -> std::alloc::Layout {
         std::alloc::Layout::array::<AtomicPtr<u8>>(CHUNKS_MAX).expect("the table is small")
     }

@@ -4,7 +4,8 @@
 use std::ptr::NonNull;
 
 /// Bytes of a chunk: a huge page of the usual processors, so that the system can back a chunk by one.
-pub(crate) const CHUNK_BYTES: usize = 2 << 20;
+/// In a model it is small, so that chunks come and go, and cost little.
+pub(crate) const CHUNK_BYTES: usize = if cfg!(shuttle) { 64 << 10 } else { 2 << 20 };
 /// Bytes of a page: the unit in which a chunk's memory is given back to the system.
 pub(crate) const PAGE_BYTES: usize = 4 << 10;
 

@@ -28,11 +28,13 @@ pub(crate) struct Epochs {
 }
 
 /// Where one thread says what it may be reading.
+#[derive(Debug)]
 struct Seat {
     cell: CachePadded<Cell>,
     next: OnceLock<&'static Seat>,
 }
 
+#[derive(Debug)]
 struct Cell {
     /// The epoch in which its thread was pinned; 0 if it is not.
     pinned: AtomicU64,

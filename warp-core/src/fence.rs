@@ -6,10 +6,15 @@
 //! fence only keeps the compiler from reordering, and the other side has the kernel run a full fence on every
 //! processor that runs a thread of this process. liburcu and folly's hazard pointers do the same.
 
-#![expect(unsafe_code, reason = "the system call has no safe wrapper")]
+#![cfg_attr(
+    all(target_os = "linux", not(any(miri, loom, shuttle))),
+    expect(unsafe_code, reason = "the system call has no safe wrapper")
+)]
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+use crate::sync::atomic::fence;
 
 #[cfg(all(target_os = "linux", not(any(miri, loom, shuttle))))]
 use libc::{

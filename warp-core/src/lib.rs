@@ -84,6 +84,9 @@ mod stopwatch;
 mod store;
 mod sync;
 
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
+
 pub use entry::{Entry, EntryRef};
 pub use guard::Guard;
 pub use hash::{KeyRef, SLOTS, hash_key, slot_of};

@@ -168,7 +168,7 @@ impl rounds::Calls for Calls {
 fn histories_of_four_threads_are_linearizable() {
     let table = Table::with_options(TableOptions { hash, ..TableOptions::new(SHARDS, 0) });
     let calls = Calls { table, next_seq: AtomicU64::new(1) };
-    rounds::check(&calls);
+    rounds::check(&calls, 10_000);
     calls.table.validate().unwrap();
     assert!(calls.table.resizes().count > 100, "the slots did not grow while they were read");
 }

@@ -16,8 +16,6 @@ const THREADS: usize = 4;
 /// Calls of a thread in a history. All of them may be for one key.
 const CALLS: usize = 12;
 const _: () = assert!(THREADS * CALLS <= CALLS_MAX);
-/// Histories if `WARP_HISTORIES` does not say how many.
-const HISTORIES: u64 = 10_000;
 /// Histories that are made before they are looked at, which bounds the memory that they take.
 const TOGETHER: u64 = 2_000;
 /// Looks at whether the others have come, before a thread lets others run.
@@ -66,10 +64,10 @@ struct Seen {
     event: Event,
 }
 
-/// Makes histories, and checks that each key's is linearizable.
-pub(crate) fn check(calls: &impl Calls) {
+/// Makes histories, and checks that each key's is linearizable: as many as `WARP_HISTORIES` says, or `usual`.
+pub(crate) fn check(calls: &impl Calls, usual: u64) {
     let asked = std::env::var("WARP_HISTORIES").ok();
-    let histories = asked.map_or(HISTORIES, |text| text.parse().expect("a number of histories"));
+    let histories = asked.map_or(usual, |text| text.parse().expect("a number of histories"));
     let done = AtomicBool::new(false);
     let overlapping = thread::scope(|scope| {
         scope.spawn(|| {

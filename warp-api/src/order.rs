@@ -91,7 +91,7 @@ impl Shared {
     /// The order of a keyspace, with every key that was put before the call. Builds it, where there is none; whoever
     /// asks meanwhile waits.
     ///
-    /// What is found in memory with a sequence below a [`Shared::clean_below`] that was asked for before this call is
+    /// What is found in memory with a sequence below a [`Shared::known_below`] that was asked for before this call is
     /// in the order.
     pub(crate) fn ordered(&self, keyspace: u32) -> Result<Arc<Space>> {
         if let Some(space) = self.order.get(keyspace) {
@@ -129,7 +129,7 @@ impl Shared {
     }
 
     /// The sequence below which every entry in memory was put before the newest checkpoint was published.
-    pub(crate) fn clean_below(&self) -> u64 {
+    pub(crate) fn known_below(&self) -> u64 {
         self.home.as_ref().map_or(0, |home| home.current.load().replay_from)
     }
 
@@ -148,7 +148,7 @@ impl Shared {
             return;
         }
         self.forget_dropped();
-        let clean_below = self.clean_below();
+        let clean_below = self.known_below();
         self.merge_added();
         let deletes = {
             let mut merging = self.order.merging.lock();
@@ -193,7 +193,7 @@ impl Shared {
     }
 
     fn merge_locked(&self, merging: &mut Merging) {
-        let clean_below = self.clean_below();
+        let clean_below = self.known_below();
         let added = self.table.take_added();
         if !added.is_empty() {
             if let Some(backlog) = &mut merging.backlog {

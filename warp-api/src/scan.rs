@@ -134,7 +134,7 @@ impl Scan {
         let (space, clean_below) = match &self.begun {
             Some(begun) => begun,
             None => {
-                let clean_below = self.shared.clean_below();
+                let clean_below = self.shared.known_below();
                 self.begun.insert((self.shared.ordered(self.keyspace)?, clean_below))
             }
         };

@@ -28,6 +28,17 @@ impl Shared {
         Ok(count)
     }
 
+    /// Whether a key of a keyspace that is in memory has a value.
+    pub(crate) fn is_any_in_memory(&self, keyspace: u32) -> bool {
+        (0..SLOTS).any(|slot| {
+            let mut is_any = false;
+            self.table.for_each_in(slot, |entry| {
+                is_any |= entry.keyspace() == keyspace && self.is_visible(keyspace, entry);
+            });
+            is_any
+        })
+    }
+
     /// Calls `f` with every key of a keyspace that has a value; each once.
     fn walk(&self, keyspace: u32, mut f: impl FnMut(&[u8])) -> Result<()> {
         // Memory first, then the list of layers, as in every read. What memory knew of a key stands, even where

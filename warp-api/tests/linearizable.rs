@@ -33,7 +33,7 @@ fn name(round: u64, number: u8) -> [u8; 9] {
 
 fn value(number: u64) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
-    bytes.resize(if number % 2 == 0 { SHORT_BYTES } else { LONG_BYTES }, number as u8 ^ 0xA5);
+    bytes.resize(if number.is_multiple_of(2) { SHORT_BYTES } else { LONG_BYTES }, number as u8 ^ 0xA5);
     bytes
 }
 

@@ -29,8 +29,10 @@
 //! writer, and its writes are seen by every read that starts after they return.
 //! **Invariant:** a reader never waits, whatever writers do.
 //! **Invariant:** at most one entry a key; a deletion is an entry too, until it is removed explicitly.
-//! **Invariant:** locks are taken in one order: shards in ascending order, then at most one arena. The caller's code runs
-//! under a lock only in [`Table::remove_clean`], which says so.
+//! **Invariant:** locks are taken in one order: shards in ascending order, then one of an arena's, of the list of what
+//! waits to be freed, or of the notes of new keys. The caller's code runs under a shard's lock only in
+//! [`Table::remove_clean`] and [`Table::close_lists`], which say so; and where freeing lets go of a buffer that the caller
+//! has handed in.
 //!
 //! ```
 //! use warp_core::{KeyRef, Table};

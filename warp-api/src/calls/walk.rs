@@ -69,12 +69,12 @@ macro_rules! walk_calls {
                 self.space().approximate_len()
             }
 
-            /// Whether no key has a value.
+            /// Whether no key has a value. Quick where one in memory has; otherwise it walks all keys.
             ///
             /// # Errors
             /// As [`get`](Self::get).
             pub fn is_empty(&self) -> $crate::Result<bool> {
-                Ok(self.len()? == 0)
+                self.space().is_empty()
             }
         }
     };

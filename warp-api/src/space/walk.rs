@@ -27,6 +27,11 @@ impl Space<'_> {
         self.shared.count(self.keyspace)
     }
 
+    pub(crate) fn is_empty(self) -> Result<bool> {
+        self.check()?;
+        Ok(!self.shared.is_any_in_memory(self.keyspace) && self.len()? == 0)
+    }
+
     pub(crate) fn approximate_len(self) -> u64 {
         self.shared.estimate_len(self.keyspace)
     }

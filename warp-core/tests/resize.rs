@@ -1,7 +1,5 @@
 //! Readers while the table grows to many entries, loses nine in ten of them, and gives their memory back.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -16,8 +14,8 @@ const SEED: u64 = 7;
 
 /// The value of a key: its length and its bytes follow from the key's number; one in 64 is shared.
 fn value(number: u64) -> Vec<u8> {
-    let len = if number % 64 == 0 { 700 } else { 8 + number % 90 };
-    (0..len).map(|at| (number.wrapping_mul(31) + at) as u8).collect()
+    let len = if number.is_multiple_of(64) { 700 } else { 8 + number % 90 };
+    (0..len).map(|at| (number.wrapping_mul(31) + at).to_le_bytes()[0]).collect()
 }
 
 fn check(number: u64, entry: EntryRef<'_>) {
@@ -43,7 +41,8 @@ fn read(table: &Table, progress: &Progress, seed: u64) -> u64 {
         let must = number < progress.grown.load(Ordering::Acquire);
         let bytes = number.to_le_bytes();
         let is_there = table.with(KeyRef::new(SEED, 0, &bytes), |entry| check(number, entry)).is_some();
-        let stays = number % STAYS_EVERY == 0 || number < progress.removal_from.load(Ordering::Acquire);
+        let stays =
+            number.is_multiple_of(STAYS_EVERY) || number < progress.removal_from.load(Ordering::Acquire);
         assert!(is_there || !(must && stays), "key {number} was missed");
         found += u64::from(is_there);
     }

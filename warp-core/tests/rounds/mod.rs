@@ -1,6 +1,7 @@
 //! Histories of calls that four threads make at once, round after round, while a fifth disturbs them.
 //!
 //! A test that includes this includes `history`, too.
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 
 use std::hint::spin_loop;
 use std::io::Write;

@@ -59,6 +59,9 @@ pub(crate) struct TableArguments {
     /// Leave out the hand-written limits, which take some 3.2 GB at 10 million keys.
     #[arg(long)]
     no_limits: bool,
+    /// Leave out the rows of inserts, which take most of the time.
+    #[arg(long)]
+    no_inserts: bool,
     /// Memory an entry, in processes of their own, at 0.7, 1 and 1.4 times the number of keys.
     #[arg(long)]
     memory: bool,
@@ -95,7 +98,7 @@ pub(crate) fn table(
     let mut job = job(arguments, seed, quick, scratch.path())?;
     let (memory, growth, engine) = (arguments.memory, arguments.growth, arguments.engine);
     if !(memory || growth || engine) {
-        compare::compare(&mut job, !arguments.no_limits)?;
+        compare::compare(&mut job, !arguments.no_limits, !arguments.no_inserts)?;
     }
     // Before parts that fill this process, so that memory is left for the children.
     if memory {

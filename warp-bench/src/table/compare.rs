@@ -77,9 +77,9 @@ struct Line {
 ///
 /// # Errors
 /// What went wrong in a client thread.
-pub(crate) fn compare(job: &mut Job, with_limits: bool) -> Outcome<()> {
+pub(crate) fn compare(job: &mut Job, with_limits: bool, with_inserts: bool) -> Outcome<()> {
     let keys = job.keys();
-    let inserts = insert_lines(job, &keys)?;
+    let inserts = if with_inserts { insert_lines(job, &keys)? } else { Vec::new() };
 
     let mut subjects = Vec::new();
     for kind in &job.kinds {

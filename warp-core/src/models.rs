@@ -4,6 +4,12 @@
 //! small parts bear: buckets and epochs. [shuttle](https://docs.rs/shuttle) knows one order of everything, and takes random
 //! schedules of the whole table. What one is blind to, the other sees.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic, and its numbers are small"
+)]
+
 #[cfg(loom)]
 mod parts;
 

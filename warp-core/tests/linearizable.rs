@@ -3,8 +3,12 @@
 //!
 //! Each history has keys of its own, so that every one begins with nothing; those of the one before are removed meanwhile.
 //! `WARP_HISTORIES` says how many there are.
-#![expect(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic, and its numbers are small"
+)]
 
 mod history;
 mod rounds;
@@ -42,10 +46,7 @@ fn key_of(bytes: &[u8; 9]) -> KeyRef<'_> {
 
 fn value(number: u64) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
-    bytes.resize(
-        if number.is_multiple_of(2) { SHORT_BYTES } else { LONG_BYTES },
-        number.to_le_bytes()[0] ^ 0xA5,
-    );
+    bytes.resize(if number.is_multiple_of(2) { SHORT_BYTES } else { LONG_BYTES }, number as u8 ^ 0xA5);
     bytes
 }
 

@@ -78,6 +78,8 @@ fn a_batch_is_whole_for_whoever_holds_its_keys() {
             let table = Arc::clone(&table);
             thread::spawn(move || move_to_and_fro(&table, 3))
         };
+        // A second mover of the same slot.
+        move_to_and_fro(&table, 2);
         let guard = table.lock_all();
         assert_eq!(guard.with(key(0), number), guard.with(key(1), number));
         drop(guard);

@@ -40,7 +40,7 @@ pub(crate) fn table(shards: u16) -> Arc<Table> {
 /// The value that stands for a number: short if it is even, long if it is odd.
 pub(crate) fn value(number: u64) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
-    bytes.resize(if number % 2 == 0 { SHORT_BYTES } else { LONG_BYTES }, number as u8 ^ 0xA5);
+    bytes.resize(if number.is_multiple_of(2) { SHORT_BYTES } else { LONG_BYTES }, number as u8 ^ 0xA5);
     bytes
 }
 

@@ -1,7 +1,7 @@
 //! Histories of calls that four threads make at once, round after round, while a fifth disturbs them.
 //!
 //! A test that includes this includes `history`, too.
-#![expect(clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers are small")]
 
 use std::hint::spin_loop;
 use std::io::Write;
@@ -157,10 +157,10 @@ fn clock() -> impl Fn() -> u64 {
 /// Waits until as many have come.
 fn meet(arrived: &AtomicUsize, all: usize) {
     arrived.fetch_add(1, Ordering::AcqRel);
-    let mut spins = 0;
+    let mut spins = 0_usize;
     while arrived.load(Ordering::Acquire) < all {
         spins += 1;
-        if spins % SPINS == 0 { thread::yield_now() } else { spin_loop() }
+        if spins.is_multiple_of(SPINS) { thread::yield_now() } else { spin_loop() }
     }
 }
 

@@ -159,7 +159,7 @@ pub(crate) fn insert(buckets: &[Bucket], print: Fingerprint, address: Address) {
         }
     };
     buckets[at].fill(place, print, address);
-    // Counted only now, so that whoever sees the count finds the entry.
+    // Counted before the put returns, so that a search that begins later goes on to the entry.
     for passed in passed_by(print, Position { bucket: at, place }, buckets.len()) {
         buckets[passed].pass();
     }
@@ -234,7 +234,7 @@ fn with_room(buckets: usize) -> usize {
     (Arena::room(bytes) / size_of::<Bucket>()).min(BUCKETS_MAX)
 }
 
-/// Whether a slot can take more entries without being full to the last place, whatever happens meanwhile.
+/// Whether a slot can take more entries, with thousands of places left for those that are being prepared meanwhile.
 pub(crate) fn can_take_more(entries: usize) -> bool {
     entries * 100 < BUCKETS_MAX * PLACES * 95
 }

@@ -42,7 +42,7 @@ const LARGE_SPAN_PAGES: u32 = 8;
 const LARGE_SPAN_FROM_BYTES: usize = 1024;
 /// A span that is shorter than usual holds at least this many pieces.
 const SHORT_SPAN_PIECES_MIN: usize = 8;
-/// Sparse spans of a class are emptied only if so many bytes become free by it.
+/// Sparse spans are emptied only if they have so many free bytes.
 const LEAVING_BYTES_MIN: usize = 256 << 10;
 /// Bytes of pieces of a class that are kept at hand.
 const CACHED_BYTES_MAX: usize = 64 << 10;
@@ -567,7 +567,7 @@ impl Heap {
     }
 
     fn choose_leaving(&mut self) -> usize {
-        let mut chosen = Vec::new();
+        let (mut chosen, mut gain) = (Vec::new(), 0);
         for class in 0..CLASSES {
             let sparse: Vec<u32> = std::iter::successors(Some(self.roomy[class]), |number| {
                 self.spans.get(*number as usize).map(|span| span.behind)
@@ -581,11 +581,14 @@ impl Heap {
             let total = |what: fn(&Span) -> u16| -> usize {
                 sparse.iter().map(|number| usize::from(what(&self.spans[*number as usize]))).sum()
             };
-            // Half of it becomes free at least, since what is moved needs spans, too: it must be worth it.
-            let gain = (total(Span::pieces) - total(|span| span.live)) * class_bytes(class);
-            if gain >= LEAVING_BYTES_MIN {
+            gain += (total(Span::pieces) - total(|span| span.live)) * class_bytes(class);
+            // One span alone would only move to another.
+            if sparse.len() > 1 {
                 chosen.extend(sparse);
             }
+        }
+        if gain < LEAVING_BYTES_MIN {
+            return 0;
         }
         self.is_leaving = !chosen.is_empty();
         for number in &chosen {

@@ -489,6 +489,8 @@ impl Table {
     /// Writers wait for one slot at a time. Meant to be called now and then, by one thread; it costs next to nothing
     /// where there is nothing to do.
     pub fn shrink(&self) -> usize {
+        // What was removed and is not freed yet makes nothing sparse.
+        self.collect();
         let mut moved = 0;
         for (number, arena) in self.store.arenas() {
             if arena.choose_leaving() == 0 {

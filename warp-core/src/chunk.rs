@@ -10,7 +10,7 @@ pub(crate) const CHUNK_BYTES: usize = if cfg!(shuttle) { 64 << 10 } else { 2 << 
 pub(crate) const PAGE_BYTES: usize = 4 << 10;
 
 /// Pages of a chunk.
-pub(crate) const CHUNK_PAGES: u32 = 512;
+pub(crate) const CHUNK_PAGES: u32 = if cfg!(shuttle) { 16 } else { 512 };
 const _: () = assert!(CHUNK_PAGES as usize * PAGE_BYTES == CHUNK_BYTES);
 
 /// One chunk of zeroed memory, aligned to its size, and unmapped when this is dropped.

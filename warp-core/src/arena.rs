@@ -143,11 +143,7 @@ impl Arena {
     /// The chunk must still be there, as it is for every piece that was not given back.
     #[inline]
     pub(crate) fn pointer(&self, address: Address) -> NonNull<u8> {
-        let chunk = self.chunks.get((address.get() >> CHUNK_UNITS_SHIFT) as usize);
-        let units = address.get() & ((1 << CHUNK_UNITS_SHIFT) - 1);
-        debug_assert!(!chunk.is_null(), "the chunk of a piece that is in use");
-        // SAFETY: the offset is less than a chunk, and the chunk is mapped as long as a piece of it is in use.
-        unsafe { NonNull::new_unchecked(chunk.add(units as usize * UNIT_BYTES)) }
+        chunks_pointer(&self.chunks, address)
     }
 
     /// The bytes that a piece taken for `bytes` really has.
@@ -642,10 +638,12 @@ impl Heap {
     }
 }
 
+#[inline]
 fn chunks_pointer(chunks: &ChunkTable, address: Address) -> NonNull<u8> {
     let chunk = chunks.get((address.get() >> CHUNK_UNITS_SHIFT) as usize);
     let units = address.get() & ((1 << CHUNK_UNITS_SHIFT) - 1);
-    // SAFETY: as in `Arena::pointer`.
+    debug_assert!(!chunk.is_null(), "the chunk of a piece that is in use");
+    // SAFETY: the offset is less than a chunk, and the chunk is mapped as long as a piece of it is in use.
     unsafe { NonNull::new_unchecked(chunk.add(units as usize * UNIT_BYTES)) }
 }
 

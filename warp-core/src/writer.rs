@@ -196,13 +196,11 @@ impl Writer<'_> {
         hash_of: impl Fn(u32, &[u8]) -> u64,
         chosen: impl Fn(EntryRef<'_>) -> bool,
     ) -> usize {
-        let mut found = Vec::new();
-        let mut all = self.positions_of(hash);
-        all.retain(|(_, address)| {
+        let mut found = self.positions_of(hash);
+        found.retain(|(_, address)| {
             let record = self.record(*address);
             hash_of(record.keyspace(), record.key()) == hash && chosen(EntryRef::new(record, 0))
         });
-        found.append(&mut all);
         self.take_out_all(&found)
     }
 

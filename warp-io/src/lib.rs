@@ -149,11 +149,12 @@ pub trait File: Debug + Send + Sync + 'static {
     /// What the system answers.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves disk space for the first `len` bytes; the file is at least that long afterwards.
+    /// Reserves disk space for the first `len` bytes; the file is at least that long afterwards. `false` if it only
+    /// is that long, since the file system cannot reserve space: then a write may still find that there is none.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] if there is not enough; otherwise what the system answers.
-    fn allocate(&self, len: u64) -> io::Result<()>;
+    fn allocate(&self, len: u64) -> io::Result<bool>;
 
     /// Makes every byte written so far, and the length, survive a power loss.
     ///

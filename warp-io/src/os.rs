@@ -196,16 +196,16 @@ impl File for OsFile {
         self.0.set_len(len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         if len == 0 {
             // The system refuses to reserve nothing.
-            return Ok(());
+            return Ok(true);
         }
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
-            // A file system that cannot reserve space: the writes that follow find out what there is.
-            Err(Errno::OPNOTSUPP) if self.len()? < len => self.truncate(len),
-            Err(Errno::OPNOTSUPP) => Ok(()),
-            answer => Ok(answer?),
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP) if self.len()? < len => self.truncate(len).map(|()| false),
+            Err(Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

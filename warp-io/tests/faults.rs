@@ -38,7 +38,7 @@ const OPERATIONS: [Operation; 16] = [
     |_, file| file.read_at(0, &mut [0]).map(drop),
     |_, file| file.len().map(drop),
     |_, file| file.truncate(1),
-    |_, file| file.allocate(100),
+    |_, file| file.allocate(100).map(drop),
     |_, file| file.sync_data(),
     |_, file| file.map().map(drop),
 ];
@@ -187,6 +187,22 @@ fn a_failed_sync_forgets_and_the_next_one_believes() {
         assert_eq!(left, b"--3-", "later writes are durable, the lost one never is");
     }
     assert_eq!(disk.crash(Survival::Everything).read("a").unwrap(), b"1-3-");
+}
+
+#[test]
+fn each_handle_is_told_of_a_failed_sync_once() {
+    let (disk, file) = disk_with(b"----");
+    let other = disk.root().open("a", true).unwrap();
+    file.write_at(0, b"1").unwrap();
+    next(&disk, Fault::SyncLost);
+    other.sync_data().unwrap_err();
+    let later = disk.root().open("a", true).unwrap();
+    file.write_at(1, b"2").unwrap();
+    file.sync_data().unwrap_err();
+    for handle in [&file, &other, &later] {
+        handle.sync_data().unwrap();
+    }
+    assert_eq!(disk.crash(Survival::Nothing).read("a").unwrap(), b"-2--");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn apply(dir: &dyn Dir, step: &Step) -> std::io::Result<()> {
         Step::Write(name, offset, bytes) => open(name)?.write_at(*offset, bytes).map(drop),
         Step::Append(name, bytes) => open(name)?.append(bytes).map(drop),
         Step::Truncate(name, len) => open(name)?.truncate(*len),
-        Step::Allocate(name, len) => open(name)?.allocate(*len),
+        Step::Allocate(name, len) => open(name)?.allocate(*len).map(drop),
         Step::SyncData(name) => open(name)?.sync_data(),
         Step::SyncDir => dir.sync_dir(),
         Step::Rename(from, to) => dir.rename(from, to),

@@ -23,6 +23,8 @@ pub(super) struct Core {
     pub(super) trace: Digest,
     /// How many handles each file has.
     open: BTreeMap<u64, usize>,
+    /// How many syncs of each file have lost what was pending.
+    losses: BTreeMap<u64, u64>,
     /// The lock files that are held.
     locked: BTreeSet<u64>,
 }
@@ -59,6 +61,7 @@ impl Shared {
             capacity,
             trace: Digest::new(),
             open: BTreeMap::new(),
+            losses: BTreeMap::new(),
             locked: BTreeSet::new(),
         })))
     }
@@ -138,6 +141,16 @@ impl Core {
     /// Notes a new handle of a file.
     pub(super) fn opened(&mut self, file: u64) {
         *self.open.entry(file).or_insert(0) += 1;
+    }
+
+    /// How many syncs of a file have lost what was pending.
+    pub(super) fn losses(&self, file: u64) -> u64 {
+        self.losses.get(&file).copied().unwrap_or(0)
+    }
+
+    /// Notes one more.
+    pub(super) fn lost(&mut self, file: u64) {
+        *self.losses.entry(file).or_insert(0) += 1;
     }
 
     /// Notes the end of a handle.

@@ -20,8 +20,9 @@ pub enum Fault {
     /// A read or write of several bytes takes half of them.
     Short,
     /// A sync fails, and what was pending is forgotten: reads still show it, a crash loses it, and the next sync
-    /// returns `Ok` without it. This is what Linux does when it cannot write a page back (Rebello et al., "Can
-    /// applications recover from fsync failures?", ATC 2020).
+    /// returns `Ok` without it. Every other handle that was open by then is told by an error of its next sync, once.
+    /// This is what Linux does when it cannot write a page back (Rebello et al., "Can applications recover from fsync
+    /// failures?", ATC 2020; `errseq_t` in the kernel's documentation).
     SyncLost,
     /// A sync returns `Ok` although nothing became durable; what was pending stays so.
     SyncLies,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -18,12 +19,21 @@ pub(super) struct SimFile {
     /// The path that it was opened by, for faults that are chosen by it.
     path: String,
     write: bool,
+    /// How many losses of its file it has been told of.
+    told: AtomicU64,
 }
 
 impl SimFile {
     /// A handle that the disk has already noted as open.
     pub(super) fn new(disk: Shared, id: u64, path: String, write: bool) -> SimFile {
-        SimFile { disk, id, path, write }
+        let told = AtomicU64::new(disk.lock().losses(id));
+        SimFile { disk, id, path, write, told }
+    }
+
+    /// Notes that the handle has been told of all losses; returns whether there was one that it did not know of.
+    fn tell(&self, core: &Core) -> bool {
+        let losses = core.losses(self.id);
+        self.told.swap(losses, Ordering::Relaxed) < losses
     }
 
     fn call(&self, kind: OpKind, offset: u64, bytes: u64) -> Call<'_> {
@@ -107,9 +117,10 @@ impl File for SimFile {
             .run(self.call(OpKind::Truncate, len, 0), |core, _| self.resize(core, len, DataOp::SetLen(len)))
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.disk
             .run(self.call(OpKind::Allocate, len, 0), |core, _| self.resize(core, len, DataOp::Grow(len)))
+            .map(|()| true)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -118,11 +129,11 @@ impl File for SimFile {
                 Some(Fault::SyncLies) => {}
                 Some(Fault::SyncLost) => {
                     core.state.sync_file(self.id, Sync::Lose);
-                    return Err(Errno::IO.into());
+                    core.lost(self.id);
                 }
                 _ => core.state.sync_file(self.id, Sync::Keep),
             }
-            Ok(())
+            if self.tell(core) { Err(Errno::IO.into()) } else { Ok(()) }
         })
     }
 

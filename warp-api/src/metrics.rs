@@ -130,6 +130,10 @@ pub struct LogMetrics {
     pub segments: u64,
     /// Segments that are prepared for use.
     pub prepared: u64,
+    /// Segments that are no longer needed and are kept to be written to again.
+    pub spares: u64,
+    /// Times that a new segment was made from such a one.
+    pub reused: u64,
     /// Bytes of all segments on the disk.
     pub bytes_on_disk: u64,
     /// Bytes written, with headers and padding.
@@ -314,6 +318,8 @@ impl Shared {
         Some(LogMetrics {
             segments: stats.segments,
             prepared: stats.prepared,
+            spares: stats.spares,
+            reused: stats.reused,
             bytes_on_disk: stats.segment_bytes_on_disk,
             bytes_written: stats.bytes_written,
             record_bytes: stats.payload_bytes,

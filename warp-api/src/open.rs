@@ -1,6 +1,5 @@
 //! Opening: the newest sound checkpoint, then the log's tail.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use warp_checkpoint::{Layer, Manifest};
 use warp_core::{KeyRef, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir};
 use warp_physics::{Entanglement, Rules};
-use warp_wal::{Format, Kind, Log, LogOptions, ReplayReport, Start};
+use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start};
 
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::background::{self, Inbox, Threads};
@@ -65,7 +64,8 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let expiry = ExpiryQueue::default();
     let time = EngineTime::new(Arc::clone(&environment.clock));
     time.seen(found.manifest.time);
-    let recovered = Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: Cell::new(false) };
+    let recovered =
+        Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
     let (journal, replay) = replay(&found, &options, &environment, &time, &recovered)?;
     let recovery = found.report(&replay, environment.clock.monotonic().saturating_sub(start));
     tell(&recovery);
@@ -326,7 +326,7 @@ fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir) -> Result<()> {
         }
         let start = Start { from: SEQ_FIRST, durable: 0 };
         let recovery = warp_wal::Recovery::TrimTornTail;
-        warp_wal::replay_in(log_dir, recovery, start, &mut |_, _| {}, &mut |_, _| {})
+        warp_wal::replay_in(log_dir, recovery, start, Apply::InOrder(&mut |_, _| {}), &mut |_, _| {})
             .map_err(|error| lost().caused_by(error))?;
     }
     if has_log {
@@ -367,38 +367,46 @@ fn replay(
         Recovery::Salvage => warp_wal::Recovery::Salvage,
     };
     // Floors that the log has raised: what it had before them is in memory by then.
-    let mut raised = BTreeMap::new();
-    let mut apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
+    let raised = Mutex::new(BTreeMap::new());
+    let apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
         if entry.kind == Kind::KeyspaceFloor {
             let floor = logged_floor(seq, entry);
             recovered.floors.raise(entry.keyspace, floor, seq);
-            raised.insert(entry.keyspace, floor);
+            let mut raised = raised.lock();
+            let highest: &mut u64 = raised.entry(entry.keyspace).or_default();
+            *highest = floor.max(*highest);
         } else {
             recovered.apply(found.manifest.hash_seed, seq, entry);
         }
     };
+    // Stepped by hand, one seed has to repeat one run.
+    let threads = match environment.background {
+        Background::Threads => options.recovery_threads,
+        Background::Stepped => 1,
+    };
+    let apply = Apply::Spread { threads, apply: &apply };
     let mut progress = |done, total| {
         if let Some(report) = &options.on_progress {
             report(&Progress { task: Task::Recovery, done, total: Some(total) });
         }
     };
     let (journal, report) = if options.read_only {
-        let report = warp_wal::replay_in(&*found.log_dir, recovery, start, &mut apply, &mut progress)
-            .map_err(log_error)?;
+        let report =
+            warp_wal::replay_in(&*found.log_dir, recovery, start, apply, &mut progress).map_err(log_error)?;
         (Journal::ReadOnly(report.last_seq.max(start.from.saturating_sub(1))), report)
     } else {
         let clock: Arc<dyn Clock> = Arc::new(time.clone());
         let settings = log_options(options, environment.seed);
         let (log, report) =
-            Log::open_in(&*found.log_dir, clock, settings, recovery, start, &mut apply, &mut progress)
+            Log::open_in(&*found.log_dir, clock, settings, recovery, start, apply, &mut progress)
                 .map_err(log_error)?;
         (Journal::Disk(log), report)
     };
-    if recovered.is_full.get() {
+    if recovered.is_full.load(Ordering::Relaxed) {
         return Err(table_full(TableFull));
     }
     time.seen(report.latest_time);
-    for (keyspace, floor) in raised {
+    for (keyspace, floor) in raised.into_inner() {
         recovered.table.remove_below(keyspace, floor);
     }
     Ok((journal, report))
@@ -415,7 +423,7 @@ struct Recovered<'a> {
     floors: &'a Floors,
     expiry: &'a ExpiryQueue,
     /// Set when an entry found no place in the table.
-    is_full: Cell<bool>,
+    is_full: AtomicBool,
 }
 
 impl Recovered<'_> {
@@ -430,7 +438,7 @@ impl Recovered<'_> {
             // Where slots are placed and how the load was is not state that an answer depends on.
             _ => return,
         };
-        let Ok(prepared) = prepared else { return self.is_full.set(true) };
+        let Ok(prepared) = prepared else { return self.is_full.store(true, Ordering::Relaxed) };
         let mut guard = self.table.lock(key.hash);
         let former = if deadline == 0 { None } else { guard.with(key, |former| former.deadline()) };
         guard.replay(prepared, seq);

@@ -1,6 +1,7 @@
 //! Settings: plain data, with a default for everything.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +127,7 @@ pub struct Options {
     pub(crate) log_buffer_bytes: usize,
     pub(crate) compress_values_from: Option<usize>,
     pub(crate) recovery: Recovery,
+    pub(crate) recovery_threads: usize,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) on_progress: Option<ProgressFn>,
@@ -148,6 +150,7 @@ impl Default for Options {
             log_buffer_bytes: 8 << 20,
             compress_values_from: Some(1024),
             recovery: Recovery::TrimTornTail,
+            recovery_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             create: true,
             read_only: false,
             on_progress: None,
@@ -242,6 +245,14 @@ impl Options {
     #[must_use]
     pub fn recovery(mut self, recovery: Recovery) -> Options {
         self.recovery = recovery;
+        self
+    }
+
+    /// How many threads bring the log's tail into memory at an open, the calling one among them; 0 is taken for 1.
+    /// Default: as many as the machine runs at a time.
+    #[must_use]
+    pub fn recovery_threads(mut self, threads: usize) -> Options {
+        self.recovery_threads = threads;
         self
     }
 
@@ -343,6 +354,7 @@ impl fmt::Debug for Options {
             .field("log_buffer_bytes", &self.log_buffer_bytes)
             .field("compress_values_from", &self.compress_values_from)
             .field("recovery", &self.recovery)
+            .field("recovery_threads", &self.recovery_threads)
             .field("physics", &self.physics)
             .finish_non_exhaustive()
     }

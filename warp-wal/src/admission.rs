@@ -8,7 +8,7 @@
 //! Space on disk is charged at what a group takes at worst: a frame of its own, at the start of a block. What
 //! turned out not to be needed is given back once it is written.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
@@ -51,8 +51,8 @@ impl Admission {
         Admission { free: CachePadded::new(AtomicU64::new(free)), words }
     }
 
-    /// Takes a charge, if that leaves at least `kept` blocks on disk.
-    pub(crate) fn take(&self, charge: Charge, kept: u64) -> Result<(), Short> {
+    /// Takes a charge, if that leaves at least `kept` blocks on disk. Returns the words of the ring that are left.
+    pub(crate) fn take(&self, charge: Charge, kept: u64) -> Result<u64, Short> {
         let check = |free: u64| {
             if free & GATE != 0 {
                 return Err(Short::Gate);
@@ -68,8 +68,9 @@ impl Admission {
         let mut free = self.free.load(Ordering::Relaxed);
         loop {
             // Acquire pairs with the Release in `give`: the words that were given back are seen as zeros.
-            match self.free.compare_exchange_weak(free, check(free)?, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
+            let left = check(free)?;
+            match self.free.compare_exchange_weak(free, left, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(left >> RING_SHIFT),
                 Err(now) => free = now,
             }
         }
@@ -126,9 +127,9 @@ mod tests {
         let admission = Admission::new(10, 5);
         let charge = Charge { words: 4, blocks: 2 };
         assert_eq!(admission.take(charge, 4), Err(Short::Disk));
-        assert_eq!(admission.take(charge, 3), Ok(()));
+        assert_eq!(admission.take(charge, 3), Ok(6));
         assert_eq!(admission.take(Charge { words: 7, blocks: 0 }, 0), Err(Short::Ring));
-        assert_eq!(admission.take(Charge { words: 6, blocks: 3 }, 0), Ok(()));
+        assert_eq!(admission.take(Charge { words: 6, blocks: 3 }, 0), Ok(0));
         assert_eq!((admission.used_words(), admission.free_blocks()), (10, 0));
         admission.shut_gate();
         assert!(!admission.is_quiet());
@@ -137,6 +138,6 @@ mod tests {
         assert_eq!(admission.take(charge, 0), Err(Short::Gate));
         admission.set_blocks(9);
         admission.open_gate();
-        assert_eq!(admission.take(Charge { words: 10, blocks: 9 }, 0), Ok(()));
+        assert_eq!(admission.take(Charge { words: 10, blocks: 9 }, 0), Ok(0));
     }
 }

@@ -3,8 +3,8 @@
 //! While space for one of them is made nobody else is admitted, and everything that was admitted is written: then
 //! segments can change places, and all space is counted afresh.
 
+use crate::sync::atomic::Ordering;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use crate::admission::Charge;
 use crate::encoded::Encoded;

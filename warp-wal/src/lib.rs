@@ -59,11 +59,14 @@ mod permit;
 mod prepare;
 mod ring;
 mod room;
+mod spares;
 mod stats;
+mod sync;
 mod tick;
 mod writer;
 // Reading
 mod decide;
+mod deliver;
 mod dump;
 mod lives;
 mod open;
@@ -72,6 +75,10 @@ mod recovery;
 mod replay;
 mod report;
 
+#[cfg(all(test, shuttle))]
+mod models;
+
+pub use deliver::Apply;
 pub use dump::dump;
 pub use encoded::Encoded;
 pub use entry::{Entry, GROUP_BYTES_MAX, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
@@ -85,4 +92,5 @@ pub use permit::{Pending, Permit};
 pub use replay::{replay_in, verify};
 pub use report::{DumpReport, Lost, Problem, ReplayReport, Tick, Trimmed, VerifyReport};
 pub use segment::segment_names;
+pub use spares::Hold;
 pub use stats::LogStats;

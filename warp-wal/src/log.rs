@@ -1,17 +1,18 @@
 //! The handle of an open log.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use warp_io::{Clock, Dir, DirLock, OsDir, SystemClock};
 
 use crate::admission::Admission;
 use crate::commit::Commit;
+use crate::deliver::Apply;
 use crate::encoded::Encoded;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ use crate::prepare::{Prepared, Preparer};
 use crate::report::ReplayReport;
 use crate::ring::Ring;
 use crate::room::Room;
+use crate::spares::Spares;
 use crate::stats::{Counters, LogStats};
 use crate::writer::{Retired, Writer};
 
@@ -50,6 +52,7 @@ pub struct Log {
     /// Segments before the active one, oldest first.
     pub(crate) retired: Mutex<Vec<Retired>>,
     pub(crate) removing: Mutex<()>,
+    pub(crate) spares: Arc<Spares>,
     pub(crate) commit: Commit,
     pub(crate) room: Room,
     pub(crate) parking: Parking,
@@ -68,6 +71,8 @@ pub struct Log {
     pub(crate) needless: Option<(String, u64)>,
     /// Whether something was written that [`Log::tick`] is to sync.
     pub(crate) sync_wanted: AtomicBool,
+    /// Whether the ring has filled enough that [`Log::tick`] is to drain it before it is time.
+    pub(crate) drain_wanted: AtomicBool,
     pub(crate) full: AtomicBool,
     pub(crate) poisoned: AtomicBool,
     pub(crate) closing: AtomicBool,
@@ -100,7 +105,7 @@ impl Log {
             options,
             Recovery::default(),
             Start::default(),
-            &mut |_, _| {},
+            Apply::InOrder(&mut |_, _| {}),
             &mut |_, _| {},
         )?;
         log.lock = Some(lock);
@@ -196,10 +201,14 @@ impl Log {
             let retired = self.retired.lock();
             (retired.len() as u64, retired.iter().map(|segment| segment.bytes).sum::<u64>())
         };
+        let (spares, spare_bytes) = self.spares.count();
+        let reused = self.spares.reused();
         LogStats {
             segments: retired + 1,
             prepared,
-            segment_bytes_on_disk: retired_bytes + active_bytes + prepared_bytes,
+            spares,
+            reused,
+            segment_bytes_on_disk: retired_bytes + active_bytes + prepared_bytes + spare_bytes,
             ring_bytes: self.options.buffer_bytes as u64,
             ring_used: self.admission.used_words() * 8,
             full: self.is_full(),
@@ -251,5 +260,5 @@ impl Log {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
 pub fn replay(path: impl AsRef<Path>, mut apply: impl FnMut(u64, &Entry<'_>)) -> Result<ReplayReport> {
     let dir = OsDir::open(path, false).map_err(|source| Error::io("", 0, source))?;
-    crate::replay_in(&dir, Recovery::default(), Start::default(), &mut apply, &mut |_, _| {})
+    crate::replay_in(&dir, Recovery::default(), Start::default(), Apply::InOrder(&mut apply), &mut |_, _| {})
 }

@@ -1,6 +1,6 @@
 //! Rotation by hand, removal of segments, and the end.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 
 use crate::admission::{Charge, Short};
 use crate::error::{Error, Result};
@@ -8,6 +8,7 @@ use crate::format::BLOCK_BYTES;
 use crate::frame::FrameKind;
 use crate::log::Log;
 use crate::prepare::Preparer;
+use crate::spares::{Hold, Spare, spare_name};
 use crate::writer::{Retired, Writer};
 
 impl Log {
@@ -30,7 +31,7 @@ impl Log {
             let taken =
                 if self.ready.lock().is_empty() { Err(Short::Disk) } else { self.admission.take(charge, 0) };
             match taken {
-                Ok(()) => return self.next_segment(&mut writer),
+                Ok(_) => return self.next_segment(&mut writer),
                 Err(Short::Gate) => {
                     drop((writer, preparer));
                     self.room.wait();
@@ -43,8 +44,16 @@ impl Log {
         }
     }
 
+    /// Keeps segments from being written to again once they are removed: who opens segments by their names, and reads
+    /// them while the log goes on, holds this from before it lists them.
+    pub fn hold_segments(&self) -> Hold {
+        let _turn = self.removing.lock();
+        self.spares.hold()
+    }
+
     /// Removes segments whose entries are all below `seq`, oldest first, and never the active one. Returns
-    /// their names. A log that was full can go on with the space.
+    /// their names. A log that was full can go on with the space. Some are kept under another name, and become new
+    /// segments.
     ///
     /// # Errors
     /// [`Error::Io`] if a segment cannot be removed; those before it are. The log goes on.
@@ -58,12 +67,20 @@ impl Log {
             let oldest = retired.first().filter(|segment| segment.last_seq < seq);
             let oldest = oldest.filter(|_| retired.len() > 1 || !is_blank).cloned();
             drop(retired);
-            let Some(Retired { name, .. }) = oldest else { break };
-            self.dir.remove(&name).map_err(|source| Error::io(&name, 0, source))?;
+            let Some(Retired { name, bytes, .. }) = oldest else { break };
+            let is_spare = bytes == self.options.segment_bytes && !self.is_full() && self.spares.is_wanted();
+            let spare = is_spare.then(|| Spare { name: spare_name(&name), bytes });
+            match &spare {
+                Some(spare) => self.dir.rename(&name, &spare.name),
+                None => self.dir.remove(&name),
+            }
+            .map_err(|source| Error::io(&name, 0, source))?;
             self.retired.lock().remove(0);
             // One at a time: of several names that are removed without a sync in between, a crash may bring back
             // any, and the log would have a hole.
             self.dir.sync_dir().map_err(|source| self.fail(Error::io(&name, 0, source)))?;
+            // Written to only once nothing brings its name back.
+            spare.into_iter().for_each(|spare| self.spares.keep(spare));
             removed.push(name);
         }
         if !removed.is_empty() {
@@ -117,6 +134,7 @@ impl Log {
         for segment in self.ready.lock().drain(..) {
             preparer.discard(&segment);
         }
+        self.spares.remove_all(&*self.dir);
         self.parking.wake();
         // The names that came and went matter to nobody, but a clean directory is tidy.
         preparer.sync_names()

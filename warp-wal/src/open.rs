@@ -4,16 +4,16 @@
 //! may be in the system's memory only, is made durable; segments that nothing was written to are removed; a
 //! new segment is prepared; its open frame is written and synced; only then is the log open.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use warp_io::{Clock, Dir, write_all_at};
 
 use crate::admission::Admission;
 use crate::commit::Commit;
-use crate::entry::Entry;
+use crate::deliver::Apply;
 use crate::error::{Corruption, Error, Result};
 use crate::format::{BLOCK_BYTES, FIRST_SEGMENT_BYTES, GROUPS_PER_SEGMENT_MIN, align_block, usable_blocks};
 use crate::frame::{FrameKind, Statement};
@@ -28,6 +28,7 @@ use crate::recovery::{Found, walk};
 use crate::report::ReplayReport;
 use crate::ring::Ring;
 use crate::room::Room;
+use crate::spares::{self, Spares};
 use crate::stats::Counters;
 use crate::writer::{Active, Retired, Writer};
 
@@ -42,8 +43,8 @@ const SEQ_MAX: u64 = u64::MAX - (1 << 40);
 const NUMBER_MAX: u64 = u64::MAX / 2;
 
 impl Log {
-    /// Opens the log in `dir`, which nobody else may have open: reads what it holds, hands every entry from
-    /// `start.from` on to `apply` in the order of sequences, and starts a segment of its own.
+    /// Opens the log in `dir`, which nobody else may have open: reads what it holds, hands out every entry from
+    /// `start.from` on as `apply` says, and starts a segment of its own.
     ///
     /// `progress` is told how many bytes of how many were read.
     ///
@@ -57,7 +58,7 @@ impl Log {
         options: LogOptions,
         recovery: Recovery,
         start: Start,
-        apply: &mut dyn FnMut(u64, &Entry<'_>),
+        apply: Apply<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Log, ReplayReport)> {
         let options = checked(options)?;
@@ -71,6 +72,7 @@ impl Log {
         let number_max = found.segments.iter().map(|segment| segment.number).max().unwrap_or(0);
         make_durable(dir, &found)?;
         let retired = remove_unused(dir, &found);
+        spares::remove_left(dir)?;
         // Space is free only once nobody holds the removed files any more.
         let Found { report, segments, statement, .. } = found;
         drop(segments);
@@ -98,8 +100,16 @@ impl Log {
         let first_bytes = options.segment_bytes.min(FIRST_SEGMENT_BYTES);
         let group_blocks_max = first_bytes / BLOCK_BYTES / GROUPS_PER_SEGMENT_MIN;
         let (seed, bytes_max) = (options.seed, options.segment_bytes);
-        let mut preparer =
-            Preparer::new(Arc::clone(&dir), options.format, seed, next_number, first_bytes, bytes_max);
+        let spares = Arc::new(Spares::default());
+        let mut preparer = Preparer::new(
+            Arc::clone(&dir),
+            Arc::clone(&spares),
+            options.format,
+            seed,
+            next_number,
+            first_bytes,
+            bytes_max,
+        );
         let active = preparer.make(first_bytes).map_err(full_or)?;
         let mut ready = VecDeque::new();
         let mut full = false;
@@ -128,6 +138,7 @@ impl Log {
             ready: Mutex::new(ready),
             retired: Mutex::new(retired),
             removing: Mutex::new(()),
+            spares,
             commit: Commit::default(),
             room: Room::default(),
             parking: Parking::default(),
@@ -138,6 +149,7 @@ impl Log {
             kept_blocks: AtomicU64::new(kept_blocks),
             needless,
             sync_wanted: AtomicBool::new(false),
+            drain_wanted: AtomicBool::new(false),
             full: AtomicBool::new(full),
             poisoned: AtomicBool::new(false),
             closing: AtomicBool::new(false),

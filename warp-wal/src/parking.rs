@@ -1,9 +1,9 @@
 //! How an idle log thread sleeps long, and is woken by the first append.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// Where the log thread sleeps.
 #[derive(Debug, Default)]

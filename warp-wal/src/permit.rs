@@ -1,7 +1,7 @@
 //! The write path up to the ring: admission before any lock, then place and order under the caller's lock.
 
+use crate::sync::atomic::Ordering;
 use std::fmt;
-use std::sync::atomic::Ordering;
 
 use crate::admission::{Charge, Short};
 use crate::encoded::Encoded;
@@ -15,6 +15,8 @@ use crate::ring::{Place, Ring};
 /// A group that takes more than this part of the ring is held outside of it.
 const RING_PART_MAX: usize = 4;
 
+/// When this part of the ring is full, the log's thread is woken.
+const DRAINED_PART: u64 = 8;
 /// More segments than this do not wait for a sync.
 const UNSYNCED_FILES_MAX: usize = 2;
 
@@ -108,9 +110,13 @@ impl Log {
                 continue;
             }
             let kept = if admit.reserve { 0 } else { self.kept_blocks() };
-            let Err(short) = self.admission.take(charge, kept) else {
-                let large = self.copy_if_large(encoded);
-                return Ok(Permit { log: self, charge, bytes, large, exclusive: false });
+            let short = match self.admission.take(charge, kept) {
+                Ok(words_left) => {
+                    self.ask_to_drain(words_left);
+                    let large = self.copy_if_large(encoded);
+                    return Ok(Permit { log: self, charge, bytes, large, exclusive: false });
+                }
+                Err(short) => short,
             };
             if !admit.wait {
                 let full = short == Short::Disk && self.is_full();
@@ -159,6 +165,17 @@ impl Log {
         Pending { log: self, place }
     }
 
+    /// Wakes the log's thread once a part of the ring is full, so that it drains while others go on filling.
+    fn ask_to_drain(&self, words_left: u64) {
+        let is_filling = words_left < self.ring.capacity() - self.ring.capacity() / DRAINED_PART;
+        if is_filling
+            && !self.drain_wanted.load(Ordering::Relaxed)
+            && !self.drain_wanted.swap(true, Ordering::Relaxed)
+        {
+            self.parking.wake();
+        }
+    }
+
     pub(crate) fn copy_if_large(&self, encoded: &Encoded) -> Option<Box<[u8]>> {
         let large = encoded.len() > self.options.buffer_bytes / RING_PART_MAX;
         large.then(|| encoded.bytes.as_slice().into())
@@ -194,20 +211,21 @@ impl Log {
         if files > UNSYNCED_FILES_MAX { self.sync_to(written) } else { Ok(()) }
     }
 
-    /// Prepares a whole segment.
+    /// Prepares a whole segment, for a caller that waits for it.
     pub(crate) fn prepare_one(&self, preparer: &mut Preparer) -> Result<()> {
         let segments = self.ready.lock().len();
         while self.ready.lock().len() == segments {
-            self.prepare_step(preparer)?;
+            self.prepare_step(preparer, true)?;
         }
         Ok(())
     }
 
-    /// Goes on with preparing a segment, by one step. If there was no space a moment ago it is still `Full`.
-    pub(crate) fn prepare_step(&self, preparer: &mut Preparer) -> Result<()> {
+    /// Goes on with preparing a segment, by one step, in haste if somebody waits for it. If there was no space a moment
+    /// ago it is still `Full`.
+    pub(crate) fn prepare_step(&self, preparer: &mut Preparer, haste: bool) -> Result<()> {
         self.check_alive()?;
         self.check_retry(preparer)?;
-        match preparer.step() {
+        match preparer.step(haste) {
             Ok(done) => {
                 preparer.retry_at = None;
                 self.set_full(false);

@@ -3,6 +3,9 @@
 //! A frame goes into a segment only once its header, its blank space and its name are durable. So a sync of a
 //! frame has nothing else to do (a file that grows costs a journal commit at every sync), and space that was
 //! admitted is really there.
+//!
+//! Where writers come faster than segments can be written through, a segment is taken with its space reserved only,
+//! which reads as zeros: its bytes go to the disk once and not twice, and its first syncs cost a little more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, SEGMENT_GROWTH};
 use crate::options::Format;
 use crate::segment::{SegmentHeader, segment_name};
+use crate::spares::Spares;
 
 /// How much is written and synced at a time, so that whoever prepares can do other things in between.
 const STEP_BYTES: u64 = 4 << 20;
@@ -36,6 +40,7 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Preparer {
     dir: Arc<dyn Dir>,
+    spares: Arc<Spares>,
     format: Format,
     seed: u64,
     next_number: u64,
@@ -52,11 +57,16 @@ pub(crate) struct Preparer {
 struct Partial {
     segment: Prepared,
     written: u64,
+    /// All of its space is reserved, and is blank as it is.
+    is_blank: bool,
+    /// The segment's name, if its file has that of a spare until it is done.
+    becomes: Option<String>,
 }
 
 impl Preparer {
     pub(crate) fn new(
         dir: Arc<dyn Dir>,
+        spares: Arc<Spares>,
         format: Format,
         seed: u64,
         next_number: u64,
@@ -65,6 +75,7 @@ impl Preparer {
     ) -> Preparer {
         Preparer {
             dir,
+            spares,
             format,
             seed,
             next_number,
@@ -79,10 +90,10 @@ impl Preparer {
         self.partial.is_some()
     }
 
-    /// Goes on with the next segment, by one step. Returns it once it is done. After an error there is nothing
-    /// left of it, and its number is not used again.
-    pub(crate) fn step(&mut self) -> Result<Option<Prepared>> {
-        let done = self.step_of(self.next_bytes)?;
+    /// Goes on with the next segment, by one step; if there is `haste` it is not written through any further. Returns
+    /// it once it is done. After an error there is nothing left of it, and its number is not used again.
+    pub(crate) fn step(&mut self, haste: bool) -> Result<Option<Prepared>> {
+        let done = self.step_of(self.next_bytes, haste)?;
         if done.is_some() {
             self.grow();
         }
@@ -99,7 +110,7 @@ impl Preparer {
     pub(crate) fn make(&mut self, bytes: u64) -> Result<Prepared> {
         self.give_up();
         loop {
-            if let Some(done) = self.step_of(bytes)? {
+            if let Some(done) = self.step_of(bytes, false)? {
                 return Ok(done);
             }
         }
@@ -144,12 +155,12 @@ impl Preparer {
         SegmentHeader { format: self.format, number, tag: tag(self.seed, number), capacity }
     }
 
-    fn step_of(&mut self, bytes: u64) -> Result<Option<Prepared>> {
+    fn step_of(&mut self, bytes: u64, haste: bool) -> Result<Option<Prepared>> {
         let mut partial = match self.partial.take() {
             Some(partial) => partial,
             None => self.start(bytes)?,
         };
-        match self.advance(&mut partial) {
+        match self.advance(&mut partial, haste) {
             Ok(false) => {
                 self.partial = Some(partial);
                 Ok(None)
@@ -163,24 +174,55 @@ impl Preparer {
     }
 
     fn start(&mut self, bytes: u64) -> Result<Partial> {
-        let header = self.next_header(bytes);
-        let name = segment_name(header.number);
-        let file = self.dir.create_new(&name).map_err(|source| Error::io(&name, 0, source))?;
-        let segment = Prepared { file, name, tag: header.tag, capacity: header.capacity };
-        let started = segment
-            .file
-            .allocate(segment.capacity)
-            .and_then(|()| write_all_at(&*segment.file, 0, &header.encode()));
-        if let Err(source) = started {
-            self.discard(&segment);
-            return Err(Error::io(&segment.name, 0, source));
-        }
-        Ok(Partial { segment, written: BLOCK_BYTES })
+        let started = self.try_start(bytes);
+        // What is kept for later is space as well.
+        let is_short = started.as_ref().is_err_and(is_full);
+        if is_short && self.spares.remove_all(&*self.dir) { self.try_start(bytes) } else { started }
     }
 
-    /// Writes and syncs the next part; returns whether it was the last one.
-    fn advance(&self, partial: &mut Partial) -> io::Result<bool> {
+    fn try_start(&mut self, bytes: u64) -> Result<Partial> {
+        let header = self.next_header(bytes);
+        let name = segment_name(header.number);
+        if let Some(partial) = self.start_from_spare(&name, &header) {
+            return Ok(partial);
+        }
+        let file = self.dir.create_new(&name).map_err(|source| Error::io(&name, 0, source))?;
+        let segment = Prepared { file, name, tag: header.tag, capacity: header.capacity };
+        let started = segment.file.allocate(segment.capacity).and_then(|is_reserved| {
+            write_all_at(&*segment.file, 0, &header.encode())?;
+            Ok(is_reserved)
+        });
+        match started {
+            Ok(is_reserved) => {
+                let is_blank = is_reserved && self.format.blank() == 0;
+                Ok(Partial { segment, written: BLOCK_BYTES, is_blank, becomes: None })
+            }
+            Err(source) => {
+                self.discard(&segment);
+                Err(Error::io(&segment.name, 0, source))
+            }
+        }
+    }
+
+    /// Starts in a spare, if there is one that can be written to.
+    fn start_from_spare(&self, name: &str, header: &SegmentHeader) -> Option<Partial> {
+        let spare = self.spares.take(header.capacity)?;
+        let started = self.dir.open(&spare.name, true).and_then(|file| {
+            write_all_at(&*file, 0, &header.encode())?;
+            Ok(file)
+        });
+        let file = started.inspect_err(|_| drop(self.dir.remove(&spare.name))).ok()?;
+        let segment = Prepared { file, name: spare.name, tag: header.tag, capacity: header.capacity };
+        Some(Partial { segment, written: BLOCK_BYTES, is_blank: false, becomes: Some(name.to_owned()) })
+    }
+
+    /// Writes and syncs the next part, or what there is if there is haste; returns whether it was the last one.
+    fn advance(&self, partial: &mut Partial, haste: bool) -> io::Result<bool> {
         let segment = &partial.segment;
+        if haste && partial.is_blank {
+            segment.file.sync_data()?;
+            return self.name(partial);
+        }
         let end = segment.capacity.min(partial.written + STEP_BYTES);
         let chunk_bytes = usize::try_from(CHUNK_BYTES.min(end - partial.written)).unwrap_or(usize::MAX);
         let blank = vec![self.format.blank(); chunk_bytes];
@@ -193,6 +235,15 @@ impl Preparer {
         segment.file.sync_data()?;
         if partial.written < segment.capacity {
             return Ok(false);
+        }
+        self.name(partial)
+    }
+
+    /// Gives a segment that is written its name, if it has another one, and makes it durable.
+    fn name(&self, partial: &mut Partial) -> io::Result<bool> {
+        if let Some(name) = partial.becomes.take() {
+            self.dir.rename(&partial.segment.name, &name)?;
+            partial.segment.name = name;
         }
         self.dir.sync_dir()?;
         Ok(true)

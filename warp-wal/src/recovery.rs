@@ -8,13 +8,12 @@
 use std::collections::VecDeque;
 
 use crate::decide::{Decision, Situation, decide};
-use crate::entry::Entry;
+use crate::deliver::{Apply, Delivery, Payload, deliver};
 use crate::error::{Corruption, Error, Result};
 use crate::format::{BLOCK_BYTES, align_block, align_frame};
 use crate::frame::{FrameHeader, FrameKind, Statement};
 use crate::lives::{Life, lives};
 use crate::options::{Recovery, Start};
-use crate::payload::{Values, decode};
 use crate::reader::{Place, Segment, Window, open_segments};
 use crate::report::{Lost, ReplayReport, Trimmed};
 use crate::segment::segment_name;
@@ -58,12 +57,11 @@ struct Rest {
     content_bytes: u64,
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'd> {
     segments: Vec<Segment>,
     window: Window,
-    values: Values,
     start: Start,
-    apply: &'a mut dyn FnMut(u64, &Entry<'_>),
+    delivery: &'a mut Delivery<'d>,
     progress: &'a mut dyn FnMut(u64, u64),
     report: ReplayReport,
     /// The sequence that the next frame has to begin with, where that is known.
@@ -93,7 +91,20 @@ pub(crate) fn walk(
     dir: &dyn Dir,
     recovery: Recovery,
     start: Start,
-    apply: &mut dyn FnMut(u64, &Entry<'_>),
+    apply: Apply<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Found> {
+    let (mut found, entries) =
+        deliver(start.from, apply, |delivery| walk_to(dir, recovery, start, delivery, progress))?;
+    found.report.entries = entries;
+    Ok(found)
+}
+
+fn walk_to(
+    dir: &dyn Dir,
+    recovery: Recovery,
+    start: Start,
+    delivery: &mut Delivery<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
     let mut window = Window::default();
@@ -105,9 +116,8 @@ pub(crate) fn walk(
         report: ReplayReport { segments: segments.len() as u64, ..ReplayReport::default() },
         segments,
         window,
-        values: Values::default(),
         start,
-        apply,
+        delivery,
         progress,
         expected: None,
         last_seq: 0,
@@ -125,7 +135,7 @@ pub(crate) fn walk(
     walk.finish(recovery)
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn read_life(&mut self, life: &Life) -> Result<()> {
         self.tail.clear();
         self.watermark = 0;
@@ -227,20 +237,21 @@ impl Walk<'_> {
                     return self.broken(life, at, behind, Some(header.watermark), found);
                 }
                 Ok(payload) if header.kind == FrameKind::Data => {
-                    let payload_at = segment.end_of(header) - u64::from(header.payload_bytes);
-                    let format = segment.identity.map_or(crate::Format::Binary, |(format, _)| format);
-                    let (report, from, apply) = (&mut self.report, self.start.from, &mut *self.apply);
-                    let mut hand_out = |seq: u64, entry: &Entry<'_>| {
-                        if seq >= from {
-                            if report.first_seq == 0 {
-                                report.first_seq = seq;
-                            }
-                            report.entries += 1;
-                            apply(seq, entry);
-                        }
-                    };
-                    decode(format, payload, header.first_seq, header.groups, &mut self.values, &mut hand_out)
-                        .map_err(|bad| bad.error(&segment.name, payload_at))?;
+                    let (format, _) = segment.identity.unwrap_or((crate::Format::Binary, 0));
+                    let offset = segment.end_of(header) - u64::from(header.payload_bytes);
+                    let FrameHeader { first_seq, groups, .. } = *header;
+                    let file = &segment.name;
+                    self.delivery.frame(&Payload {
+                        format,
+                        first_seq,
+                        groups,
+                        bytes: payload,
+                        file,
+                        offset,
+                    })?;
+                    if self.report.first_seq == 0 && groups > 0 {
+                        self.report.first_seq = first_seq.max(self.start.from);
+                    }
                 }
                 Ok(_) => {}
             }

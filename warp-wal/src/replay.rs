@@ -2,15 +2,15 @@
 
 use warp_io::Dir;
 
-use crate::entry::Entry;
+use crate::deliver::Apply;
 use crate::error::Corruption;
 use crate::error::Result;
 use crate::options::{Recovery, Start};
 use crate::recovery::walk;
 use crate::report::{Problem, ReplayReport, VerifyReport};
 
-/// Reads the log in `dir` and hands every entry from `start.from` on to `apply`, in the order of sequences.
-/// Starts no segment and changes nothing.
+/// Reads the log in `dir` and hands out every entry from `start.from` on, as `apply` says. Starts no segment and
+/// changes nothing.
 ///
 /// `progress` is told how many bytes of how many were read.
 ///
@@ -21,7 +21,7 @@ pub fn replay_in(
     dir: &dyn Dir,
     recovery: Recovery,
     start: Start,
-    apply: &mut dyn FnMut(u64, &Entry<'_>),
+    apply: Apply<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ReplayReport> {
     Ok(walk(dir, recovery, start, apply, progress)?.report)
@@ -35,7 +35,7 @@ pub fn replay_in(
 /// [`Error::Corrupt`](crate::Error::Corrupt) only for content that does not decode although its checksum is
 /// right.
 pub fn verify(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
-    let replay = walk(dir, Recovery::Salvage, start, &mut |_, _| {}, &mut |_, _| {})?.report;
+    let replay = walk(dir, Recovery::Salvage, start, Apply::InOrder(&mut |_, _| {}), &mut |_, _| {})?.report;
     let lost = replay.lost.iter().map(|lost| Problem {
         file: lost.file.clone(),
         offset: lost.offset,

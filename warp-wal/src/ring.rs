@@ -15,7 +15,7 @@
 //! A commit word of zero means "not ready". The consumer zeroes all words of a record before it gives their
 //! room back, so that a producer finds zeros.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 

@@ -1,9 +1,9 @@
 //! Where callers wait for room.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// How long a waiter sleeps at most before it looks again whether it can do the work itself.
 const WAIT_MAX: Duration = Duration::from_millis(1);

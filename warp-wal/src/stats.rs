@@ -1,6 +1,6 @@
 //! What a log has done so far.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts since the log was opened, and sizes at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,7 +10,11 @@ pub struct LogStats {
     pub segments: u64,
     /// Segments that are prepared and wait to be used.
     pub prepared: u64,
-    /// Size of all segment files, prepared ones included, in bytes.
+    /// Segments that nobody needs any more, and that will be written to again.
+    pub spares: u64,
+    /// How often a new segment was made from such a one.
+    pub reused: u64,
+    /// Size of all segment files, prepared ones and spares included, in bytes.
     pub segment_bytes_on_disk: u64,
     /// Bytes of frames that were handed to the system, headers included, preparation not.
     pub bytes_written: u64,

@@ -1,6 +1,6 @@
 //! What is due now by the clock. There is no thread in this crate: one calls [`Log::tick`] in a loop.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::admission::Charge;
@@ -67,12 +67,14 @@ impl Log {
 
     /// Hands ready records to the system if they may be as old as they are allowed to be.
     fn write_due(&self, now: Duration) -> Result<Duration> {
+        // Taken back before the ring is read: what fills it from here on asks again.
+        let wanted = self.drain_wanted.swap(false, Ordering::Relaxed);
         let mut writer = self.writer.lock();
         if self.ring.next_seq() == writer.consumer.seq() + 1 {
             return Ok(Duration::MAX);
         }
         let due = writer.drained_at.saturating_add(self.options.write_interval);
-        if now < due {
+        if now < due && !wanted {
             return Ok(due - now);
         }
         self.drain(&mut writer)?;
@@ -141,7 +143,7 @@ impl Log {
         if !wanted {
             return Ok(Duration::MAX);
         }
-        match self.prepare_step(&mut preparer) {
+        match self.prepare_step(&mut preparer, false) {
             Ok(()) => Ok(Duration::ZERO),
             Err(Error::Full) => Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now))),
             Err(error) => Err(error),

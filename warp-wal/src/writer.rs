@@ -3,8 +3,8 @@
 //! Whoever holds the writer's lock is the consumer of the ring: a caller that waits for a sync or for room, or
 //! the log thread. The lock is not held during a sync, so that the next frame can be gathered meanwhile.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warp_io::{File, write_all_at};

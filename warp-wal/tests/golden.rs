@@ -27,9 +27,16 @@ fn segment(format: Format) -> Vec<u8> {
     let clock = Arc::new(SimClock::new(1_700_000_000_000));
     let options = LogOptions { format, segment_bytes: 64 << 10, seed: 7, ..LogOptions::default() };
     let (recovery, start) = (Recovery::Strict, Start::default());
-    let (log, _) =
-        Log::open_in(&disk.root(), clock, options, recovery, start, &mut |_, _| {}, &mut |_, _| {})
-            .expect("an empty directory");
+    let (log, _) = Log::open_in(
+        &disk.root(),
+        clock,
+        options,
+        recovery,
+        start,
+        warp_wal::Apply::InOrder(&mut |_, _| {}),
+        &mut |_, _| {},
+    )
+    .expect("an empty directory");
     let put = Entry { keyspace: 2, shard: 3, level: 1, ..Entry::put(b"key", b"value") };
     log.append(&[put]).expect("an append");
     log.sync().expect("a sync");

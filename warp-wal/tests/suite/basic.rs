@@ -1,6 +1,6 @@
 //! Appending, reading back, rotating, removing, closing.
 
-use warp_io::SimDisk;
+use warp_io::{Dir, SimDisk};
 use warp_wal::{Admit, Encoded, Entry, Error, Kind, LogOptions, Recovery, Start, segment_names};
 
 use crate::{Owned, append, open, open_as, replay, small, small_json};
@@ -295,4 +295,68 @@ fn a_life_without_entries_leaves_no_trace() {
     }
     let (log, ..) = open(&disk);
     assert_eq!(append(&log, &[Owned::put("b", b"2")]).unwrap(), first + 1);
+}
+
+/// A removed segment is written to again, as a new one whose frames nobody takes for those of the old.
+#[test]
+fn removed_segments_are_reused_and_hold_nothing_of_what_they_held() {
+    let disk = SimDisk::new(1);
+    for options in [small(), small_json(), small()] {
+        let options = LogOptions { compress_values_from: None, ..options };
+        let (log, ..) = open_as(&disk, options, Recovery::Strict, Start::default()).unwrap();
+        for round in 0..40 {
+            let value = vec![round; 3000];
+            for _ in 0..20 {
+                append(&log, &[Owned::put("key", &value)]).unwrap();
+            }
+            log.sync().unwrap();
+            log.remove_before(log.next_seq()).unwrap();
+            while log.tick().unwrap().next.is_zero() {}
+        }
+        let stats = log.stats();
+        assert!(stats.reused > 10, "{stats:?}");
+        append(&log, &[Owned::put("last", b"")]).unwrap();
+        // Without a clean end, so that what lies behind the last frame is looked at.
+        log.sync().unwrap();
+        let (last, names) = (log.last_seq(), disk.root().list().unwrap());
+        drop(log);
+        assert!(names.iter().any(|name| name.ends_with(".spare")), "{names:?}");
+        let (report, entries) = replay(&disk);
+        assert_eq!(report.trimmed, None);
+        assert_eq!(entries.last().unwrap().0, last);
+        assert!(entries.iter().all(|(seq, entry)| entry.key == b"last" || *seq > last - 25), "{entries:?}");
+    }
+    let (log, ..) = open(&disk);
+    let names = disk.root().list().unwrap();
+    assert!(names.iter().all(|name| name.ends_with(".log")), "an open leaves no spare: {names:?}");
+    drop(log);
+}
+
+#[test]
+fn held_segments_stay_as_they_were_for_who_has_them_open() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions { compress_values_from: None, ..small() };
+    let (log, ..) = open_as(&disk, options, Recovery::Strict, Start::default()).unwrap();
+    let hold = log.hold_segments();
+    append(&log, &[Owned::put("key", b"as it was")]).unwrap();
+    log.sync().unwrap();
+    log.rotate().unwrap();
+    let name = segment_names(&disk.root()).unwrap().remove(0);
+    let file = disk.root().open(&name, false).unwrap();
+    let before = file.map().unwrap().to_vec();
+    for _ in 0..200 {
+        append(&log, &[Owned::put("key", &[1; 3000])]).unwrap();
+        log.sync().unwrap();
+        log.remove_before(log.next_seq()).unwrap();
+    }
+    assert_eq!(log.stats().reused, 0);
+    assert!(*file.map().unwrap() == *before);
+    drop(hold);
+    for _ in 0..200 {
+        append(&log, &[Owned::put("key", &[1; 3000])]).unwrap();
+        log.sync().unwrap();
+        log.remove_before(log.next_seq()).unwrap();
+        while log.tick().unwrap().next.is_zero() {}
+    }
+    assert!(log.stats().reused > 0);
 }

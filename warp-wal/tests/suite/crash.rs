@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use warp_io::{Dir, SimClock, SimDisk, Survival};
-use warp_wal::{Entry, Log, LogOptions, Recovery, ReplayReport, Start};
+use warp_wal::{Apply, Entry, Log, LogOptions, Recovery, ReplayReport, Start};
 
 use crate::{Entries, Owned, append, small, small_json};
 
@@ -55,7 +55,7 @@ fn open(disk: &SimDisk, options: &LogOptions, start: Start) -> warp_wal::Result<
         options.clone(),
         Recovery::TrimTornTail,
         start,
-        &mut apply,
+        Apply::InOrder(&mut apply),
         &mut |_, _| {},
     )?;
     Ok((log, report, entries, clock))

@@ -1,7 +1,7 @@
 //! Operations that fail: nothing that was acknowledged is lost, and nothing is written after a failure.
 
 use warp_io::{Fault, OpClass, OpKind, SimDisk, Survival};
-use warp_wal::{Admit, Encoded, Entry, Error, Log, LogOptions, Recovery, Start};
+use warp_wal::{Admit, Apply, Encoded, Entry, Error, Log, LogOptions, Recovery, Start};
 
 use crate::{Entries, Owned, append, clock, open, open_as, replay, small};
 
@@ -28,7 +28,7 @@ fn lives(disk: &SimDisk, issued: &mut Entries, acked: &mut u64) -> warp_wal::Res
             small(),
             Recovery::TrimTornTail,
             Start::default(),
-            &mut |_, _| {},
+            Apply::InOrder(&mut |_, _| {}),
             &mut |_, _| {},
         )?;
         for index in 0..12_u8 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warp_io::{Clock, SimClock, SimDisk, Survival};
-use warp_wal::{Entry, Log, LogOptions, Recovery, Start};
+use warp_wal::{Apply, Entry, Log, LogOptions, Recovery, Start};
 
 use crate::{Owned, append, replay, small};
 
@@ -19,7 +19,7 @@ fn open(disk: &SimDisk, clock: &SimClock, options: LogOptions) -> Log {
         options,
         Recovery::Strict,
         Start::default(),
-        apply,
+        Apply::InOrder(apply),
         &mut |_, _| {},
     )
     .unwrap();

@@ -13,7 +13,7 @@ mod threads;
 use std::sync::Arc;
 
 use warp_io::{SimClock, SimDisk};
-use warp_wal::{Entry, Format, Kind, Log, LogOptions, Recovery, ReplayReport, Result, Start};
+use warp_wal::{Apply, Entry, Format, Kind, Log, LogOptions, Recovery, ReplayReport, Result, Start};
 
 /// An entry that owns what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +87,15 @@ fn open_as(
 ) -> Result<(Log, ReplayReport, Entries)> {
     let mut entries = Vec::new();
     let mut apply = |seq: u64, entry: &Entry<'_>| entries.push((seq, Owned::of(entry)));
-    let (log, report) =
-        Log::open_in(&disk.root(), clock(), options, recovery, start, &mut apply, &mut |_, _| {})?;
+    let (log, report) = Log::open_in(
+        &disk.root(),
+        clock(),
+        options,
+        recovery,
+        start,
+        Apply::InOrder(&mut apply),
+        &mut |_, _| {},
+    )?;
     Ok((log, report, entries))
 }
 
@@ -100,7 +107,8 @@ fn open(disk: &SimDisk) -> (Log, ReplayReport, Entries) {
 fn replay_as(disk: &SimDisk, recovery: Recovery, start: Start) -> Result<(ReplayReport, Entries)> {
     let mut entries = Vec::new();
     let mut apply = |seq: u64, entry: &Entry<'_>| entries.push((seq, Owned::of(entry)));
-    let report = warp_wal::replay_in(&disk.root(), recovery, start, &mut apply, &mut |_, _| {})?;
+    let report =
+        warp_wal::replay_in(&disk.root(), recovery, start, Apply::InOrder(&mut apply), &mut |_, _| {})?;
     Ok((report, entries))
 }
 

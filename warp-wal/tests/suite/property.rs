@@ -1,11 +1,13 @@
 //! Any entries come back as they were, in either form.
 
+use std::sync::Mutex;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use warp_io::SimDisk;
-use warp_wal::{Kind, LogOptions, Recovery, Start};
+use warp_wal::{Apply, Entry, Kind, LogOptions, Recovery, Start};
 
-use crate::{Owned, append, open_as, replay, small, small_json};
+use crate::{Owned, append, open_as, replay, replay_as, small, small_json};
 
 fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -60,5 +62,46 @@ proptest! {
             let twice: Vec<Owned> = expected.iter().chain(&expected).map(|(_, entry)| entry.clone()).collect();
             prop_assert_eq!(again, twice);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Several threads hand out what one would, each entry once, and the report is the same.
+    #[test]
+    fn a_spread_replay_hands_out_the_same(
+        groups in vec(vec(entry(), 1..4), 1..40),
+        threads in 0..5_usize,
+        from in 0..40_u64,
+        json in any::<bool>(),
+        closes in any::<u64>(),
+    ) {
+        let disk = SimDisk::new(1);
+        let options = if json { small_json() } else { small() };
+        let reopen = || open_as(&disk, options.clone(), Recovery::Strict, Start::default()).unwrap().0;
+        let mut log = reopen();
+        for (index, group) in groups.iter().enumerate() {
+            append(&log, group).unwrap();
+            log.sync().unwrap();
+            if closes >> (index % 64) & 7 == 0 {
+                log.close().unwrap();
+                log = reopen();
+            }
+        }
+        log.close().unwrap();
+        let start = Start { from: from.min(groups.len() as u64), durable: 0 };
+        let (expected_report, mut expected) = replay_as(&disk, Recovery::Strict, start).unwrap();
+        let entries = Mutex::new(Vec::new());
+        let apply = |seq: u64, entry: &Entry<'_>| entries.lock().unwrap().push((seq, Owned::of(entry)));
+        let apply = Apply::Spread { threads, apply: &apply };
+        let report =
+            warp_wal::replay_in(&disk.root(), Recovery::Strict, start, apply, &mut |_, _| {}).unwrap();
+        prop_assert_eq!(report, expected_report);
+        let mut entries = entries.into_inner().unwrap();
+        let order = |entry: &(u64, Owned)| (entry.0, format!("{:?}", entry.1));
+        entries.sort_by_cached_key(order);
+        expected.sort_by_cached_key(order);
+        prop_assert_eq!(entries, expected);
     }
 }

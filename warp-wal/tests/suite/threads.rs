@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use warp_io::{Clock, SimDisk, SystemClock};
-use warp_wal::{Admit, Encoded, Entry, Error, Log, LogOptions};
+use warp_wal::{Admit, Apply, Encoded, Entry, Error, Log, LogOptions};
 
 use crate::{open, replay, small};
 
@@ -128,7 +128,8 @@ fn a_log_can_be_read_while_it_is_written() {
     };
     let (recovery, start) = (warp_wal::Recovery::TrimTornTail, warp_wal::Start::default());
     let mut apply = |seq: u64, _: &Entry<'_>| seqs.push(seq);
-    let report = warp_wal::replay_in(&disk.root(), recovery, start, &mut apply, &mut go_on).unwrap();
+    let report =
+        warp_wal::replay_in(&disk.root(), recovery, start, Apply::InOrder(&mut apply), &mut go_on).unwrap();
     assert_eq!(seqs, [1, 2, 3]);
     assert!(report.trimmed.is_none() && report.lost.is_empty(), "{report:?}");
 }

@@ -83,6 +83,10 @@ impl Store for Ours {
         self.table.lock(key.hash).remove(key);
     }
 
+    fn give_back(&self) {
+        self.table.shrink();
+    }
+
     fn longest_step(&self) -> Option<Duration> {
         Some(Duration::from_nanos(self.table.resizes().longest_cpu_nanos))
     }

@@ -53,6 +53,9 @@ pub(crate) trait Store: Read {
         Ok(())
     }
 
+    /// Gives memory that is no longer needed back to the system, where the store has a call for it.
+    fn give_back(&self) {}
+
     /// The longest time that a step of growth took inside its lock, where the store tells it.
     fn longest_step(&self) -> Option<Duration> {
         None
@@ -128,6 +131,8 @@ pub(crate) trait StorePass: ReadPass {
     /// # Errors
     /// As there.
     fn settle(&self) -> Outcome<()>;
+    /// As [`Store::give_back`].
+    fn give_back(&self);
     /// As [`Store::longest_step`].
     fn longest_step(&self) -> Option<Duration>;
 }
@@ -178,6 +183,10 @@ impl<S: Store> StorePass for S {
 
     fn settle(&self) -> Outcome<()> {
         Store::settle(self)
+    }
+
+    fn give_back(&self) {
+        Store::give_back(self);
     }
 
     fn longest_step(&self) -> Option<Duration> {

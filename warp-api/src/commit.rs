@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use warp_io::Clock;
 
 use crate::error::{Error, Result};
+use crate::feed::Watches;
 use crate::shared::Shared;
 use crate::types::Seq;
 
@@ -60,7 +61,7 @@ impl Commit {
     /// there after reopening.
     pub fn wait(self) -> Result<()> {
         self.check()?;
-        self.shared.journal.sync_to(self.seq)
+        self.shared.sync_to(self.seq)
     }
 
     /// As [`Commit::wait`], for at most `timeout`; returns whether the write is durable by then.
@@ -122,11 +123,15 @@ impl Wake for Unparker {
 
 /// Who is to be woken when the log is durable up to where.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<Vec<(u64, Waker)>>);
+pub(crate) struct Waiters {
+    commits: Mutex<Vec<(u64, Waker)>>,
+    /// Who wants to know of any change.
+    pub(crate) watches: Watches,
+}
 
 impl Waiters {
     fn register(&self, seq: u64, waker: &Waker) {
-        let mut waiting = self.0.lock();
+        let mut waiting = self.commits.lock();
         if !waiting.iter().any(|(other, known)| *other == seq && known.will_wake(waker)) {
             waiting.push((seq, waker.clone()));
         }
@@ -135,7 +140,7 @@ impl Waiters {
     /// Wakes those who wait for no more than `durable`.
     pub(crate) fn wake(&self, durable: u64) {
         let mut ready = Vec::new();
-        self.0.lock().retain(|(seq, waker)| {
+        self.commits.lock().retain(|(seq, waker)| {
             if *seq <= durable {
                 ready.push(waker.clone());
             }
@@ -143,6 +148,7 @@ impl Waiters {
         });
         // Woken without the lock: a waker may poll at once.
         ready.into_iter().for_each(Waker::wake);
+        self.watches.wake();
     }
 
     /// Wakes everybody: the log has failed, or is closed.
@@ -154,5 +160,12 @@ impl Waiters {
 impl Shared {
     pub(crate) fn is_durable(&self, seq: u64) -> bool {
         self.journal.log().is_none() || self.journal.durable_seq() >= seq
+    }
+
+    /// Returns once everything up to `seq` survives a power loss, and tells those who watch.
+    pub(crate) fn sync_to(&self, seq: u64) -> Result<()> {
+        let synced = self.journal.sync_to(seq);
+        self.waiters.watches.wake();
+        synced
     }
 }

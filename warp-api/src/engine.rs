@@ -20,6 +20,7 @@ use crate::shared::Shared;
 use crate::space::Space;
 use crate::types::Seq;
 use crate::verify::VerifyReport;
+use crate::watch::Watch;
 use crate::write::Terms;
 
 /// An open database, or one without files: a handle that is cheap to clone and may be used from any thread.
@@ -144,7 +145,7 @@ impl WarpEngine {
     /// `Io` if the sync failed, `Poisoned` if an earlier one did, `Closed`.
     pub fn sync(&self) -> Result<()> {
         self.shared.check_open()?;
-        self.shared.journal.sync_to(self.shared.journal.last_seq())
+        self.shared.sync_to(self.shared.journal.last_seq())
     }
 
     /// A promise that the write with this sequence number becomes durable; asking starts a sync.
@@ -179,6 +180,46 @@ impl WarpEngine {
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.shared.recovery
+    }
+
+    /// The changes from now on of keys that begin with `prefix`, in all keyspaces: see [`Watch`].
+    ///
+    /// # Errors
+    /// `Unsupported` for an engine without files, `Closed`. One that is open for reading only has no changes to come: the
+    /// iterator ends at once.
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        self.shared.check_open()?;
+        Watch::from_now(&self.shared, None, prefix.as_ref())
+    }
+
+    /// The changes with numbers above `seq` of keys that begin with `prefix`, in all keyspaces: from the log, and then as
+    /// they come; see [`Watch`]. `Seq(0)` asks for everything.
+    ///
+    /// ```
+    /// use warp_api::{ErrorKind, Seq, WarpEngine};
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path();
+    /// let engine = WarpEngine::open(path)?;
+    /// let first = engine.put("a", "1")?;
+    /// engine.put("b", "2")?;
+    /// engine.close()?;
+    ///
+    /// let engine = WarpEngine::open(path)?;
+    /// let mut changes = engine.changes_since(first, "")?;
+    /// assert_eq!(&changes.try_next()?.unwrap().key[..], b"b");
+    /// assert!(changes.try_next()?.is_none());
+    /// # engine.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Lagged` if changes behind `seq` are not in the log any more; `Invalid` if `seq` was not given yet; `Unsupported` for
+    /// an engine without files; `Corrupt` or `Io` if the log cannot be read; `Closed`.
+    pub fn changes_since(&self, seq: Seq, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        self.shared.check_open()?;
+        Watch::since(&self.shared, None, prefix.as_ref(), seq)
     }
 
     /// Reads every file of the database, checks every checksum, and says what is wrong and where.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::types::Seq;
+
 /// The result of a call on the engine.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -20,6 +22,7 @@ struct Details {
     message: String,
     path: Option<PathBuf>,
     offset: Option<u64>,
+    oldest_seq: Option<Seq>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -46,6 +49,10 @@ pub enum ErrorKind {
     Busy,
     /// A condition of the write did not hold. Nothing was written; read again, and decide anew.
     Conflict,
+    /// Changes that were asked for are not in the log any more. Read the database anew, and go on with
+    /// [`changes_since`](crate::WarpEngine::changes_since) behind [`Error::oldest_seq`], or behind what was the last
+    /// number before reading.
+    Lagged,
     /// The engine was opened for reading only. Nothing was written.
     ReadOnly,
     /// An earlier write or sync of the log failed, so that nothing more may be written. Reads go on. What was
@@ -53,13 +60,15 @@ pub enum ErrorKind {
     Poisoned,
     /// The engine was closed. Nothing was written.
     Closed,
-    /// A file was written by a newer version of the format. Nothing was written; use a newer version.
+    /// A file was written by a newer version of the format. Nothing was written; use a newer version. Or changes were
+    /// asked for of an engine without files, which has no log.
     Unsupported,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Details { kind, message: message.into(), path: None, offset: None, source: None }))
+        let message = message.into();
+        Error(Box::new(Details { kind, message, path: None, offset: None, oldest_seq: None, source: None }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
@@ -77,6 +86,11 @@ impl Error {
 
     pub(crate) fn at_offset(mut self, offset: u64) -> Error {
         self.0.offset = Some(offset);
+        self
+    }
+
+    pub(crate) fn with_oldest_seq(mut self, seq: Seq) -> Error {
+        self.0.oldest_seq = Some(seq);
         self
     }
 
@@ -101,6 +115,13 @@ impl Error {
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
+    }
+
+    /// For [`ErrorKind::Lagged`], the lowest number that
+    /// [`changes_since`](crate::WarpEngine::changes_since) takes: it begins with the oldest change that there is.
+    #[must_use]
+    pub fn oldest_seq(&self) -> Option<Seq> {
+        self.0.oldest_seq
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::home::{LAYERS_DIR, LOG_DIR};
+use crate::types::Seq;
 
 pub(crate) fn log_error(error: warp_wal::Error) -> Error {
     use warp_wal::Error as E;
@@ -14,9 +15,11 @@ pub(crate) fn log_error(error: warp_wal::Error) -> Error {
         E::Busy => ErrorKind::Busy,
         E::Poisoned => ErrorKind::Poisoned,
         E::Closed => ErrorKind::Closed,
+        E::Lagged { .. } => ErrorKind::Lagged,
         _ => ErrorKind::Io,
     };
     let message = match kind {
+        ErrorKind::Lagged => "changes that come next are not in the log any more",
         ErrorKind::Full => "there is no space for the log",
         ErrorKind::Busy => "the log's buffer is full",
         ErrorKind::Poisoned => "an earlier write or sync of the log failed; reopen the database",
@@ -32,6 +35,9 @@ pub(crate) fn log_error(error: warp_wal::Error) -> Error {
     }
     if let Some(offset) = error.offset() {
         public = public.at_offset(offset);
+    }
+    if let warp_wal::Error::Lagged { oldest } = error {
+        public = public.with_oldest_seq(Seq(oldest.saturating_sub(1)));
     }
     public.caused_by(error)
 }

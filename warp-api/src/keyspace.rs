@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use crate::calls::{deadline_calls, link_calls, read_calls, swap_calls, walk_calls, write_calls};
+use crate::error::Result;
 use crate::life::Life;
 use crate::options::Durability;
 use crate::shared::Shared;
 use crate::space::Space;
+use crate::types::Seq;
+use crate::watch::Watch;
 
 /// What the engine keeps for itself: declared links, rules, and the names of keyspaces.
 pub(crate) const SYSTEM: u32 = 0;
@@ -68,6 +71,24 @@ impl Keyspace {
     #[must_use]
     pub fn with_durability(&self, durability: Durability) -> Keyspace {
         Keyspace { durability, ..self.clone() }
+    }
+
+    /// The changes from now on of this keyspace's keys that begin with `prefix`: see [`Watch`].
+    ///
+    /// # Errors
+    /// As [`WarpEngine::watch`](crate::WarpEngine::watch); `NotFound` if the keyspace was dropped.
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        self.shared.check_keyspace(self.number)?;
+        Watch::from_now(&self.shared, Some((self.number, Arc::clone(&self.name))), prefix.as_ref())
+    }
+
+    /// The changes with numbers above `seq` of this keyspace's keys that begin with `prefix`: see [`Watch`].
+    ///
+    /// # Errors
+    /// As [`WarpEngine::changes_since`](crate::WarpEngine::changes_since); `NotFound` if the keyspace was dropped.
+    pub fn changes_since(&self, seq: Seq, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        self.shared.check_keyspace(self.number)?;
+        Watch::since(&self.shared, Some((self.number, Arc::clone(&self.name))), prefix.as_ref(), seq)
     }
 
     /// The engine that it belongs to, and its number there.

@@ -58,7 +58,8 @@ impl Shared {
                 return Ok(false);
             };
             let bytes = names.to_bytes();
-            if let Some(seq) = self.raise_floor(number, Some((names_op(&bytes), &witness)), terms)? {
+            let unnamed = Some((names_op(&bytes), &witness));
+            if let Some(seq) = self.raise_floor(number, name, unnamed, terms)? {
                 self.load_names()?;
                 // Frees what the floor has made invisible.
                 self.table.remove_below(number, DROPPED);

@@ -54,6 +54,7 @@ mod types;
 mod commit;
 mod estimate;
 mod expiry;
+mod feed;
 mod floors;
 mod journal;
 mod keyspaces;
@@ -68,6 +69,7 @@ mod shared;
 mod space;
 mod tend;
 mod walk;
+mod watch;
 mod write;
 // What happens around them.
 mod advice;
@@ -117,6 +119,7 @@ pub use types::{
 };
 pub use verify::{Problem, VerifyReport};
 pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};
+pub use watch::{Change, ChangeOp, Watch};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -156,6 +156,11 @@ pub struct LogMetrics {
     pub waits: u64,
     /// Whether the disk had no space for the next segment when that was last tried.
     pub full: bool,
+    /// Watches of changes that there are at this moment.
+    pub watches: usize,
+    /// By how many sequence numbers the slowest of them is behind what is durable; 0 without any. Numbers leap where the
+    /// database was not closed cleanly.
+    pub watch_lag: u64,
 }
 
 /// What checkpoints did since the open, and what there is of them.
@@ -315,6 +320,8 @@ impl Shared {
 
     fn log_metrics(&self) -> Option<LogMetrics> {
         let stats = self.journal.log()?.stats();
+        let (watches, slowest) = self.waiters.watches.slowest();
+        let durable = self.journal.durable_seq();
         Some(LogMetrics {
             segments: stats.segments,
             prepared: stats.prepared,
@@ -331,6 +338,8 @@ impl Shared {
             stored_value_bytes: stats.stored_value_bytes,
             waits: stats.admission_waits,
             full: stats.full,
+            watches,
+            watch_lag: slowest.map_or(0, |seq| durable.saturating_sub(seq)),
         })
     }
 

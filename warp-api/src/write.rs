@@ -209,7 +209,7 @@ impl Shared {
     /// Empties a keyspace: raises its floor above everything that is in it.
     pub(crate) fn clear_keyspace(&self, keyspace: u32, terms: Terms) -> Result<u64> {
         self.check_open()?;
-        let seq = self.raise_floor(keyspace, None, terms)?.ok_or_else(dropped)?;
+        let seq = self.raise_floor(keyspace, "", None, terms)?.ok_or_else(dropped)?;
         // Frees what the floor has made invisible.
         self.table.remove_below(keyspace, seq);
         self.acknowledge(seq, terms)?;
@@ -217,10 +217,12 @@ impl Shared {
     }
 
     /// Raises a keyspace's floor to the sequence of this write; or for good, together with a change that takes the
-    /// keyspace's name away. `None`, with nothing written, if that change's witness does not hold.
+    /// keyspace's name away. `None`, with nothing written, if that change's witness does not hold. `name` is that of a
+    /// keyspace that is dropped: whoever reads the log later does not find it anywhere else.
     pub(crate) fn raise_floor(
         &self,
         keyspace: u32,
+        name: &str,
         unnamed: Option<(Op<'_>, &Witness)>,
         terms: Terms,
     ) -> Result<Option<u64>> {
@@ -235,7 +237,7 @@ impl Shared {
             shard: 0,
             level: Level::Hot.code(),
             deadline: 0,
-            key: &[],
+            key: name.as_bytes(),
             value: if unnamed.is_some() { &stored_floor } else { &[] },
         };
         with_encoded(|encoded| {
@@ -301,7 +303,7 @@ impl Shared {
 
     pub(crate) fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
         match terms.durability {
-            Durability::Sync => self.journal.sync_to(seq),
+            Durability::Sync => self.sync_to(seq),
             Durability::Interval => {
                 self.journal.want_sync();
                 Ok(())

@@ -125,6 +125,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the changes that the log holds, one a line, in the order in which they were made
+    Watch(WatchArgs),
     /// List the names of the keyspaces
     Keyspaces,
     /// Drop a keyspace with everything in it
@@ -184,6 +186,22 @@ pub(crate) struct QuantumArgs {
     pub(crate) strength: Option<f64>,
     #[command(flatten)]
     pub(crate) keyspace: KeyspaceArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WatchArgs {
+    /// Only changes of keys that begin with this
+    #[arg(default_value = "")]
+    pub(crate) prefix: OsString,
+    /// Only changes with numbers above this one [default: all that the log holds]
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) since: Option<u64>,
+    /// Only changes of this keyspace [default: all]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) keyspace: Option<String>,
+    /// As lines of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod log;
 mod maintenance;
 mod problems;
 mod stats;
+mod watch;
 
 use std::io::Write;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> R
             let counted = count.then_some(&*keyspace.name);
             stats::stats(counted, json, session, out)
         }
+        Command::Watch(args) => watch::watch(&args, session, out),
         Command::Keyspaces => keyspaces::list(session, out),
         Command::Drop { name } => keyspaces::drop_one(&name, session),
         Command::Checkpoint => maintenance::checkpoint(session, out),

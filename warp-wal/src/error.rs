@@ -67,6 +67,12 @@ pub enum Error {
     /// The log was closed. Nothing was written.
     #[error("the log is closed")]
     Closed,
+    /// Entries that were asked for are not in the log any more: their segments were removed.
+    #[error("entries that come next were removed; the log begins at sequence {oldest}")]
+    Lagged {
+        /// The oldest sequence that can be had.
+        oldest: u64,
+    },
     /// An argument makes no sense. Nothing was written.
     #[error("invalid argument: {what}")]
     Invalid {

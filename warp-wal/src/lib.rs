@@ -68,8 +68,10 @@ mod writer;
 mod decide;
 mod deliver;
 mod dump;
+mod follow;
 mod lives;
 mod open;
+mod outline;
 mod reader;
 mod recovery;
 mod replay;
@@ -83,6 +85,7 @@ pub use dump::dump;
 pub use encoded::Encoded;
 pub use entry::{Entry, GROUP_BYTES_MAX, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
 pub use error::{Corruption, Error, Result};
+pub use follow::Follower;
 pub use log::{Log, replay};
 pub use options::{
     Admit, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Format, LogOptions, Recovery, SEGMENT_BYTES_MAX,

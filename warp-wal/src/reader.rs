@@ -13,6 +13,8 @@ use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
 
 /// How much is read ahead.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How much is read ahead at first, where it is likely that little of it is needed.
+const SHORT_CHUNK_BYTES: usize = 16 << 10;
 const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
 static BLANK_BINARY: [u8; BLOCK_LEN] = [Format::Binary.blank(); BLOCK_LEN];
 static BLANK_JSON: [u8; BLOCK_LEN] = [Format::Json.blank(); BLOCK_LEN];
@@ -60,14 +62,32 @@ pub(crate) struct Search {
 }
 
 /// Bytes of one file that were read ahead.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
     bytes: Vec<u8>,
     start: u64,
     number: u64,
+    /// How much is read ahead the next time.
+    chunk_bytes: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: CHUNK_BYTES }
+    }
 }
 
 impl Window {
+    /// One that reads little ahead at first, and more each time.
+    pub(crate) fn short() -> Window {
+        Window { chunk_bytes: SHORT_CHUNK_BYTES, ..Window::default() }
+    }
+
+    /// Holds nothing from here on.
+    fn forget(&mut self) {
+        self.bytes.clear();
+    }
+
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
     pub(crate) fn get(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8]> {
         let left = usize::try_from(segment.len.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -82,7 +102,8 @@ impl Window {
         }
         self.number = segment.number;
         self.start = offset;
-        self.bytes.resize(len.max(CHUNK_BYTES).min(left), 0);
+        self.bytes.resize(len.max(self.chunk_bytes).min(left), 0);
+        self.chunk_bytes = CHUNK_BYTES.min(self.chunk_bytes * 2);
         let filled = read_up_to(&*segment.file, offset, &mut self.bytes)
             .map_err(|source| Error::io(&segment.name, offset, source));
         // After a failure nothing of the buffer counts.
@@ -129,7 +150,7 @@ impl Segment {
         let mut segment =
             Segment { name, number, file, len, damage, cut, identity, first: None, statement: None };
         // A window that was filled from another file of that number knows nothing of this one.
-        *window = Window::default();
+        window.forget();
         segment.read_header(window)?;
         segment.read_first(window)?;
         Ok(segment)

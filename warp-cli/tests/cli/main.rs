@@ -13,6 +13,7 @@ mod exchange;
 mod links;
 mod log;
 mod reading;
+mod watch;
 
 use std::ffi::OsStr;
 use std::io::Write;

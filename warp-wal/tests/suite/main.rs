@@ -6,6 +6,7 @@ mod basic;
 mod crash;
 mod damage;
 mod faults;
+mod follow;
 mod intervals;
 mod property;
 mod threads;

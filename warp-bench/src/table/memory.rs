@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use super::job::Job;
-use super::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use super::kinds::{Kind, kind};
+use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use crate::machine::Usage;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;

@@ -181,3 +181,15 @@ fn files_that_cannot_be_removed_fail_neither_a_checkpoint_nor_an_open() {
         assert!(engine.verify().unwrap().is_clean());
     }
 }
+
+/// Whoever wants no checkpoint for the sake of the log's size says so with the largest number there is.
+#[test]
+fn a_log_without_a_bound_asks_for_no_checkpoint() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().checkpoint_log_bytes(u64::MAX));
+    for number in 0..200 {
+        engine.put(format!("key:{number}"), [b'x'; 1000]).unwrap();
+        machine.pass(&engine, Duration::from_millis(10));
+    }
+    assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().taken, 0);
+}

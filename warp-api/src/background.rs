@@ -262,7 +262,7 @@ impl Shared {
 
     /// Segments after which a checkpoint is due, however little is in them: each open begins one.
     fn segments_max(&self) -> u64 {
-        SEGMENTS_MAX + 2 * self.options.checkpoint_log_bytes / self.options.log_segment_bytes
+        SEGMENTS_MAX + self.options.checkpoint_log_bytes.saturating_mul(2) / self.options.log_segment_bytes
     }
 
     fn checkpoint_is_due(&self) -> bool {

@@ -148,6 +148,8 @@ pub struct LogMetrics {
     pub syncs: u64,
     /// Times that a new segment was begun because the one before was full.
     pub rotations: u64,
+    /// The longest time that one of them kept the log from being written to, in nanoseconds.
+    pub longest_rotation_nanos: u64,
     /// Bytes of the values before compression.
     pub raw_value_bytes: u64,
     /// Bytes of the values as they were written.
@@ -334,6 +336,7 @@ impl Shared {
             frames: stats.frames,
             syncs: stats.syncs,
             rotations: stats.rotations,
+            longest_rotation_nanos: stats.longest_rotation_nanos,
             raw_value_bytes: stats.raw_value_bytes,
             stored_value_bytes: stats.stored_value_bytes,
             waits: stats.admission_waits,

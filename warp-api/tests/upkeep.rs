@@ -157,7 +157,10 @@ fn files_that_cannot_be_removed_fail_neither_a_checkpoint_nor_an_open() {
         let failures = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&failures);
         machine.disk.inject_when(move |operation| {
-            let is_stuck = operation.kind == OpKind::Remove && operation.path.starts_with(stuck);
+            // The log renames segments that it keeps for later.
+            let takes_away = operation.kind == OpKind::Remove
+                || operation.kind == OpKind::Rename && operation.path.starts_with("wal/");
+            let is_stuck = takes_away && operation.path.starts_with(stuck);
             is_stuck.then(|| count.fetch_add(1, Ordering::Relaxed)).map(|_| Fault::Eio)
         });
         // Enough for several segments of the log, and for a merge.
@@ -180,4 +183,16 @@ fn files_that_cannot_be_removed_fail_neither_a_checkpoint_nor_an_open() {
         assert!(machine.disk.files().len() < left, "{stuck}: what was left is removed later");
         assert!(engine.verify().unwrap().is_clean());
     }
+}
+
+/// Whoever wants no checkpoint for the sake of the log's size says so with the largest number there is.
+#[test]
+fn a_log_without_a_bound_asks_for_no_checkpoint() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().checkpoint_log_bytes(u64::MAX));
+    for number in 0..200 {
+        engine.put(format!("key:{number}"), [b'x'; 1000]).unwrap();
+        machine.pass(&engine, Duration::from_millis(10));
+    }
+    assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().taken, 0);
 }

@@ -65,6 +65,11 @@ impl Usage {
     }
 }
 
+/// The most resident memory that this process ever had, mapped files included; `None` where the kernel does not say.
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    kibibytes(&field(&proc_file("self", "status"), "VmHWM")?)
+}
+
 /// Bytes that this process has had read from devices so far; 0 where the kernel does not say.
 pub(crate) fn read_bytes() -> u64 {
     field(&proc_file("self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -153,6 +158,7 @@ mod tests {
         let usage = Usage::now().unwrap();
         assert!(usage.resident_bytes >= usage.anonymous_bytes && usage.anonymous_bytes > 0);
         assert!(usage.threads >= 1);
+        assert!(peak_resident_bytes().unwrap() >= usage.resident_bytes / 2);
     }
 
     #[test]

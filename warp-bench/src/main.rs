@@ -18,8 +18,11 @@ mod corpus;
 mod crash;
 mod footprint;
 mod fromdisk;
+mod idle;
+mod keys;
 mod latency;
 mod load;
+mod log;
 mod machine;
 mod mixed;
 mod model;
@@ -32,6 +35,7 @@ mod related;
 mod report;
 mod restart;
 mod run;
+mod series;
 mod storm;
 mod table;
 mod unicode;
@@ -74,6 +78,12 @@ enum Role {
     Table(table::TableArguments),
     /// Reads from a filled table and does nothing else, for `perf stat` and callgrind.
     Gets(table::GetsArguments),
+    /// Measures the log: against the disk, against the bare table, and against rivals (feature `peers`, and Redis where
+    /// there is one).
+    Log(log::LogArguments),
+    /// Replays a log once, and tells how long it took and what it held.
+    #[command(hide = true)]
+    Replay(log::ReplayArguments),
     /// Carries out orders that come over standard input.
     #[command(hide = true)]
     Feed(child::FeedArguments),
@@ -95,6 +105,11 @@ fn main() -> ExitCode {
             let Arguments { quick, seed, dir, report, .. } = &arguments;
             table::table(options, *seed, *quick, dir.as_deref(), report)
         }
+        Some(Role::Log(options)) => {
+            let Arguments { quick, seed, dir, report, .. } = &arguments;
+            log::log(options, *seed, *quick, dir.as_deref(), report)
+        }
+        Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),
         Some(Role::Storm(storm)) => storm::storm(storm).map(|()| true),

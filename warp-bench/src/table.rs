@@ -13,7 +13,6 @@ mod engine;
 mod gets;
 mod growth;
 mod job;
-mod keys;
 mod kinds;
 mod limit;
 mod memory;
@@ -21,7 +20,6 @@ mod ours;
 mod pages;
 #[cfg(feature = "peers")]
 mod peers;
-mod series;
 mod store;
 
 use std::path::Path;
@@ -30,13 +28,15 @@ use warp_io::SystemClock;
 
 pub(crate) use gets::{GetsArguments, gets};
 pub(crate) use memory::{HoldArguments, hold};
+pub(crate) use ours::Ours;
+pub(crate) use store::Store;
 
 use crate::cleanup;
+use crate::keys::{KEY_BYTES, VALUE_BYTES};
 use crate::machine::Machine;
 use crate::report::{Report, Settings, grouped};
 use crate::run::Outcome;
 use job::{Job, Sizes};
-use keys::{KEY_BYTES, VALUE_BYTES};
 
 /// Sizes of the comparison, and what is compared. Without a choice among the parts, rates are.
 #[derive(Debug, clap::Args)]

@@ -12,8 +12,11 @@ use crate::options::Admit;
 use crate::prepare::{Preparer, RETRY_INTERVAL, is_full};
 use crate::ring::{Place, Ring};
 
-/// A group that takes more than this part of the ring is held outside of it.
+/// A group that takes more than this part of the ring is held outside of it,
 const RING_PART_MAX: usize = 4;
+/// and so is a group of more bytes than this: it would be copied word by word into the ring and out of it, and is large
+/// enough for a write of its own.
+const RING_BYTES_MAX: usize = 32 << 10;
 
 /// When this part of the ring is full, the log's thread is woken.
 const DRAINED_PART: u64 = 8;
@@ -177,7 +180,7 @@ impl Log {
     }
 
     pub(crate) fn copy_if_large(&self, encoded: &Encoded) -> Option<Box<[u8]>> {
-        let large = encoded.len() > self.options.buffer_bytes / RING_PART_MAX;
+        let large = encoded.len() > RING_BYTES_MAX.min(self.options.buffer_bytes / RING_PART_MAX);
         large.then(|| encoded.bytes.as_slice().into())
     }
 

@@ -166,6 +166,12 @@ impl Preparer {
                 Ok(None)
             }
             Ok(true) => Ok(Some(partial.segment)),
+            Err(error) if partial.becomes.is_some() => {
+                // Of a spare nothing is needed: the next step makes a file.
+                tracing::warn!(%error, file = partial.segment.name, "a spare log segment cannot be used");
+                self.discard(&partial.segment);
+                Ok(None)
+            }
             Err(source) => {
                 self.discard(&partial.segment);
                 Err(Error::io(&partial.segment.name, partial.written, source))
@@ -241,9 +247,10 @@ impl Preparer {
 
     /// Gives a segment that is written its name, if it has another one, and makes it durable.
     fn name(&self, partial: &mut Partial) -> io::Result<bool> {
-        if let Some(name) = partial.becomes.take() {
-            self.dir.rename(&partial.segment.name, &name)?;
-            partial.segment.name = name;
+        if let Some(name) = &partial.becomes {
+            self.dir.rename(&partial.segment.name, name)?;
+            partial.segment.name.clone_from(name);
+            partial.becomes = None;
         }
         self.dir.sync_dir()?;
         Ok(true)

@@ -32,6 +32,8 @@ pub struct LogStats {
     pub syncs: u64,
     /// Changes from one segment to the next.
     pub rotations: u64,
+    /// The longest time that one of them held the lock under which frames are written, in nanoseconds.
+    pub longest_rotation_nanos: u64,
     /// Entries that were handed to the system.
     pub entries: u64,
     /// Groups that were handed to the system; each took one sequence.
@@ -57,6 +59,7 @@ pub(crate) struct Counters {
     pub(crate) watermark_frames: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) rotations: AtomicU64,
+    pub(crate) longest_rotation_nanos: AtomicU64,
     pub(crate) entries: AtomicU64,
     pub(crate) groups: AtomicU64,
     pub(crate) admission_waits: AtomicU64,
@@ -75,6 +78,7 @@ impl Counters {
             watermark_frames: read(&self.watermark_frames),
             syncs: read(&self.syncs),
             rotations: read(&self.rotations),
+            longest_rotation_nanos: read(&self.longest_rotation_nanos),
             entries: read(&self.entries),
             groups: read(&self.groups),
             admission_waits: read(&self.admission_waits),

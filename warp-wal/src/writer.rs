@@ -289,12 +289,16 @@ impl Log {
 
     /// Goes on in the next prepared segment. What was admitted is known to fit, so that there is one.
     pub(crate) fn next_segment(&self, writer: &mut Writer) -> Result<()> {
+        let start = self.clock.monotonic();
         let Some(next) = self.ready.lock().pop_front() else {
             return Err(self.fail(Error::Full));
         };
         let waste_blocks = self.group_blocks_max().saturating_sub(1);
         let active = Active::new(next, waste_blocks, writer.consumer.seq());
         self.switch_to(writer, active);
+        let took = self.clock.monotonic().saturating_sub(start);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.longest_rotation_nanos.fetch_max(nanos, Ordering::Relaxed);
         Ok(())
     }
 

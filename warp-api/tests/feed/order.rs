@@ -39,7 +39,8 @@ impl Writer<'_> {
         let index = (number / 3 % 3) as usize;
         let (name, space) = (NAMES[index], self.spaces[index].clone());
         let durability = [Durability::Interval, Durability::Os, Durability::Interval][(number % 3) as usize];
-        let space = space.with_durability(if number % 100 == 0 { Durability::Sync } else { durability });
+        let space =
+            space.with_durability(if number.is_multiple_of(100) { Durability::Sync } else { durability });
         let key = format!("{}/{}", self.id, number % 200);
         let value = format!("{}/{number}/{}", self.life, "v".repeat((number % 90) as usize));
         match number % 20 {

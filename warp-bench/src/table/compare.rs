@@ -1,15 +1,15 @@
 //! Operations a second of our table, of each rival and of the limits, by turns over the same keys.
 
 use super::job::Job;
-use super::keys::{Key, Requests, Spread, requests};
 use super::kinds::{Kind, Role};
 use super::limit::{self, limits};
 use super::pages::Pages;
-use super::series::{Series, turns};
 use super::store::{BATCH_KEYS, Reading, Seen, StorePass};
 use crate::clients::clients;
+use crate::keys::{Key, Requests, Spread, requests};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::series::{Series, turns};
 
 /// What a row measures on filled stores.
 #[derive(Clone, Copy, Debug)]

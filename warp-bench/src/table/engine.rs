@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use warp_api::{Error, WarpEngine};
 
 use super::job::Job;
-use super::keys::{Key, Requests, Spread, Value, requests};
 use super::ours::Ours;
-use super::series::{Series, turns};
 use super::store::{Read, Reading, Seen, Store, StorePass, digest};
 use crate::clients::clients;
+use crate::keys::{Key, Requests, Spread, Value, requests};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::series::{Series, turns};
 
 /// An engine as a store. What fails is kept until [`Store::settle`] is called, as the other stores cannot fail.
 struct Engine {

@@ -2,9 +2,9 @@
 
 use std::hint::black_box;
 
-use super::keys::{Spread, keys, requests};
 use super::kinds::kind;
 use super::store::{Reading, Seen, StorePass};
+use crate::keys::{Spread, keys, requests};
 use crate::run::Outcome;
 
 /// What is read, and how often.
@@ -62,6 +62,6 @@ pub(crate) fn gets(arguments: &GetsArguments, seed: u64) -> Outcome<()> {
 
 /// A function of its own under a name that nothing else has, for `callgrind --toggle-collect`.
 #[inline(never)]
-fn warp_bench_only_gets(store: &dyn StorePass, how: Reading, keys: &[super::keys::Key]) -> Seen {
+fn warp_bench_only_gets(store: &dyn StorePass, how: Reading, keys: &[crate::keys::Key]) -> Seen {
     black_box(store.read(how, black_box(keys)))
 }

@@ -1,11 +1,7 @@
 //! The longest single put while a table grows from empty, beside a thread that only reads the clock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
-use warp_io::{Clock, SystemClock};
-
 use super::job::Job;
+use crate::idle::beside_idle;
 use crate::latency::Latency;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
@@ -40,38 +36,4 @@ fn cells(store: &str, what: &str, latency: &Latency) -> Vec<Cell> {
     let [p50, p99, p999, longest] = latency.cells();
     let p9999 = latency.quantile(0.9999).map_or(Cell::Absent(()), Cell::time);
     vec![Cell::text(store), Cell::text(what), p50, p99, p999, p9999, longest]
-}
-
-/// Runs `work` beside a thread that reads the clock; returns the gaps that this thread saw as well.
-fn beside_idle<T>(clock: &SystemClock, work: impl FnOnce() -> T) -> Outcome<(T, Latency)> {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let idle = scope.spawn(|| {
-            let mut gaps = Latency::new();
-            let mut before = clock.monotonic();
-            while !done.load(Ordering::Relaxed) {
-                let now = clock.monotonic();
-                gaps.record(now.saturating_sub(before));
-                before = now;
-            }
-            gaps
-        });
-        let result = work();
-        done.store(true, Ordering::Relaxed);
-        Ok((result, idle.join().map_err(|_| "the idle thread panicked")?))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn the_idle_thread_runs_for_as_long_as_the_work() {
-        let clock = SystemClock::new();
-        let ((), gaps) = beside_idle(&clock, || thread::sleep(Duration::from_millis(20))).unwrap();
-        assert!(gaps.count() > 10, "{}", gaps.count());
-    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use warp_io::{Clock, SystemClock};
 
-use super::keys::{Key, keys};
 use super::kinds::Kind;
+use crate::keys::{Key, keys};
 use crate::report::Report;
 
 /// The sizes of a comparison.

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use warp_core::hash_key;
 
-use super::keys::{KEY_BYTES, Key, VALUE_BYTES, value};
 use super::pages::{Pages, array, prefetch};
 use super::store::{BATCH_KEYS, Read, ReadPass, Seen, digest};
+use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, value};
 
 /// Keys that a bucket takes.
 const BUCKET_KEYS: usize = 7;
@@ -270,9 +270,9 @@ fn narrow(number: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::keys;
     use super::super::store::Reading;
     use super::*;
+    use crate::keys::keys;
 
     #[test]
     fn every_limit_finds_what_is_there_and_nothing_else() {

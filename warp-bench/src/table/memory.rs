@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use super::job::Job;
-use super::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use super::kinds::{Kind, kind};
+use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use crate::machine::Usage;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
@@ -83,7 +83,9 @@ pub(crate) fn memory(job: &mut Job) -> Outcome<()> {
         }
     }
     table.note(format!("Keys and values alone are {} bytes an entry.", KEY_BYTES + VALUE_BYTES));
-    table.note("Deletions are in random order. Ours then gives memory back as the engine does now and then in the");
+    table.note(
+        "Deletions are in random order. Ours then gives memory back as the engine does now and then in the",
+    );
     table.note("background; maps have no such call, and nobody asks the allocator to give anything back.");
     job.report.table(table);
     Ok(())

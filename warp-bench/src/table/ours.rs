@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use warp_core::{KeyRef, Table, TableOptions};
 
-use super::keys::{Key, Value};
 use super::store::{Read, Seen, Store, digest};
+use crate::keys::{Key, Value};
 
 /// Shards: as many as leave two writers undisturbed most of the time.
 const SHARDS: u16 = 64;

@@ -11,8 +11,8 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use warp_core::hash_key;
 
-use super::keys::{KEY_BYTES, Key, VALUE_BYTES, Value};
 use super::store::{Read, Seen, Store, digest};
+use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, Value};
 
 const SEED: u64 = 0x9EE5;
 /// Locks of the sharded map, as many as our table has.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use warp_io::{Clock, SystemClock};
 
-use super::keys::{Key, Requests, Value, value};
+use crate::keys::{Key, Requests, Value, value};
 use crate::latency::Latency;
 use crate::run::Outcome;
 
@@ -197,7 +197,7 @@ impl<S: Store> StorePass for S {
 /// What every store has to pass, whichever it is.
 #[cfg(test)]
 pub(crate) fn check_store(store: &dyn StorePass) {
-    let keys = super::keys::keys(3, 5_000);
+    let keys = crate::keys::keys(3, 5_000);
     let (there, absent) = keys.split_at(4_000);
     store.insert_all(there);
     let mut expected = Seen::default();

@@ -1,7 +1,11 @@
 //! Appending, reading back, rotating, removing, closing.
 
-use warp_io::{Dir, SimDisk};
-use warp_wal::{Admit, Encoded, Entry, Error, Kind, LogOptions, Recovery, Start, segment_names};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use warp_io::{Clock, Dir, SimDisk};
+use warp_wal::{Admit, Encoded, Entry, Error, Kind, Log, LogOptions, Recovery, Start, segment_names};
 
 use crate::{Owned, append, open, open_as, replay, small, small_json};
 
@@ -103,6 +107,34 @@ fn segments_rotate_and_go() {
         let names = segment_names(&disk.root()).unwrap();
         assert_eq!(names.len() as u64, log.stats().segments);
     }
+}
+
+/// A clock that moves on whenever it is read, so that anything which is timed takes a while.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn unix_millis(&self) -> u64 {
+        1_700_000_000_000
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn the_longest_rotation_is_told() {
+    let disk = SimDisk::new(1);
+    let (recovery, start) = (Recovery::default(), Start::default());
+    let clock = Arc::<Ticking>::default();
+    let (log, _) =
+        Log::open_in(&disk.root(), clock, small(), recovery, start, &mut |_, _| {}, &mut |_, _| {}).unwrap();
+    assert_eq!(log.stats().longest_rotation_nanos, 0);
+    append(&log, &[Owned::put("key", b"value")]).unwrap();
+    log.rotate().unwrap();
+    let longest = log.stats().longest_rotation_nanos;
+    assert!((1_000..10_000).contains(&longest), "{longest}");
 }
 
 #[test]

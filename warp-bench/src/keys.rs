@@ -1,4 +1,4 @@
-//! The keys and values of the comparison, and the requests for them, all made before anything is timed.
+//! The keys and values of the comparisons, and the requests for them, all made before anything is timed.
 
 use crate::random::Random;
 use crate::zipf::{YCSB_THETA, Zipf};
@@ -30,6 +30,14 @@ pub(crate) fn keys(seed: u64, count: usize) -> Vec<Key> {
 pub(crate) fn value(key: &Key) -> Value {
     let mut value = [0x5A; VALUE_BYTES];
     value[..KEY_BYTES].copy_from_slice(key);
+    value
+}
+
+/// The value of a key when it is written for the `count`th time: another one each time, since some stores do nothing for
+/// a value that is there already.
+pub(crate) fn next_value(key: &Key, count: u64) -> Value {
+    let mut value = value(key);
+    value[KEY_BYTES..KEY_BYTES + 8].copy_from_slice(&count.to_le_bytes());
     value
 }
 
@@ -109,6 +117,7 @@ mod tests {
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), 10_000);
         assert_eq!(value(&keys[3])[..KEY_BYTES], keys[3]);
         assert_eq!(super::keys(1, 5), keys[..5]);
+        assert_ne!(next_value(&keys[3], 1), next_value(&keys[3], 256));
     }
 
     #[test]

@@ -128,8 +128,16 @@ fn the_longest_rotation_is_told() {
     let disk = SimDisk::new(1);
     let (recovery, start) = (Recovery::default(), Start::default());
     let clock = Arc::<Ticking>::default();
-    let (log, _) =
-        Log::open_in(&disk.root(), clock, small(), recovery, start, &mut |_, _| {}, &mut |_, _| {}).unwrap();
+    let (log, _) = Log::open_in(
+        &disk.root(),
+        clock,
+        small(),
+        recovery,
+        start,
+        warp_wal::Apply::InOrder(&mut |_, _| {}),
+        &mut |_, _| {},
+    )
+    .unwrap();
     assert_eq!(log.stats().longest_rotation_nanos, 0);
     append(&log, &[Owned::put("key", b"value")]).unwrap();
     log.rotate().unwrap();

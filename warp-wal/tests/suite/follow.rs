@@ -278,7 +278,7 @@ fn a_damaged_watermark_is_passed() {
         plain(small()),
         Recovery::Strict,
         Start::default(),
-        &mut nothing,
+        warp_wal::Apply::InOrder(&mut nothing),
         &mut |_, _| {},
     )
     .unwrap();

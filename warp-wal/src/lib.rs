@@ -49,6 +49,7 @@ mod segment;
 mod text;
 // Writing
 mod admission;
+mod archive;
 mod commit;
 mod encoded;
 mod exclusive;
@@ -72,6 +73,7 @@ mod recovery;
 mod replay;
 mod report;
 
+pub use archive::Archived;
 pub use dump::dump;
 pub use encoded::Encoded;
 pub use entry::{Entry, GROUP_BYTES_MAX, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
@@ -79,10 +81,10 @@ pub use error::{Corruption, Error, Result};
 pub use log::{Log, replay};
 pub use options::{
     Admit, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Format, LogOptions, Recovery, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN, Start,
+    SEGMENT_BYTES_MIN, Start, Until,
 };
 pub use permit::{Pending, Permit};
-pub use replay::{replay_in, verify};
+pub use replay::{first_seq, replay_in, replay_until, verify};
 pub use report::{DumpReport, Lost, Problem, ReplayReport, Tick, Trimmed, VerifyReport};
 pub use segment::segment_names;
 pub use stats::LogStats;

@@ -13,7 +13,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::{BLOCK_BYTES, align_block, align_frame};
 use crate::frame::{FrameHeader, FrameKind, Statement};
 use crate::lives::{Life, lives};
-use crate::options::{Recovery, Start};
+use crate::options::{Recovery, Start, Until};
 use crate::payload::{Values, decode};
 use crate::reader::{Place, Segment, Window, open_segments};
 use crate::report::{Lost, ReplayReport, Trimmed};
@@ -63,6 +63,7 @@ struct Walk<'a> {
     window: Window,
     values: Values,
     start: Start,
+    until: Until,
     apply: &'a mut dyn FnMut(u64, &Entry<'_>),
     progress: &'a mut dyn FnMut(u64, u64),
     report: ReplayReport,
@@ -96,8 +97,20 @@ pub(crate) fn walk(
     apply: &mut dyn FnMut(u64, &Entry<'_>),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
+    walk_until(&[dir], recovery, start, Until::default(), apply, progress)
+}
+
+/// As [`walk`], through several directories, and no further than a bound.
+pub(crate) fn walk_until(
+    dirs: &[&dyn Dir],
+    recovery: Recovery,
+    start: Start,
+    until: Until,
+    apply: &mut dyn FnMut(u64, &Entry<'_>),
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Found> {
     let mut window = Window::default();
-    let segments = open_segments(dir, &mut window)?;
+    let segments = open_segments(dirs, start, until, &mut window)?;
     let bytes_all = segments.iter().map(|segment| segment.len).sum();
     let mut walk = Walk {
         last_seqs: vec![0; segments.len()],
@@ -107,6 +120,7 @@ pub(crate) fn walk(
         window,
         values: Values::default(),
         start,
+        until,
         apply,
         progress,
         expected: None,
@@ -121,6 +135,9 @@ pub(crate) fn walk(
     };
     for life in lives(&walk.segments, recovery) {
         walk.read_life(&life)?;
+        if walk.report.stopped {
+            break;
+        }
     }
     walk.finish(recovery)
 }
@@ -195,7 +212,16 @@ impl Walk<'_> {
             return self.stop(life, at);
         }
         match self.segments[at.index].place(&mut self.window, at.offset)? {
-            Place::Frame(header) if self.continues(&header) => self.read_frame(life, at, &header),
+            Place::Frame(header) if self.continues(&header) && self.until.excludes(&header) => {
+                self.report.stopped = true;
+                Ok(None)
+            }
+            Place::Frame(header) if self.continues(&header) => {
+                let next = self.read_frame(life, at, &header)?;
+                // What lies behind is not looked at: a log that is being written to may hold anything there.
+                self.report.stopped = self.expected.is_some_and(|expected| expected > self.until.seq);
+                Ok(next.filter(|_| !self.report.stopped))
+            }
             Place::Frame(header) => {
                 let expected = self.expected.unwrap_or(self.start.from);
                 let found = Corruption::MissingSequence { expected, found: header.first_seq };
@@ -229,9 +255,10 @@ impl Walk<'_> {
                 Ok(payload) if header.kind == FrameKind::Data => {
                     let payload_at = segment.end_of(header) - u64::from(header.payload_bytes);
                     let format = segment.identity.map_or(crate::Format::Binary, |(format, _)| format);
-                    let (report, from, apply) = (&mut self.report, self.start.from, &mut *self.apply);
+                    let (report, apply) = (&mut self.report, &mut *self.apply);
+                    let wanted = self.start.from..=self.until.seq;
                     let mut hand_out = |seq: u64, entry: &Entry<'_>| {
-                        if seq >= from {
+                        if wanted.contains(&seq) {
                             if report.first_seq == 0 {
                                 report.first_seq = seq;
                             }
@@ -468,7 +495,7 @@ impl Walk<'_> {
         let needed = self.needed();
         // A caller that knows of sequences has had the log open, and its open frame was durable by then.
         let bare = from > 1 && self.expected.is_none() && self.last_seq == 0;
-        if durable >= needed || bare {
+        if !self.report.stopped && (durable >= needed || bare) {
             // The last life was closed, or nothing is left of it.
             let name = self.segments.last().map_or_else(|| segment_name(1), |segment| segment.name.clone());
             let found = Corruption::EndsEarly { expected: needed, durable };

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::point::PointRange;
+
 /// The result of a call on the engine.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -21,6 +23,7 @@ struct Details {
     path: Option<PathBuf>,
     offset: Option<u64>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    points: Option<PointRange>,
 }
 
 /// The kinds of [`Error`]. Each says whether anything was written, and what to do.
@@ -53,13 +56,23 @@ pub enum ErrorKind {
     Poisoned,
     /// The engine was closed. Nothing was written.
     Closed,
+    /// The point in time lies before what is kept of the past, or after the last write. Nothing was written;
+    /// [`Error::points`] says what can be had.
+    OutOfRange,
     /// A file was written by a newer version of the format. Nothing was written; use a newer version.
     Unsupported,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Box::new(Details { kind, message: message.into(), path: None, offset: None, source: None }))
+        Error(Box::new(Details {
+            kind,
+            message: message.into(),
+            path: None,
+            offset: None,
+            source: None,
+            points: None,
+        }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
@@ -83,6 +96,17 @@ impl Error {
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
+    }
+
+    pub(crate) fn with_points(mut self, points: PointRange) -> Error {
+        self.0.points = Some(points);
+        self
+    }
+
+    /// Which points in time can be had, of an error of kind [`ErrorKind::OutOfRange`].
+    #[must_use]
+    pub fn points(&self) -> Option<PointRange> {
+        self.0.points
     }
 
     /// What to do about it.
@@ -132,7 +156,7 @@ impl StdError for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
-            ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+            ErrorKind::Invalid | ErrorKind::OutOfRange => io::ErrorKind::InvalidInput,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::Locked | ErrorKind::Busy => io::ErrorKind::WouldBlock,
             ErrorKind::Corrupt => io::ErrorKind::InvalidData,

@@ -11,7 +11,7 @@ mod walk;
 mod write;
 
 pub(crate) use deadline::deadline_calls;
-pub(crate) use link::link_calls;
+pub(crate) use link::{link_calls, link_read_calls};
 pub(crate) use read::read_calls;
 pub(crate) use swap::swap_calls;
 pub(crate) use walk::walk_calls;

@@ -296,16 +296,14 @@ impl Shared {
         let kept = if is_full { 1 } else { self.options.checkpoints_kept };
         let obsolete =
             warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)?;
+        let nobody_reads = home.removing.write();
         let files = obsolete.manifests.len() + obsolete.layers.len() + obsolete.temporary.len();
         // The manifests go first, then what only they needed: a crash in between leaves no checkpoint in want.
         let log_from =
             warp_checkpoint::remove(&*home.dir, &*home.layers_dir, &obsolete).map_err(checkpoint_error)?;
         self.counters.removed_files.add(files as u64);
-        if let Some(log) = self.journal.log() {
-            let removed = log.remove_before(log_from).map_err(log_error)?;
-            self.counters.removed_files.add(removed.len() as u64);
-        }
-        Ok(())
+        drop(nobody_reads);
+        self.retire_segments(home, log_from)
     }
 }
 

@@ -101,6 +101,9 @@ pub(crate) struct Counters {
     pub(crate) merged_bytes: Counter,
     /// Files that no kept checkpoint needed any more.
     pub(crate) removed_files: Counter,
+    /// Segments of the log that were moved to the archive.
+    pub(crate) archived_segments: Counter,
+    pub(crate) archive_failures: Counter,
     /// Entries that were placed beside a related one in a layer.
     pub(crate) laid_out: Counter,
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::background::Threads;
-use crate::calls::{deadline_calls, link_calls, read_calls, swap_calls, walk_calls, write_calls};
+use crate::calls::{
+    deadline_calls, link_calls, link_read_calls, read_calls, swap_calls, walk_calls, write_calls,
+};
 use crate::checkpoint::CheckpointReport;
 use crate::commit::Commit;
 use crate::error::Result;
@@ -264,7 +266,7 @@ impl WarpEngine {
     }
 
     /// The keyspace that the engine's own calls are about.
-    fn space(&self) -> Space<'_> {
+    pub(crate) fn space(&self) -> Space<'_> {
         Space { shared: &self.shared, keyspace: DEFAULT, durability: self.durability }
     }
 }
@@ -274,4 +276,5 @@ write_calls!(WarpEngine);
 swap_calls!(WarpEngine);
 deadline_calls!(WarpEngine);
 walk_calls!(WarpEngine);
+link_read_calls!(WarpEngine);
 link_calls!(WarpEngine);

@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use warp_io::{Clock, SystemClock};
+use warp_io::{Clock, Dir, SystemClock};
 
 use crate::advice::Advice;
 
@@ -23,6 +23,9 @@ pub struct Environment {
     pub background: Background,
     /// Decisions that change how fast answers come; `None` for those of the physics layer.
     pub advice: Option<Arc<dyn Advice>>,
+    /// The directory of the log's archive, whatever [`Options::log_archive`](crate::Options::log_archive) says; `None` for
+    /// the one that it names, if it names any.
+    pub log_archive: Option<Arc<dyn Dir>>,
 }
 
 /// Who writes the log, takes checkpoints, and merges layers in the background.
@@ -57,6 +60,7 @@ impl Default for Environment {
             seed: RandomState::new().build_hasher().finish(),
             background: Background::Threads,
             advice: None,
+            log_archive: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::point::PointRange;
 use crate::types::Seq;
 
 /// The result of a call on the engine.
@@ -24,6 +25,7 @@ struct Details {
     offset: Option<u64>,
     oldest_seq: Option<Seq>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    points: Option<PointRange>,
 }
 
 /// The kinds of [`Error`]. Each says whether anything was written, and what to do.
@@ -60,6 +62,9 @@ pub enum ErrorKind {
     Poisoned,
     /// The engine was closed. Nothing was written.
     Closed,
+    /// The point in time lies before what is kept of the past, or after the last write. Nothing was written;
+    /// [`Error::points`] says what can be had.
+    OutOfRange,
     /// A file was written by a newer version of the format. Nothing was written; use a newer version. Or changes were
     /// asked for of an engine without files, which has no log.
     Unsupported,
@@ -67,8 +72,15 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        let message = message.into();
-        Error(Box::new(Details { kind, message, path: None, offset: None, oldest_seq: None, source: None }))
+        Error(Box::new(Details {
+            kind,
+            message: message.into(),
+            path: None,
+            offset: None,
+            oldest_seq: None,
+            source: None,
+            points: None,
+        }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
@@ -97,6 +109,17 @@ impl Error {
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
+    }
+
+    pub(crate) fn with_points(mut self, points: PointRange) -> Error {
+        self.0.points = Some(points);
+        self
+    }
+
+    /// Which points in time can be had, of an error of kind [`ErrorKind::OutOfRange`].
+    #[must_use]
+    pub fn points(&self) -> Option<PointRange> {
+        self.0.points
     }
 
     /// What to do about it.
@@ -153,7 +176,7 @@ impl StdError for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
-            ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+            ErrorKind::Invalid | ErrorKind::OutOfRange => io::ErrorKind::InvalidInput,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::Locked | ErrorKind::Busy => io::ErrorKind::WouldBlock,
             ErrorKind::Corrupt => io::ErrorKind::InvalidData,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::Manifest;
 use warp_io::{Dir, DirLock};
 
@@ -19,10 +19,15 @@ pub(crate) struct Home {
     pub(crate) dir: Arc<dyn Dir>,
     pub(crate) log_dir: Arc<dyn Dir>,
     pub(crate) layers_dir: Arc<dyn Dir>,
+    /// Where segments go that the log does not need any more; `None` if they are removed.
+    pub(crate) archive: Option<Arc<dyn Dir>>,
     /// Held by whoever takes a checkpoint or merges: one at a time.
     pub(crate) catalog: Mutex<Catalog>,
     /// The newest published manifest, for those who do not wait.
     pub(crate) current: ArcSwap<Manifest>,
+    /// Held for reading by whoever opens files that no checkpoint may need any more, and for writing by whoever removes
+    /// such files.
+    pub(crate) removing: RwLock<()>,
     /// Given back when the engine is closed, whatever handles are left.
     pub(crate) lock: Mutex<Option<DirLock>>,
 }

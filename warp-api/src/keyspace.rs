@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::calls::{deadline_calls, link_calls, read_calls, swap_calls, walk_calls, write_calls};
+use crate::calls::{
+    deadline_calls, link_calls, link_read_calls, read_calls, swap_calls, walk_calls, write_calls,
+};
 use crate::error::Result;
 use crate::life::Life;
 use crate::options::Durability;
@@ -96,7 +98,7 @@ impl Keyspace {
         (self.shared.id, self.number)
     }
 
-    fn space(&self) -> Space<'_> {
+    pub(crate) fn space(&self) -> Space<'_> {
         Space { shared: &self.shared, keyspace: self.number, durability: self.durability }
     }
 }
@@ -106,4 +108,5 @@ write_calls!(Keyspace);
 swap_calls!(Keyspace);
 deadline_calls!(Keyspace);
 walk_calls!(Keyspace);
+link_read_calls!(Keyspace);
 link_calls!(Keyspace);

@@ -47,7 +47,9 @@ mod environment;
 mod error;
 mod keyspace;
 mod options;
+mod point;
 mod progress;
+mod read_view;
 mod rules;
 mod types;
 // A write and a read.
@@ -73,6 +75,7 @@ mod watch;
 mod write;
 // What happens around them.
 mod advice;
+mod archive;
 mod background;
 mod checkpoint;
 mod exchange;
@@ -81,6 +84,7 @@ mod home;
 mod life;
 mod merge;
 mod open;
+mod open_at;
 mod recovery_report;
 mod verify;
 // What is measured.
@@ -110,7 +114,9 @@ pub use options::{
     Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
     LogFormat, Options, Physics, PutOptions, Recovery,
 };
+pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
+pub use read_view::{KeyspaceView, ReadView};
 pub use recovery_report::{Lost, RecoveryReport, Trimmed};
 pub use scan::Scan;
 pub use types::{

@@ -156,6 +156,10 @@ pub struct LogMetrics {
     pub stored_value_bytes: u64,
     /// Times that a writer had to wait for room.
     pub waits: u64,
+    /// Segments that were moved to the archive.
+    pub archived: u64,
+    /// Times that a segment could not be, and stayed in the log.
+    pub archive_failures: u64,
     /// Whether the disk had no space for the next segment when that was last tried.
     pub full: bool,
     /// Watches of changes that there are at this moment.
@@ -340,6 +344,8 @@ impl Shared {
             raw_value_bytes: stats.raw_value_bytes,
             stored_value_bytes: stats.stored_value_bytes,
             waits: stats.admission_waits,
+            archived: self.counters.archived_segments.sum(),
+            archive_failures: self.counters.archive_failures.sum(),
             full: stats.full,
             watches,
             watch_lag: slowest.map_or(0, |seq| durable.saturating_sub(seq)),

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::{Layer, Manifest};
 use warp_core::{KeyRef, Table, TableFull, TableOptions};
-use warp_io::{Clock, Dir};
+use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
-use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start};
+use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until};
 
 use crate::advice::{Advice, PhysicsAdvice};
+use crate::archive::{archive_dir, log_dirs};
 use crate::background::{self, Inbox, Threads};
 use crate::commit::Waiters;
 use crate::counters::Counters;
@@ -55,43 +56,78 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let lock =
         dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))?;
     let found = Found::read(dir, &options, &environment)?;
-    let table = Table::new(SHARDS, found.manifest.hash_seed);
-    let floors = Floors::default();
-    for (keyspace, floor) in &found.manifest.floors {
-        // The write that raised it is durable, and its sequence of no more use to anybody.
-        floors.raise(*keyspace, *floor, 0);
+    let state = State::recover(found, &options, &environment)?;
+    tell(&state.found.report(&state.replay, environment.clock.monotonic().saturating_sub(start)));
+    state.start(dir, Some(lock), start, options, &environment)
+}
+
+/// A checkpoint with what the log has beyond it.
+pub(crate) struct State {
+    pub(crate) found: Found,
+    pub(crate) replay: ReplayReport,
+    table: Table,
+    floors: Floors,
+    expiry: ExpiryQueue,
+    time: EngineTime,
+    journal: Journal,
+}
+
+impl State {
+    /// Replays the log.
+    pub(crate) fn recover(found: Found, options: &Options, environment: &Environment) -> Result<State> {
+        let table = Table::new(SHARDS, found.manifest.hash_seed);
+        let floors = Floors::default();
+        for (keyspace, floor) in &found.manifest.floors {
+            // The write that raised it is durable, and its sequence of no more use to anybody.
+            floors.raise(*keyspace, *floor, 0);
+        }
+        let expiry = ExpiryQueue::default();
+        let time = EngineTime::new(Arc::clone(&environment.clock));
+        time.seen(found.manifest.time);
+        let recovered =
+            Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
+        let (journal, replay) = replay(&found, options, environment, &time, &recovered)?;
+        Ok(State { found, replay, table, floors, expiry, time, journal })
     }
-    let expiry = ExpiryQueue::default();
-    let time = EngineTime::new(Arc::clone(&environment.clock));
-    time.seen(found.manifest.time);
-    let recovered =
-        Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
-    let (journal, replay) = replay(&found, &options, &environment, &time, &recovered)?;
-    let recovery = found.report(&replay, environment.clock.monotonic().saturating_sub(start));
-    tell(&recovery);
-    let current = ArcSwap::from_pointee(found.manifest.clone());
-    let home = Home {
-        dir: dir.handle(),
-        log_dir: found.log_dir,
-        layers_dir: found.layers_dir,
-        catalog: Mutex::new(Catalog {
-            manifest: found.manifest,
-            next_manifest: found.next_manifest,
-            next_layer: found.next_layer,
-            taken: environment.clock.monotonic(),
-            log_bytes: 0,
-            segments: 0,
-            replayed_bytes: replay.bytes,
-            may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
-            unmergeable: None,
-        }),
-        current,
-        lock: Mutex::new(Some(lock)),
-    };
-    let layers = Layers::default();
-    layers.publish(found.layers);
-    let parts = Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home) };
-    start_engine(parts, options, &environment)
+
+    /// Starts an engine with it, whose opening began at `start` by the monotonic clock.
+    pub(crate) fn start(
+        self,
+        dir: &dyn Dir,
+        lock: Option<DirLock>,
+        start: Duration,
+        options: Options,
+        environment: &Environment,
+    ) -> Result<WarpEngine> {
+        let State { found, replay, table, floors, expiry, time, journal } = self;
+        let now = environment.clock.monotonic();
+        let recovery = found.report(&replay, now.saturating_sub(start));
+        let current = ArcSwap::from_pointee(found.manifest.clone());
+        let home = Home {
+            dir: dir.handle(),
+            log_dir: found.log_dir,
+            layers_dir: found.layers_dir,
+            catalog: Mutex::new(Catalog {
+                manifest: found.manifest,
+                next_manifest: found.next_manifest,
+                next_layer: found.next_layer,
+                taken: now,
+                log_bytes: 0,
+                segments: 0,
+                replayed_bytes: replay.bytes,
+                may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
+                unmergeable: None,
+            }),
+            current,
+            archive: found.archive,
+            removing: RwLock::new(()),
+            lock: Mutex::new(lock),
+        };
+        let layers = Layers::default();
+        layers.publish(found.layers);
+        let parts = Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home) };
+        start_engine(parts, options, environment)
+    }
 }
 
 pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngine {
@@ -210,17 +246,23 @@ fn next_engine_id() -> u64 {
 }
 
 /// What the directory holds.
-struct Found {
-    manifest: Manifest,
-    layers: Vec<Layer>,
-    rejected: Vec<String>,
-    log_dir: Arc<dyn Dir>,
-    layers_dir: Arc<dyn Dir>,
-    next_manifest: u64,
-    next_layer: u64,
-    is_new: bool,
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) rejected: Vec<String>,
+    pub(crate) log_dir: Arc<dyn Dir>,
+    pub(crate) layers_dir: Arc<dyn Dir>,
+    pub(crate) next_manifest: u64,
+    pub(crate) next_layer: u64,
+    pub(crate) is_new: bool,
     /// There was no manifest, but layers, which nothing names any more: they may be of use to whoever repairs.
-    is_salvaged_from_log: bool,
+    pub(crate) is_salvaged_from_log: bool,
+    /// Where segments that the log did not need any more are.
+    pub(crate) archive: Option<Arc<dyn Dir>>,
+    /// A sequence up to which the log is known to have been durable.
+    pub(crate) durable: u64,
+    /// Where the replay is to end.
+    pub(crate) until: Until,
 }
 
 impl Found {
@@ -251,6 +293,9 @@ impl Found {
             None => manifest.next_layer,
         };
         Ok(Found {
+            archive: archive_dir(options, environment)?,
+            durable: manifest.highest,
+            until: Until::default(),
             manifest,
             layers,
             rejected,
@@ -292,11 +337,11 @@ impl Found {
     }
 }
 
-fn describe(number: u64, error: &warp_checkpoint::Error) -> String {
+pub(crate) fn describe(number: u64, error: &warp_checkpoint::Error) -> String {
     format!("checkpoint {number}: {}", chain(error))
 }
 
-fn subdirectories(dir: &dyn Dir, create: bool) -> Result<(Arc<dyn Dir>, Arc<dyn Dir>)> {
+pub(crate) fn subdirectories(dir: &dyn Dir, create: bool) -> Result<(Arc<dyn Dir>, Arc<dyn Dir>)> {
     let open =
         |name| dir.subdir(name, create).map_err(|error| directory_error("cannot open", error).at(name));
     let both = (open(LOG_DIR)?, open(LAYERS_DIR)?);
@@ -337,7 +382,14 @@ fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir) -> Result<()> {
 
 /// Publishes the first manifest of a new database: no layers, and the log from its beginning.
 fn first_manifest(dir: &dyn Dir, environment: &Environment) -> Result<Manifest> {
-    let manifest = Manifest {
+    let manifest = Manifest { time: environment.clock.unix_millis(), ..nothing(environment) };
+    warp_checkpoint::publish(dir, &manifest).map_err(|error| checkpoint_error(error.source))?;
+    Ok(manifest)
+}
+
+/// The checkpoint before the first write.
+pub(crate) fn nothing(environment: &Environment) -> Manifest {
+    Manifest {
         number: 1,
         database_id: environment.database_id(),
         hash_seed: environment.seed,
@@ -346,10 +398,8 @@ fn first_manifest(dir: &dyn Dir, environment: &Environment) -> Result<Manifest> 
         layers: Vec::new(),
         next_layer: 1,
         floors: Vec::new(),
-        time: environment.clock.unix_millis(),
-    };
-    warp_checkpoint::publish(dir, &manifest).map_err(|error| checkpoint_error(error.source))?;
-    Ok(manifest)
+        time: 0,
+    }
 }
 
 /// Brings the log's tail into the table.
@@ -360,12 +410,8 @@ fn replay(
     time: &EngineTime,
     recovered: &Recovered<'_>,
 ) -> Result<(Journal, ReplayReport)> {
-    let start = Start { from: found.manifest.replay_from, durable: found.manifest.highest };
-    let recovery = match options.recovery {
-        Recovery::Strict => warp_wal::Recovery::Strict,
-        Recovery::TrimTornTail => warp_wal::Recovery::TrimTornTail,
-        Recovery::Salvage => warp_wal::Recovery::Salvage,
-    };
+    let start = Start { from: found.manifest.replay_from, durable: found.durable };
+    let recovery = log_recovery(options.recovery);
     // Floors that the log has raised: what it had before them is in memory by then.
     let raised = Mutex::new(BTreeMap::new());
     let apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
@@ -391,8 +437,9 @@ fn replay(
         }
     };
     let (journal, report) = if options.read_only {
-        let report =
-            warp_wal::replay_in(&*found.log_dir, recovery, start, apply, &mut progress).map_err(log_error)?;
+        let dirs = log_dirs(&found.log_dir, found.archive.as_ref());
+        let report = warp_wal::replay_until(&dirs, recovery, start, found.until, apply, &mut progress)
+            .map_err(log_error)?;
         (Journal::ReadOnly(report.last_seq.max(start.from.saturating_sub(1))), report)
     } else {
         let clock: Arc<dyn Clock> = Arc::new(time.clone());
@@ -443,6 +490,14 @@ impl Recovered<'_> {
         let former = if deadline == 0 { None } else { guard.with(key, |former| former.deadline()) };
         guard.replay(prepared, seq);
         self.expiry.note(key.hash, deadline, former);
+    }
+}
+
+pub(crate) fn log_recovery(recovery: Recovery) -> warp_wal::Recovery {
+    match recovery {
+        Recovery::Strict => warp_wal::Recovery::Strict,
+        Recovery::TrimTornTail => warp_wal::Recovery::TrimTornTail,
+        Recovery::Salvage => warp_wal::Recovery::Salvage,
     }
 }
 

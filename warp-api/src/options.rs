@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use warp_io::{Dir, OsDir};
 
 use crate::environment::Environment;
 use crate::error::{Error, Result, directory_error};
+use crate::point::PointInTime;
 use crate::progress::Progress;
-use crate::{WarpEngine, open};
+use crate::read_view::ReadView;
+use crate::{WarpEngine, open, open_at};
 
 /// Smallest log segment, in bytes.
 pub const LOG_SEGMENT_BYTES_MIN: u64 = warp_wal::SEGMENT_BYTES_MIN;
@@ -125,6 +127,7 @@ pub struct Options {
     pub(crate) log_format: LogFormat,
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_buffer_bytes: usize,
+    pub(crate) log_archive: Option<PathBuf>,
     pub(crate) compress_values_from: Option<usize>,
     pub(crate) recovery: Recovery,
     pub(crate) recovery_threads: usize,
@@ -148,6 +151,7 @@ impl Default for Options {
             log_format: LogFormat::Binary,
             log_segment_bytes: 64 << 20,
             log_buffer_bytes: 8 << 20,
+            log_archive: None,
             compress_values_from: Some(1024),
             recovery: Recovery::TrimTornTail,
             recovery_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -233,6 +237,19 @@ impl Options {
         self
     }
 
+    /// Keeps the segments of the log that no checkpoint needs any more in the directory at `path`, which is made if there
+    /// is none, instead of removing them: [`Options::open_at`] and [`WarpEngine::view_at`] then reach every point in time
+    /// since the log began, if it is whole. Default: none.
+    ///
+    /// One directory belongs to one database. The engine never removes anything from it. A segment that cannot be copied
+    /// there, since the disk is full for instance, stays in the log, is reported, and is tried again after the next
+    /// checkpoint. See `docs/durability.md`.
+    #[must_use]
+    pub fn log_archive(mut self, path: impl Into<PathBuf>) -> Options {
+        self.log_archive = Some(path.into());
+        self
+    }
+
     /// Values of at least this many bytes are compressed with LZ4 in the log and in layers, where that saves
     /// at least an eighth. `usize::MAX` turns compression off. Default: 1,024.
     #[must_use]
@@ -312,6 +329,30 @@ impl Options {
         open::open(dir, self, environment)
     }
 
+    /// The database in the directory at `path`, which nobody has open, as it was at a point in time: for reading only.
+    ///
+    /// It starts from a kept checkpoint, and replays the log up to the point. Nothing in the directory is changed; its
+    /// lock is held as long as the view lives.
+    ///
+    /// # Errors
+    /// `OutOfRange` if the point cannot be had; [`Error::points`] says which can. `Invalid` for settings outside their
+    /// limits, `NotFound`, `Locked`, `Io`, `Corrupt`, `Unsupported`.
+    pub fn open_at(self, path: impl AsRef<Path>, point: PointInTime) -> Result<ReadView> {
+        let path = path.as_ref();
+        let dir = OsDir::open(path, false)
+            .map_err(|error| directory_error("cannot open the database directory", error).at(path))?;
+        self.open_at_in(&dir, Environment::default(), point)
+    }
+
+    /// As [`Options::open_at`], in a directory that is handed in, with clock and seed as `environment` says.
+    ///
+    /// # Errors
+    /// As [`Options::open_at`].
+    pub fn open_at_in(self, dir: &dyn Dir, environment: Environment, point: PointInTime) -> Result<ReadView> {
+        self.check()?;
+        open_at::open_at(dir, self, environment, point)
+    }
+
     /// An engine without any files: what it holds ends with it, and settings of files mean nothing to it.
     #[must_use]
     pub fn in_memory(self) -> WarpEngine {
@@ -352,6 +393,7 @@ impl fmt::Debug for Options {
             .field("log_format", &self.log_format)
             .field("log_segment_bytes", &self.log_segment_bytes)
             .field("log_buffer_bytes", &self.log_buffer_bytes)
+            .field("log_archive", &self.log_archive)
             .field("compress_values_from", &self.compress_values_from)
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)

@@ -72,7 +72,10 @@ fn every_figure_moves() {
     // And a third, after a clean close and with threads of its own.
     let scratch = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let engine = Options::new().open(scratch.path()).unwrap();
+        // Segments that are left while the clock runs.
+        let options = Options::new().log_segment_bytes(64 << 10);
+        let engine = options.open(scratch.path().join("data")).unwrap();
+        let _watch = engine.watch("").unwrap();
         note(&engine);
         // Long enough for a time to be told from none.
         for number in 0..2_000 {

@@ -68,7 +68,7 @@ pub use layer::{Layer, LayerInfo};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
 pub use merge::{Merge, MergeReport, merge};
 pub use names::{layer_name, manifest_name, parse_layer_name, parse_manifest_name};
-pub use recover::{Opened, Rejected, newest};
+pub use recover::{Opened, Rejected, newest, newest_where};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
 pub use verify::VerifyReport;
 pub use writer::{LayerOptions, LayerWriter};

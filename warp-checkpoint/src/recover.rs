@@ -40,10 +40,25 @@ pub struct Rejected {
 /// newer program wrote the manifest or a layer: going back to an older checkpoint would lose that program's writes.
 /// [`Error::Io`] at once for anything but a missing file or a place that the disk cannot read.
 pub fn newest(dir: &dyn Dir, layers: &dyn Dir) -> Result<Option<Opened>> {
+    newest_where(dir, layers, |_| true)
+}
+
+/// As [`newest`], of the checkpoints that are `wanted`; the layers of others are not opened. `None` if none of those
+/// that can be read is wanted.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_where(
+    dir: &dyn Dir,
+    layers: &dyn Dir,
+    wanted: impl Fn(&Manifest) -> bool,
+) -> Result<Option<Opened>> {
     let mut rejected = Vec::new();
+    let mut is_any_sound = false;
     for number in list(dir)?.into_iter().rev() {
-        match open(dir, layers, number) {
-            Ok((manifest, layers)) => return Ok(Some(Opened { manifest, layers, rejected })),
+        match open(dir, layers, number, &wanted) {
+            Ok(Some((manifest, layers))) => return Ok(Some(Opened { manifest, layers, rejected })),
+            Ok(None) => is_any_sound = true,
             Err(error) if is_damage(&error) => {
                 tracing::warn!(number, %error, "checkpoint cannot be used, trying the one before");
                 rejected.push(Rejected { number, error });
@@ -51,13 +66,21 @@ pub fn newest(dir: &dyn Dir, layers: &dyn Dir) -> Result<Option<Opened>> {
             Err(error) => return Err(error),
         }
     }
-    if rejected.is_empty() { Ok(None) } else { Err(Error::NoUsableManifest { rejected }) }
+    if rejected.is_empty() || is_any_sound { Ok(None) } else { Err(Error::NoUsableManifest { rejected }) }
 }
 
-fn open(dir: &dyn Dir, layers: &dyn Dir, number: u64) -> Result<(Manifest, Vec<Layer>)> {
+fn open(
+    dir: &dyn Dir,
+    layers: &dyn Dir,
+    number: u64,
+    wanted: impl Fn(&Manifest) -> bool,
+) -> Result<Option<(Manifest, Vec<Layer>)>> {
     let manifest = load(dir, number)?;
+    if !wanted(&manifest) {
+        return Ok(None);
+    }
     let layers = manifest.layers.iter().map(|info| Layer::open_in(layers, info)).collect::<Result<_>>()?;
-    Ok((manifest, layers))
+    Ok(Some((manifest, layers)))
 }
 
 /// Whether an error means that this file is lost, rather than that the attempt failed.

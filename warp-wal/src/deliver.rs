@@ -6,6 +6,7 @@
 //!                          +--> decode and apply itself, while the channel is full
 //! ```
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -60,11 +61,16 @@ pub(crate) struct Payload<'p> {
 }
 
 impl Payload<'_> {
-    /// Hands out the entries from sequence `from` on; returns how many.
-    fn apply(&self, from: u64, values: &mut Values, apply: &mut dyn FnMut(u64, &Entry<'_>)) -> Result<u64> {
+    /// Hands out the entries with a sequence that is wanted; returns how many.
+    fn apply(
+        &self,
+        wanted: &RangeInclusive<u64>,
+        values: &mut Values,
+        apply: &mut dyn FnMut(u64, &Entry<'_>),
+    ) -> Result<u64> {
         let mut entries = 0;
         let mut hand_out = |seq: u64, entry: &Entry<'_>| {
-            if seq >= from {
+            if wanted.contains(&seq) {
                 entries += 1;
                 apply(seq, entry);
             }
@@ -77,7 +83,7 @@ impl Payload<'_> {
 
 /// Where the payloads that a walk reads go to.
 pub(crate) struct Delivery<'a> {
-    from: u64,
+    wanted: RangeInclusive<u64>,
     values: Values,
     entries: u64,
     way: Way<'a>,
@@ -93,7 +99,7 @@ impl Delivery<'_> {
     pub(crate) fn frame(&mut self, payload: &Payload<'_>) -> Result<()> {
         match &mut self.way {
             Way::InOrder(apply) => {
-                self.entries += payload.apply(self.from, &mut self.values, apply)?;
+                self.entries += payload.apply(&self.wanted, &mut self.values, apply)?;
                 Ok(())
             }
             Way::Spread { frames, crew } => {
@@ -124,7 +130,7 @@ struct Copied {
 
 /// What the threads of a replay share.
 struct Crew<'a> {
-    from: u64,
+    wanted: RangeInclusive<u64>,
     apply: &'a (dyn Fn(u64, &Entry<'_>) + Sync),
     entries: AtomicU64,
     /// Buffers that are not in use.
@@ -143,7 +149,7 @@ impl Crew<'_> {
     }
 
     fn apply(&self, payload: &Payload<'_>, values: &mut Values) -> Result<()> {
-        let entries = payload.apply(self.from, values, &mut |seq, entry| (self.apply)(seq, entry))?;
+        let entries = payload.apply(&self.wanted, values, &mut |seq, entry| (self.apply)(seq, entry))?;
         self.entries.fetch_add(entries, Ordering::Relaxed);
         Ok(())
     }
@@ -175,35 +181,37 @@ impl Crew<'_> {
 
 /// Runs a walk whose frames go where `apply` says. Returns its answer, and how many entries were handed out.
 pub(crate) fn deliver<R>(
-    from: u64,
+    wanted: RangeInclusive<u64>,
     apply: Apply<'_>,
     walk: impl FnOnce(&mut Delivery<'_>) -> Result<R>,
 ) -> Result<(R, u64)> {
     match apply {
-        Apply::InOrder(apply) => in_order(from, apply, walk),
-        Apply::Spread { threads: 0 | 1, apply } => in_order(from, &mut |seq, entry| apply(seq, entry), walk),
-        Apply::Spread { threads, apply } => spread(from, threads, apply, walk),
+        Apply::InOrder(apply) => in_order(wanted, apply, walk),
+        Apply::Spread { threads: 0 | 1, apply } => {
+            in_order(wanted, &mut |seq, entry| apply(seq, entry), walk)
+        }
+        Apply::Spread { threads, apply } => spread(wanted, threads, apply, walk),
     }
 }
 
 fn in_order<R>(
-    from: u64,
+    wanted: RangeInclusive<u64>,
     apply: &mut dyn FnMut(u64, &Entry<'_>),
     walk: impl FnOnce(&mut Delivery<'_>) -> Result<R>,
 ) -> Result<(R, u64)> {
-    let mut delivery = Delivery { from, values: Values::default(), entries: 0, way: Way::InOrder(apply) };
+    let mut delivery = Delivery { wanted, values: Values::default(), entries: 0, way: Way::InOrder(apply) };
     let answer = walk(&mut delivery)?;
     Ok((answer, delivery.entries))
 }
 
 fn spread<R>(
-    from: u64,
+    wanted: RangeInclusive<u64>,
     threads: usize,
     apply: &(dyn Fn(u64, &Entry<'_>) + Sync),
     walk: impl FnOnce(&mut Delivery<'_>) -> Result<R>,
 ) -> Result<(R, u64)> {
     let crew = Crew {
-        from,
+        wanted: wanted.clone(),
         apply,
         entries: AtomicU64::new(0),
         spare: Mutex::default(),
@@ -221,7 +229,7 @@ fn spread<R>(
         drop(inbox);
         let way = Way::Spread { frames, crew: &crew };
         // Dropped at the end, and the channel with it, so that the threads end.
-        let mut delivery = Delivery { from, values: Values::default(), entries: 0, way };
+        let mut delivery = Delivery { wanted, values: Values::default(), entries: 0, way };
         walk(&mut delivery)
     })?;
     crew.check()?;
@@ -248,7 +256,7 @@ mod tests {
             };
             let mut frames = 0;
             let apply = Apply::Spread { threads, apply: &|_, _| panic!("there is no entry") };
-            let answer = deliver(1, apply, |delivery| {
+            let answer = deliver(1..=u64::MAX, apply, |delivery| {
                 for frame in 0..100_000 {
                     delivery.frame(&payload(frame * 64))?;
                     frames += 1;
@@ -265,7 +273,7 @@ mod tests {
     fn a_failure_in_the_last_frame_is_not_missed() {
         for _ in 0..100 {
             let apply = Apply::Spread { threads: 2, apply: &|_, _| {} };
-            let answer = deliver(1, apply, |delivery| {
+            let answer = deliver(1..=u64::MAX, apply, |delivery| {
                 let bytes = &[7; 40][..];
                 let format = Format::Json;
                 delivery.frame(&Payload {

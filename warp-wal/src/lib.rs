@@ -49,6 +49,7 @@ mod segment;
 mod text;
 // Writing
 mod admission;
+mod archive;
 mod commit;
 mod encoded;
 mod exclusive;
@@ -80,6 +81,7 @@ mod report;
 #[cfg(all(test, shuttle))]
 mod models;
 
+pub use archive::Archived;
 pub use deliver::Apply;
 pub use dump::dump;
 pub use encoded::Encoded;
@@ -89,10 +91,10 @@ pub use follow::Follower;
 pub use log::{Log, replay};
 pub use options::{
     Admit, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Format, LogOptions, Recovery, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN, Start,
+    SEGMENT_BYTES_MIN, Start, Until,
 };
 pub use permit::{Pending, Permit};
-pub use replay::{replay_in, verify};
+pub use replay::{first_seq, replay_in, replay_until, verify};
 pub use report::{DumpReport, Lost, Problem, ReplayReport, Tick, Trimmed, VerifyReport};
 pub use segment::segment_names;
 pub use spares::Hold;

@@ -58,13 +58,18 @@ impl Log {
     /// # Errors
     /// [`Error::Io`] if a segment cannot be removed; those before it are. The log goes on.
     pub fn remove_before(&self, seq: u64) -> Result<Vec<String>> {
+        self.remove_while(|segment| segment.last_seq < seq)
+    }
+
+    /// Removes segments as long as `may_go` says yes, oldest first, and never the active one.
+    pub(crate) fn remove_while(&self, may_go: impl Fn(&Retired) -> bool) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         let _turn = self.removing.lock();
         loop {
             // A log always has a frame, by which the next open knows that it was there.
             let is_blank = self.writer.lock().active.cursor <= BLOCK_BYTES;
             let retired = self.retired.lock();
-            let oldest = retired.first().filter(|segment| segment.last_seq < seq);
+            let oldest = retired.first().filter(|segment| may_go(segment));
             let oldest = oldest.filter(|_| retired.len() > 1 || !is_blank).cloned();
             drop(retired);
             let Some(Retired { name, bytes, .. }) = oldest else { break };

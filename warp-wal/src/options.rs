@@ -80,6 +80,22 @@ pub struct Start {
     pub durable: u64,
 }
 
+/// Where a replay ends: behind the last group that lies within both bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// The last sequence that is handed out.
+    pub seq: u64,
+    /// Groups of frames that were written later than this are not handed out, in milliseconds since the Unix epoch.
+    pub time: u64,
+}
+
+impl Default for Until {
+    /// The end of the log.
+    fn default() -> Until {
+        Until { seq: u64::MAX, time: u64::MAX }
+    }
+}
+
 /// How a write asks to be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admit {

@@ -1,5 +1,6 @@
 //! Reading segment files: frames at a place, and what there is behind damage.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use warp_io::{Dir, File};
 use crate::error::{Corruption, Error, Result};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, FRAME_ALIGN_BYTES, align_frame};
 use crate::frame::{FrameHeader, FrameKind, NoFrame, Statement};
-use crate::options::Format;
+use crate::options::{Format, Start, Until};
 use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
 
 /// How much is read ahead.
@@ -127,18 +128,78 @@ fn read_up_to(file: &dyn File, offset: u64, out: &mut [u8]) -> io::Result<usize>
     Ok(filled)
 }
 
-/// All segments of a directory, oldest first, with their headers and first frames.
-pub(crate) fn open_segments(dir: &dyn Dir, window: &mut Window) -> Result<Vec<Segment>> {
-    let mut segments = Vec::new();
-    for name in segment_names(dir)? {
-        match Segment::open(dir, name, window) {
-            Ok(segment) => segments.push(segment),
+/// The segments of a log, oldest first, with their headers and first frames.
+///
+/// Where several directories have a segment of one number, that of the first one counts. What lies between
+/// `start` and `until` is there, and what a reader needs around it: the segment in which the first sequence is,
+/// the first one behind the end, and those that say where a life ended. So a log of any length takes few handles.
+pub(crate) fn open_segments(
+    dirs: &[&dyn Dir],
+    start: Start,
+    until: Until,
+    window: &mut Window,
+) -> Result<Vec<Segment>> {
+    let is_bounded = until != Until::default();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut is_behind = false;
+    for (name, dirs) in all_names(dirs)? {
+        let Some(segment) = open_first(&dirs, &name, window)? else { continue };
+        if let Some(first) = segment.first.filter(|_| is_bounded) {
+            if first.first_seq <= start.from {
+                // The one before shows that there was a log, should this first frame be torn.
+                segments.drain(..segments.len().saturating_sub(1));
+            }
+            if is_behind && segment.statement.is_none() {
+                continue;
+            }
+            is_behind |= until.excludes(&first);
+        }
+        segments.push(segment);
+    }
+    Ok(segments)
+}
+
+/// The oldest segment that holds a frame.
+pub(crate) fn first_segment(dirs: &[&dyn Dir], window: &mut Window) -> Result<Option<Segment>> {
+    for (name, dirs) in all_names(dirs)? {
+        let segment = open_first(&dirs, &name, window)?;
+        if let Some(segment) = segment.filter(|segment| segment.first.is_some()) {
+            return Ok(Some(segment));
+        }
+    }
+    Ok(None)
+}
+
+/// The names of all segments in several directories, oldest first, each with the directories in which it may be.
+fn all_names<'a>(dirs: &[&'a dyn Dir]) -> Result<BTreeMap<String, Vec<&'a dyn Dir>>> {
+    let mut all: BTreeMap<String, Vec<&dyn Dir>> = BTreeMap::new();
+    for (index, dir) in dirs.iter().enumerate() {
+        for name in segment_names(*dir)? {
+            // One that is moved to a later directory meanwhile is found there.
+            all.entry(name).or_insert_with(|| dirs[index..].to_vec());
+        }
+    }
+    Ok(all)
+}
+
+/// Opens a segment in the first of several directories that has it.
+fn open_first(dirs: &[&dyn Dir], name: &str, window: &mut Window) -> Result<Option<Segment>> {
+    for dir in dirs {
+        match Segment::open(*dir, name.to_owned(), window) {
+            Ok(segment) => return Ok(Some(segment)),
             // Another thread of this process has removed it meanwhile.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(segments)
+    Ok(None)
+}
+
+impl Until {
+    /// Whether a frame holds nothing that is within the bounds, nor anything behind it.
+    pub(crate) fn excludes(self, frame: &FrameHeader) -> bool {
+        frame.first_seq > self.seq || frame.time > self.time
+    }
 }
 
 impl Segment {

@@ -13,7 +13,7 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::{BLOCK_BYTES, align_block, align_frame};
 use crate::frame::{FrameHeader, FrameKind, Statement};
 use crate::lives::{Life, lives};
-use crate::options::{Recovery, Start};
+use crate::options::{Recovery, Start, Until};
 use crate::reader::{Place, Segment, Window, open_segments};
 use crate::report::{Lost, ReplayReport, Trimmed};
 use crate::segment::segment_name;
@@ -61,6 +61,7 @@ struct Walk<'a, 'd> {
     segments: Vec<Segment>,
     window: Window,
     start: Start,
+    until: Until,
     delivery: &'a mut Delivery<'d>,
     progress: &'a mut dyn FnMut(u64, u64),
     report: ReplayReport,
@@ -94,21 +95,35 @@ pub(crate) fn walk(
     apply: Apply<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    let (mut found, entries) =
-        deliver(start.from, apply, |delivery| walk_to(dir, recovery, start, delivery, progress))?;
+    walk_until(&[dir], recovery, start, Until::default(), apply, progress)
+}
+
+/// As [`walk`], through several directories, and no further than a bound.
+pub(crate) fn walk_until(
+    dirs: &[&dyn Dir],
+    recovery: Recovery,
+    start: Start,
+    until: Until,
+    apply: Apply<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Found> {
+    let (mut found, entries) = deliver(start.from..=until.seq, apply, |delivery| {
+        walk_to(dirs, recovery, start, until, delivery, progress)
+    })?;
     found.report.entries = entries;
     Ok(found)
 }
 
 fn walk_to(
-    dir: &dyn Dir,
+    dirs: &[&dyn Dir],
     recovery: Recovery,
     start: Start,
+    until: Until,
     delivery: &mut Delivery<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
     let mut window = Window::default();
-    let segments = open_segments(dir, &mut window)?;
+    let segments = open_segments(dirs, start, until, &mut window)?;
     let bytes_all = segments.iter().map(|segment| segment.len).sum();
     let mut walk = Walk {
         last_seqs: vec![0; segments.len()],
@@ -117,6 +132,7 @@ fn walk_to(
         segments,
         window,
         start,
+        until,
         delivery,
         progress,
         expected: None,
@@ -131,6 +147,9 @@ fn walk_to(
     };
     for life in lives(&walk.segments, recovery) {
         walk.read_life(&life)?;
+        if walk.report.stopped {
+            break;
+        }
     }
     walk.finish(recovery)
 }
@@ -205,7 +224,16 @@ impl Walk<'_, '_> {
             return self.stop(life, at);
         }
         match self.segments[at.index].place(&mut self.window, at.offset)? {
-            Place::Frame(header) if self.continues(&header) => self.read_frame(life, at, &header),
+            Place::Frame(header) if self.continues(&header) && self.until.excludes(&header) => {
+                self.report.stopped = true;
+                Ok(None)
+            }
+            Place::Frame(header) if self.continues(&header) => {
+                let next = self.read_frame(life, at, &header)?;
+                // What lies behind is not looked at: a log that is being written to may hold anything there.
+                self.report.stopped = self.expected.is_some_and(|expected| expected > self.until.seq);
+                Ok(next.filter(|_| !self.report.stopped))
+            }
             Place::Frame(header) => {
                 let expected = self.expected.unwrap_or(self.start.from);
                 let found = Corruption::MissingSequence { expected, found: header.first_seq };
@@ -249,8 +277,9 @@ impl Walk<'_, '_> {
                         file,
                         offset,
                     })?;
-                    if self.report.first_seq == 0 && groups > 0 {
-                        self.report.first_seq = first_seq.max(self.start.from);
+                    let first = first_seq.max(self.start.from);
+                    if self.report.first_seq == 0 && groups > 0 && first <= self.until.seq {
+                        self.report.first_seq = first;
                     }
                 }
                 Ok(_) => {}
@@ -479,7 +508,7 @@ impl Walk<'_, '_> {
         let needed = self.needed();
         // A caller that knows of sequences has had the log open, and its open frame was durable by then.
         let bare = from > 1 && self.expected.is_none() && self.last_seq == 0;
-        if durable >= needed || bare {
+        if !self.report.stopped && (durable >= needed || bare) {
             // The last life was closed, or nothing is left of it.
             let name = self.segments.last().map_or_else(|| segment_name(1), |segment| segment.name.clone());
             let found = Corruption::EndsEarly { expected: needed, durable };

@@ -5,8 +5,9 @@ use warp_io::Dir;
 use crate::deliver::Apply;
 use crate::error::Corruption;
 use crate::error::Result;
-use crate::options::{Recovery, Start};
-use crate::recovery::walk;
+use crate::options::{Recovery, Start, Until};
+use crate::reader::{Window, first_segment};
+use crate::recovery::{walk, walk_until};
 use crate::report::{Problem, ReplayReport, VerifyReport};
 
 /// Reads the log in `dir` and hands out every entry from `start.from` on, as `apply` says. Starts no segment and
@@ -25,6 +26,39 @@ pub fn replay_in(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ReplayReport> {
     Ok(walk(dir, recovery, start, apply, progress)?.report)
+}
+
+/// As [`replay_in`], no further than `until`, of a log whose segments may lie in several directories: that in which it
+/// is written, and others that hold earlier segments. Where two have one of the same number, that of the first counts.
+///
+/// What lies behind the bound is not read, and damage there is not found. The log may be written to meanwhile, if
+/// everything up to the bound is durable.
+///
+/// # Errors
+/// As [`replay_in`].
+pub fn replay_until(
+    dirs: &[&dyn Dir],
+    recovery: Recovery,
+    start: Start,
+    until: Until,
+    apply: Apply<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<ReplayReport> {
+    Ok(walk_until(dirs, recovery, start, until, apply, progress)?.report)
+}
+
+/// The first sequence that a log in several directories, as [`replay_until`] takes them, can be read from: 1 if it is
+/// there from its beginning; 0 if there is no frame at all.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io); [`Error::Unsupported`](crate::Error::Unsupported).
+pub fn first_seq(dirs: &[&dyn Dir]) -> Result<u64> {
+    let mut window = Window::default();
+    Ok(first_segment(dirs, &mut window)?.map_or(0, |segment| match (segment.statement, segment.first) {
+        (Some(statement), _) => statement.last_seq.saturating_add(1),
+        (None, Some(first)) => first.first_seq,
+        (None, None) => 0,
+    }))
 }
 
 /// Reads the whole log in `dir` and reports everything that is wrong with it, a torn tail included. Changes

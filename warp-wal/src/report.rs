@@ -25,6 +25,9 @@ pub struct ReplayReport {
     pub lost: Vec<Lost>,
     /// Segment files that there are.
     pub segments: u64,
+    /// Whether reading ended at the bound that it was given, rather than at the end of the log. `last_seq` may then be
+    /// above the bound: it is that of the last frame that was read.
+    pub stopped: bool,
 }
 
 /// The incomplete end of a log.

@@ -37,14 +37,6 @@ macro_rules! deadline_calls {
             pub fn persist(&self, key: impl AsRef<[u8]>) -> $crate::Result<bool> {
                 self.space().persist(key.as_ref())
             }
-
-            /// How long a key has until it expires.
-            ///
-            /// # Errors
-            /// As [`get`](Self::get).
-            pub fn ttl(&self, key: impl AsRef<[u8]>) -> $crate::Result<$crate::Ttl> {
-                self.space().ttl(key.as_ref())
-            }
         }
     };
 }

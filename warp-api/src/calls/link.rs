@@ -1,35 +1,14 @@
 //! Reads and writes that say what they did, and links between the keys of a keyspace.
 
-macro_rules! link_calls {
+macro_rules! link_read_calls {
     ($handle:ident) => {
         impl $handle {
-            /// As [`put_with`](Self::put_with), and says where the entry went and how long that took.
-            ///
-            /// # Errors
-            /// As [`put_with`](Self::put_with).
-            pub fn cosmic_put(
-                &self,
-                key: impl AsRef<[u8]>,
-                value: impl AsRef<[u8]>,
-                options: &$crate::PutOptions,
-            ) -> $crate::Result<$crate::Stored> {
-                self.space().cosmic_put(key.as_ref(), value.as_ref(), options)
-            }
-
             /// As [`get`](Self::get), and says where the value was found and how long that took.
             ///
             /// # Errors
             /// As [`get`](Self::get).
             pub fn cosmic_get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Observed>> {
                 self.space().cosmic_get(key.as_ref())
-            }
-
-            /// As [`delete`](Self::delete), and says where the entry was and how long that took.
-            ///
-            /// # Errors
-            /// As [`delete`](Self::delete).
-            pub fn cosmic_delete(&self, key: impl AsRef<[u8]>) -> $crate::Result<$crate::Deleted> {
-                self.space().cosmic_delete(key.as_ref())
             }
 
             /// Reads a key together with its partners: at most 10, of strength 0.1 or more, strongest first.
@@ -52,6 +31,41 @@ macro_rules! link_calls {
                 options: &$crate::QuantumOptions,
             ) -> $crate::Result<Option<$crate::Entangled>> {
                 self.space().quantum_get(key.as_ref(), options)
+            }
+
+            /// All partners of a key, declared and by rule, strongest first, without reading their values.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn partners(&self, key: impl AsRef<[u8]>) -> $crate::Result<Vec<$crate::Link>> {
+                self.space().partners(key.as_ref())
+            }
+        }
+    };
+}
+
+macro_rules! link_calls {
+    ($handle:ident) => {
+        impl $handle {
+            /// As [`put_with`](Self::put_with), and says where the entry went and how long that took.
+            ///
+            /// # Errors
+            /// As [`put_with`](Self::put_with).
+            pub fn cosmic_put(
+                &self,
+                key: impl AsRef<[u8]>,
+                value: impl AsRef<[u8]>,
+                options: &$crate::PutOptions,
+            ) -> $crate::Result<$crate::Stored> {
+                self.space().cosmic_put(key.as_ref(), value.as_ref(), options)
+            }
+
+            /// As [`delete`](Self::delete), and says where the entry was and how long that took.
+            ///
+            /// # Errors
+            /// As [`delete`](Self::delete).
+            pub fn cosmic_delete(&self, key: impl AsRef<[u8]>) -> $crate::Result<$crate::Deleted> {
+                self.space().cosmic_delete(key.as_ref())
             }
 
             /// Declares links between a key and each of `partners`, in both directions, as durably as any write.
@@ -96,16 +110,8 @@ macro_rules! link_calls {
             ) -> $crate::Result<$crate::Seq> {
                 self.space().change_links(key.as_ref(), partners, $crate::links::LinkChange::Remove)
             }
-
-            /// All partners of a key, declared and by rule, strongest first, without reading their values.
-            ///
-            /// # Errors
-            /// As [`get`](Self::get).
-            pub fn partners(&self, key: impl AsRef<[u8]>) -> $crate::Result<Vec<$crate::Link>> {
-                self.space().partners(key.as_ref())
-            }
         }
     };
 }
 
-pub(crate) use link_calls;
+pub(crate) use {link_calls, link_read_calls};

@@ -104,6 +104,14 @@ macro_rules! read_calls {
             pub fn contains_key(&self, key: impl AsRef<[u8]>) -> $crate::Result<bool> {
                 self.space().contains_key(key.as_ref())
             }
+
+            /// How long a key has until it expires.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn ttl(&self, key: impl AsRef<[u8]>) -> $crate::Result<$crate::Ttl> {
+                self.space().ttl(key.as_ref())
+            }
         }
     };
 }

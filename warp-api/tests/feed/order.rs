@@ -27,7 +27,7 @@ impl Writer<'_> {
     fn run(mut self) -> Vec<Told> {
         for number in 0..WRITES {
             self.write(number);
-            if number % 64 == 0 {
+            if number.is_multiple_of(64) {
                 // So that frames are small and many.
                 std::thread::sleep(Duration::from_micros(200));
             }

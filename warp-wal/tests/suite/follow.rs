@@ -266,6 +266,34 @@ fn damage_is_told_where_something_is_missing_and_passed_where_not() {
     }
 }
 
+/// A frame in the middle of a block is gone without a trace, so that the next one is found where one may be.
+#[test]
+fn a_frame_that_was_blanked_is_missed() {
+    let disk = SimDisk::new(1);
+    let clock = crate::clock();
+    let (recovery, start) = (Recovery::Strict, Start::default());
+    let (apply, progress) = (&mut |_: u64, _: &warp_wal::Entry<'_>| {}, &mut |_, _| {});
+    let (log, _) =
+        Log::open_in(&disk.root(), clock.clone(), plain(small()), recovery, start, apply, progress).unwrap();
+    for key in ["first", "second"] {
+        append(&log, &[Owned::put(key, b"1")]).unwrap();
+        clock.advance(std::time::Duration::from_millis(20));
+        log.tick().unwrap();
+    }
+    log.sync().unwrap();
+    append(&log, &[Owned::put("third", b"1")]).unwrap();
+    log.sync().unwrap();
+    let name = segment_names(&disk.root()).unwrap()[0].clone();
+    let mut bytes = disk.read(&name).unwrap();
+    let second = bytes.windows(6).position(|window| window == b"second").unwrap();
+    let frame = bytes[..second].windows(4).rposition(|window| window == b"wfrm").unwrap();
+    assert_ne!(frame % 4096, 0, "it begins within a block");
+    bytes[frame..second + 20].fill(0);
+    disk.write(&name, bytes);
+    let told = read_all(&mut log.follow(2), 3);
+    assert!(matches!(told, Err(Error::Corrupt { .. })), "{told:?}");
+}
+
 /// A frame that holds nothing but a watermark is damaged: nothing is missing.
 #[test]
 fn a_damaged_watermark_is_passed() {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use warp_api::{Durability, ErrorKind, Options, PointInTime, Result, Seq, WarpEngine};
 
+#[expect(clippy::disallowed_methods, reason = "a program of its own takes the system's time")]
 fn main() -> Result<()> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (data, archive) = (directory.path().join("data"), directory.path().join("archive"));

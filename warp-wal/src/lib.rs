@@ -64,6 +64,7 @@ mod stats;
 mod tick;
 mod writer;
 // Reading
+mod convert;
 mod decide;
 mod dump;
 mod lives;
@@ -74,6 +75,7 @@ mod replay;
 mod report;
 
 pub use archive::Archived;
+pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use dump::dump;
 pub use encoded::Encoded;
 pub use entry::{Entry, GROUP_BYTES_MAX, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};

@@ -84,6 +84,8 @@ struct Walk<'a> {
     tail: VecDeque<(usize, u64, u64, u64)>,
     /// Segments from here on were searched, and nothing was found in them if it says so.
     blank: Vec<bool>,
+    /// Every frame that is part of the log, with its segment, if that is asked for.
+    frames: Option<Vec<(usize, FrameHeader)>>,
     /// Bytes of the segments before the present one.
     bytes_before: u64,
     bytes_all: u64,
@@ -100,6 +102,19 @@ pub(crate) fn walk(
     walk_until(&[dir], recovery, start, Until::default(), apply, progress)
 }
 
+/// As [`walk`], and returns every frame that is part of the log, with its segment.
+pub(crate) fn walk_frames(
+    dir: &dyn Dir,
+    recovery: Recovery,
+    start: Start,
+) -> Result<(Found, Vec<(usize, FrameHeader)>)> {
+    let (mut apply, mut progress) = (|_, _: &Entry<'_>| {}, |_, _| {});
+    let mut walk = Walk::new(&[dir], start, Until::default(), &mut apply, &mut progress)?;
+    walk.frames = Some(Vec::new());
+    let frames = walk.read(recovery)?;
+    Ok((walk.finish(recovery)?, frames))
+}
+
 /// As [`walk`], through several directories, and no further than a bound.
 pub(crate) fn walk_until(
     dirs: &[&dyn Dir],
@@ -109,40 +124,59 @@ pub(crate) fn walk_until(
     apply: &mut dyn FnMut(u64, &Entry<'_>),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
-    let mut window = Window::default();
-    let segments = open_segments(dirs, start, until, &mut window)?;
-    let bytes_all = segments.iter().map(|segment| segment.len).sum();
-    let mut walk = Walk {
-        last_seqs: vec![0; segments.len()],
-        blank: vec![false; segments.len()],
-        report: ReplayReport { segments: segments.len() as u64, ..ReplayReport::default() },
-        segments,
-        window,
-        values: Values::default(),
-        start,
-        until,
-        apply,
-        progress,
-        expected: None,
-        last_seq: 0,
-        watermark: 0,
-        harmless: Vec::new(),
-        read_again: None,
-        end: None,
-        tail: VecDeque::new(),
-        bytes_before: 0,
-        bytes_all,
-    };
-    for life in lives(&walk.segments, recovery) {
-        walk.read_life(&life)?;
-        if walk.report.stopped {
-            break;
-        }
-    }
+    let mut walk = Walk::new(dirs, start, until, apply, progress)?;
+    walk.read(recovery)?;
     walk.finish(recovery)
 }
 
+impl<'a> Walk<'a> {
+    fn new(
+        dirs: &[&dyn Dir],
+        start: Start,
+        until: Until,
+        apply: &'a mut dyn FnMut(u64, &Entry<'_>),
+        progress: &'a mut dyn FnMut(u64, u64),
+    ) -> Result<Walk<'a>> {
+        let mut window = Window::default();
+        let segments = open_segments(dirs, start, until, &mut window)?;
+        let bytes_all = segments.iter().map(|segment| segment.len).sum();
+        Ok(Walk {
+            last_seqs: vec![0; segments.len()],
+            blank: vec![false; segments.len()],
+            report: ReplayReport { segments: segments.len() as u64, ..ReplayReport::default() },
+            segments,
+            window,
+            values: Values::default(),
+            start,
+            until,
+            apply,
+            progress,
+            expected: None,
+            last_seq: 0,
+            watermark: 0,
+            harmless: Vec::new(),
+            read_again: None,
+            end: None,
+            tail: VecDeque::new(),
+            frames: None,
+            bytes_before: 0,
+            bytes_all,
+        })
+    }
+}
+
 impl Walk<'_> {
+    /// Reads all lives, as far as the bound; returns their frames, if they are asked for.
+    fn read(&mut self, recovery: Recovery) -> Result<Vec<(usize, FrameHeader)>> {
+        for life in lives(&self.segments, recovery) {
+            self.read_life(&life)?;
+            if self.report.stopped {
+                break;
+            }
+        }
+        Ok(self.frames.take().unwrap_or_default())
+    }
+
     fn read_life(&mut self, life: &Life) -> Result<()> {
         self.tail.clear();
         self.watermark = 0;
@@ -292,6 +326,9 @@ impl Walk<'_> {
         self.report.latest_time = self.report.latest_time.max(header.time);
         self.report.clean_close = header.kind == FrameKind::Close;
         self.watermark = self.watermark.max(header.watermark);
+        if let Some(frames) = &mut self.frames {
+            frames.push((at.index, *header));
+        }
         let mut covered_by = header.first_seq;
         if header.groups > 0 {
             covered_by = header.next_seq().saturating_sub(1);

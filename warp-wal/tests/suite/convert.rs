@@ -64,6 +64,13 @@ fn random_log(seed: u64, options: [&LogOptions; 2]) -> SimDisk {
         }
         if random.below(3) == 0 {
             log.close().unwrap();
+        } else {
+            // Handed to the system and not synced, so that a power loss tears it.
+            for _ in 0..4 {
+                append(&log, &[owned(&mut random)]).unwrap();
+                clock.advance(Duration::from_millis(15));
+                log.tick().unwrap();
+            }
         }
         drop(log);
         disk = disk.crash(Survival::seeded(random.below(1_000)));

@@ -1,11 +1,10 @@
 //! A mistake, and the database as it was before it: while it is open, and after it was closed.
 
-#![expect(clippy::disallowed_methods, reason = "asks for a time as a user would")]
-
 use std::time::SystemTime;
 
 use warp_api::{Durability, ErrorKind, Options, PointInTime, Result, Seq, WarpEngine};
 
+#[expect(clippy::disallowed_methods, reason = "a program of its own takes the system's time")]
 fn main() -> Result<()> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (data, archive) = (directory.path().join("data"), directory.path().join("archive"));

@@ -1,5 +1,6 @@
 //! Waiting for a write to become durable, with or without blocking a thread.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Commit {
     /// As [`Commit::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         self.check()?;
-        let waker = Waker::from(Arc::new(Unparker(thread::current())));
+        let waker = UNPARKER.with(Waker::clone);
         let end = self.shared.time.monotonic().saturating_add(timeout);
         loop {
             // Registered before asking: a sync that ends in between then finds the waker.
@@ -112,6 +113,11 @@ impl Future for Commit {
     }
 }
 
+thread_local! {
+    /// One for each thread, so that waiting for one sequence again and again is noted once.
+    static UNPARKER: Waker = Waker::from(Arc::new(Unparker(thread::current())));
+}
+
 /// Wakes a thread that is parked.
 struct Unparker(Thread);
 
@@ -124,30 +130,30 @@ impl Wake for Unparker {
 /// Who is to be woken when the log is durable up to where.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    commits: Mutex<Vec<(u64, Waker)>>,
+    /// By the sequence that is waited for.
+    commits: Mutex<BTreeMap<u64, Vec<Waker>>>,
     /// Who wants to know of any change.
     pub(crate) watches: Watches,
 }
 
 impl Waiters {
     fn register(&self, seq: u64, waker: &Waker) {
-        let mut waiting = self.commits.lock();
-        if !waiting.iter().any(|(other, known)| *other == seq && known.will_wake(waker)) {
-            waiting.push((seq, waker.clone()));
+        let mut commits = self.commits.lock();
+        let waiting = commits.entry(seq).or_default();
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
         }
     }
 
     /// Wakes those who wait for no more than `durable`.
     pub(crate) fn wake(&self, durable: u64) {
-        let mut ready = Vec::new();
-        self.commits.lock().retain(|(seq, waker)| {
-            if *seq <= durable {
-                ready.push(waker.clone());
-            }
-            *seq > durable
-        });
+        let ready = {
+            let mut commits = self.commits.lock();
+            let later = durable.checked_add(1).map(|first| commits.split_off(&first)).unwrap_or_default();
+            std::mem::replace(&mut *commits, later)
+        };
         // Woken without the lock: a waker may poll at once.
-        ready.into_iter().for_each(Waker::wake);
+        ready.into_values().flatten().for_each(Waker::wake);
         self.watches.wake();
     }
 

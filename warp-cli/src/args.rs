@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::text::Encoding;
 
@@ -138,7 +138,7 @@ pub(crate) enum Command {
     Checkpoint,
     /// Read every file, check every checksum, and list what is wrong
     Verify,
-    /// Look at the write-ahead log, without opening the database
+    /// Look at the write-ahead log, or convert it, without opening the database
     #[command(subcommand)]
     Log(LogCommand),
 }
@@ -216,6 +216,29 @@ pub(crate) enum LogCommand {
     },
     /// Read the whole log, check every checksum, and list what is wrong
     Verify,
+    /// Rewrite the log in the other form, without loss; the database must not be open
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConvertArgs {
+    /// The directory of a database, of its log, or of an archive of its log [default: the database of --data]
+    pub(crate) dir: Option<PathBuf>,
+    /// The form that all segments have afterwards
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) to: Form,
+    /// Write the new log into this directory, which is made if there is none, and leave the old one as it is
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The forms of a log's segments.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Form {
+    /// Compact and fast
+    Binary,
+    /// One line of JSON a record
+    Json,
 }
 
 /// The units of a duration, with their length in milliseconds. `ms` comes before `s`, which it ends in.

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod convert;
 mod entries;
 mod exchange;
 mod keyspaces;

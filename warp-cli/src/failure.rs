@@ -35,6 +35,9 @@ pub(crate) enum Failure {
     /// The log could not be read.
     #[error("cannot read the log")]
     Log(#[from] warp_wal::Error),
+    /// The log could not be converted.
+    #[error("cannot convert the log")]
+    Convert(#[source] warp_wal::Error),
     /// The checkpoints could not be read.
     #[error("cannot read the checkpoints")]
     Checkpoint(#[from] warp_checkpoint::Error),

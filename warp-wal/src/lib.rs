@@ -66,6 +66,7 @@ mod sync;
 mod tick;
 mod writer;
 // Reading
+mod convert;
 mod decide;
 mod deliver;
 mod dump;
@@ -82,6 +83,7 @@ mod report;
 mod models;
 
 pub use archive::Archived;
+pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use deliver::Apply;
 pub use dump::dump;
 pub use encoded::Encoded;

@@ -82,6 +82,8 @@ struct Walk<'a, 'd> {
     tail: VecDeque<(usize, u64, u64, u64)>,
     /// Segments from here on were searched, and nothing was found in them if it says so.
     blank: Vec<bool>,
+    /// Every frame that is part of the log, with its segment, if that is asked for.
+    frames: Option<Vec<(usize, FrameHeader)>>,
     /// Bytes of the segments before the present one.
     bytes_before: u64,
     bytes_all: u64,
@@ -98,6 +100,23 @@ pub(crate) fn walk(
     walk_until(&[dir], recovery, start, Until::default(), apply, progress)
 }
 
+/// As [`walk`], and returns every frame that is part of the log, with its segment.
+pub(crate) fn walk_frames(
+    dir: &dyn Dir,
+    recovery: Recovery,
+    start: Start,
+) -> Result<(Found, Vec<(usize, FrameHeader)>)> {
+    let apply = Apply::InOrder(&mut |_, _| {});
+    let (read, _) = deliver(start.from..=u64::MAX, apply, |delivery| {
+        let mut progress = |_, _| {};
+        let mut walk = Walk::new(&[dir], start, Until::default(), delivery, &mut progress)?;
+        walk.frames = Some(Vec::new());
+        let frames = walk.read(recovery)?;
+        Ok((walk.finish(recovery)?, frames))
+    })?;
+    Ok(read)
+}
+
 /// As [`walk`], through several directories, and no further than a bound.
 pub(crate) fn walk_until(
     dirs: &[&dyn Dir],
@@ -108,53 +127,59 @@ pub(crate) fn walk_until(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Found> {
     let (mut found, entries) = deliver(start.from..=until.seq, apply, |delivery| {
-        walk_to(dirs, recovery, start, until, delivery, progress)
+        let mut walk = Walk::new(dirs, start, until, delivery, progress)?;
+        walk.read(recovery)?;
+        walk.finish(recovery)
     })?;
     found.report.entries = entries;
     Ok(found)
 }
 
-fn walk_to(
-    dirs: &[&dyn Dir],
-    recovery: Recovery,
-    start: Start,
-    until: Until,
-    delivery: &mut Delivery<'_>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Found> {
-    let mut window = Window::default();
-    let segments = open_segments(dirs, start, until, &mut window)?;
-    let bytes_all = segments.iter().map(|segment| segment.len).sum();
-    let mut walk = Walk {
-        last_seqs: vec![0; segments.len()],
-        blank: vec![false; segments.len()],
-        report: ReplayReport { segments: segments.len() as u64, ..ReplayReport::default() },
-        segments,
-        window,
-        start,
-        until,
-        delivery,
-        progress,
-        expected: None,
-        last_seq: 0,
-        watermark: 0,
-        harmless: Vec::new(),
-        read_again: None,
-        end: None,
-        tail: VecDeque::new(),
-        bytes_before: 0,
-        bytes_all,
-    };
-    for life in lives(&walk.segments, recovery) {
-        walk.read_life(&life)?;
-        if walk.report.stopped {
-            break;
-        }
+impl<'a, 'd> Walk<'a, 'd> {
+    fn new(
+        dirs: &[&dyn Dir],
+        start: Start,
+        until: Until,
+        delivery: &'a mut Delivery<'d>,
+        progress: &'a mut dyn FnMut(u64, u64),
+    ) -> Result<Walk<'a, 'd>> {
+        let mut window = Window::default();
+        let segments = open_segments(dirs, start, until, &mut window)?;
+        let bytes_all = segments.iter().map(|segment| segment.len).sum();
+        Ok(Walk {
+            last_seqs: vec![0; segments.len()],
+            blank: vec![false; segments.len()],
+            report: ReplayReport { segments: segments.len() as u64, ..ReplayReport::default() },
+            segments,
+            window,
+            start,
+            until,
+            delivery,
+            progress,
+            expected: None,
+            last_seq: 0,
+            watermark: 0,
+            harmless: Vec::new(),
+            read_again: None,
+            end: None,
+            tail: VecDeque::new(),
+            frames: None,
+            bytes_before: 0,
+            bytes_all,
+        })
     }
-    walk.finish(recovery)
-}
 
-impl Walk<'_, '_> {
+    /// Reads all lives, as far as the bound; returns their frames, if they are asked for.
+    fn read(&mut self, recovery: Recovery) -> Result<Vec<(usize, FrameHeader)>> {
+        for life in lives(&self.segments, recovery) {
+            self.read_life(&life)?;
+            if self.report.stopped {
+                break;
+            }
+        }
+        Ok(self.frames.take().unwrap_or_default())
+    }
+
     fn read_life(&mut self, life: &Life) -> Result<()> {
         self.tail.clear();
         self.watermark = 0;
@@ -305,6 +330,9 @@ impl Walk<'_, '_> {
         self.report.latest_time = self.report.latest_time.max(header.time);
         self.report.clean_close = header.kind == FrameKind::Close;
         self.watermark = self.watermark.max(header.watermark);
+        if let Some(frames) = &mut self.frames {
+            frames.push((at.index, *header));
+        }
         let mut covered_by = header.first_seq;
         if header.groups > 0 {
             covered_by = header.next_seq().saturating_sub(1);

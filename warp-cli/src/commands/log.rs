@@ -20,6 +20,7 @@ pub(super) fn run(command: &LogCommand, session: &Session, out: &mut dyn Write) 
         LogCommand::List => list(session, out),
         LogCommand::Dump { segment } => dump(segment, session, out),
         LogCommand::Verify => verify(session, out),
+        LogCommand::Convert(args) => super::convert::convert(args, session, out),
     }
 }
 

@@ -86,6 +86,7 @@ fn every_command_has_an_example() {
         "warp log list".to_owned(),
         "warp log dump".to_owned(),
         "warp log verify".to_owned(),
+        "warp log convert".to_owned(),
     ]) {
         assert!(DOCUMENT.contains(&command));
         let is_run = |step: &Step| step.command.contains(&command) || step.command.contains(&command[5..]);

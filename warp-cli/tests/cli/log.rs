@@ -71,3 +71,68 @@ fn a_sound_log_is_called_sound() {
     assert!(warp.text(&["log", "verify"]).ends_with(": sound\n"));
     assert!(warp.text(&["verify"]).ends_with(": sound\n"));
 }
+
+/// The formats that `log list` shows.
+fn formats(warp: &Warp) -> Vec<String> {
+    let list = warp.text(&["log", "list"]);
+    list.lines().map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_log_is_converted_either_way() {
+    let warp = Warp::with_log(LogFormat::Binary, &ENTRIES);
+    let data = warp.data();
+    let data = data.to_str().unwrap();
+    let log = format!("{data}/wal");
+    for (dir, form) in [(None, "json"), (Some(data), "binary"), (Some(&*log), "json")] {
+        let mut args = vec!["log", "convert", "--to", form];
+        args.extend(dir);
+        let text = warp.text(&args);
+        assert!(text.starts_with("converted ") && text.contains(" with 3 entries: "), "{text}");
+        assert_eq!(records(&warp.json(&["log", "dump"])), expected(), "{form}");
+        assert!(formats(&warp).iter().all(|found| found == form), "{:?}", formats(&warp));
+        assert!(warp.text(&["log", "verify"]).contains("with 3 entries to replay: sound"));
+    }
+    let files = warp.files();
+    let text = warp.text(&["log", "convert", "--to", "json"]);
+    assert!(text.starts_with("converted 0 segments"), "{text}");
+    assert_eq!(warp.files(), files);
+    let out = warp.path("out");
+    warp.text(&["log", "convert", "--to", "binary", "--out", out.to_str().unwrap()]);
+    assert_eq!(warp.files(), files, "with --out the log stays as it is");
+    let mut entries = Vec::new();
+    warp_wal::replay(&out, |_, entry| entries.push(entry.value.to_vec())).unwrap();
+    assert_eq!(entries, ENTRIES.map(|(_, value)| value.to_vec()));
+    assert_eq!(warp.ok(&["get", "user:1"]), b"Ada");
+}
+
+#[test]
+fn a_log_is_not_converted_while_it_is_open_or_damaged_or_not_there() {
+    let warp = Warp::with_log(LogFormat::Binary, &ENTRIES);
+    let log = warp.path("data/wal");
+    let engine = warp.engine(Options::new());
+    for dir in [None, log.to_str()] {
+        let mut args = vec!["log", "convert", "--to", "json"];
+        args.extend(dir);
+        let line = warp.fails(2, &args);
+        assert!(line.starts_with("warp: cannot read "), "{line}");
+    }
+    drop(engine);
+    assert!(!formats(&warp).contains(&"json".to_owned()));
+    let nowhere = warp.path("nowhere");
+    std::fs::create_dir(&nowhere).unwrap();
+    let line = warp.fails(2, &["log", "convert", nowhere.to_str().unwrap(), "--to", "json"]);
+    assert!(line.ends_with("there is no log"), "{line}");
+    assert_eq!(std::fs::read_dir(&nowhere).unwrap().count(), 0);
+    let first = log.join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&first).unwrap();
+    let place = bytes.windows(3).position(|three| three == b"Ada").unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(&first, &bytes).unwrap();
+    let line = warp.fails(2, &["log", "convert", "--to", "json"]);
+    assert!(
+        line.starts_with("warp: cannot convert the log: log file 00000000000000000001.log is corrupt"),
+        "{line}"
+    );
+    assert_eq!(std::fs::read(&first).unwrap(), bytes);
+}

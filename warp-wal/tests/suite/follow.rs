@@ -272,7 +272,7 @@ fn a_frame_that_was_blanked_is_missed() {
     let disk = SimDisk::new(1);
     let clock = crate::clock();
     let (recovery, start) = (Recovery::Strict, Start::default());
-    let (apply, progress) = (&mut |_: u64, _: &warp_wal::Entry<'_>| {}, &mut |_, _| {});
+    let (apply, progress) = (warp_wal::Apply::InOrder(&mut |_, _| {}), &mut |_, _| {});
     let (log, _) =
         Log::open_in(&disk.root(), clock.clone(), plain(small()), recovery, start, apply, progress).unwrap();
     for key in ["first", "second"] {

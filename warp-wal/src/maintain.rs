@@ -66,12 +66,12 @@ impl Log {
         let mut removed = Vec::new();
         let _turn = self.removing.lock();
         loop {
-            // A log always has a frame, by which the next open knows that it was there.
-            let is_blank = self.writer.lock().active.cursor <= BLOCK_BYTES;
-            let retired = self.retired.lock();
-            let oldest = retired.first().filter(|segment| may_go(segment));
-            let oldest = oldest.filter(|_| retired.len() > 1 || !is_blank).cloned();
-            drop(retired);
+            // A log always has a frame that no crash takes back, by which the next open knows that it was there.
+            let has_open_frame = self.writer.lock().active.has_open_frame;
+            let durable = self.durable_seq();
+            let is_last = |segment: &Retired| !has_open_frame && durable <= segment.last_seq;
+            let oldest = self.retired.lock().first().filter(|segment| may_go(segment)).cloned();
+            let oldest = oldest.filter(|segment| !is_last(segment));
             let Some(Retired { name, bytes, .. }) = oldest else { break };
             let is_spare = bytes == self.options.segment_bytes && !self.is_full() && self.spares.is_wanted();
             let spare = is_spare.then(|| Spare { name: spare_name(&name), bytes });

@@ -174,6 +174,7 @@ impl Log {
         for (file, name) in writer.take_unsynced() {
             file.sync_data().map_err(|source| self.fail(Error::io(&name, 0, source)))?;
         }
+        writer.active.has_open_frame = true;
         let settled = statement.next_seq.max(1) - 1;
         self.durable.store(settled, Ordering::Release);
         writer.watermark = settled;

@@ -30,6 +30,8 @@ pub(crate) struct Active {
     pub(crate) cursor: u64,
     /// The last sequence that was given before its end.
     pub(crate) last_seq: u64,
+    /// Whether it begins with this life's open frame, which is durable.
+    pub(crate) has_open_frame: bool,
     /// Whether there are frames in it that were not there at its last sync.
     pub(crate) dirty: bool,
     /// Blocks at its end that may stay unused because a group does not fit into them.
@@ -45,6 +47,7 @@ impl Active {
             capacity: segment.capacity,
             cursor: BLOCK_BYTES,
             last_seq,
+            has_open_frame: false,
             dirty: false,
             waste_blocks,
         }

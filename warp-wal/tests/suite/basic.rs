@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use warp_io::{Clock, Dir, SimDisk};
+use warp_io::{Clock, Dir, SimDisk, Survival};
 use warp_wal::{Admit, Encoded, Entry, Error, Kind, Log, LogOptions, Recovery, Start, segment_names};
 
 use crate::{Owned, append, open, open_as, replay, small, small_json};
@@ -399,4 +399,26 @@ fn held_segments_stay_as_they_were_for_who_has_them_open() {
         while log.tick().unwrap().next.is_zero() {}
     }
     assert!(log.stats().reused > 0);
+}
+
+/// Whatever is removed, a frame stays that no crash takes back: without any, the next open could not tell the log from one
+/// that was lost.
+#[test]
+fn what_is_left_of_a_log_holds_a_durable_frame() {
+    let disk = SimDisk::new(1);
+    let (log, ..) = open(&disk);
+    append(&log, &[Owned::put("key", b"1")]).unwrap();
+    log.sync().unwrap();
+    log.rotate().unwrap();
+    append(&log, &[Owned::put("key", b"2")]).unwrap();
+    // Written by that, and not synced.
+    log.rotate().unwrap();
+    log.remove_before(2).unwrap();
+    let start = Start { from: 2, durable: 1 };
+    let crashed = disk.crash(Survival::Nothing);
+    let (_, report, entries) = open_as(&crashed, small(), Recovery::TrimTornTail, start).unwrap();
+    assert!(entries.is_empty() && report.lost.is_empty());
+    log.sync().unwrap();
+    assert_eq!(log.remove_before(2).unwrap().len(), 1, "it goes once it is not needed for that");
+    assert_eq!(replay(&disk).1.len(), 1);
 }

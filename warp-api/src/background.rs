@@ -202,6 +202,9 @@ impl Shared {
     /// will be, since the log has failed or is closed.
     fn tick_log(&self) -> Option<Duration> {
         let log = self.journal.log()?;
+        if self.waiters.watches.are_waiting() {
+            log.want_sync();
+        }
         let tick = log.tick();
         self.waiters.wake(log.durable_seq());
         match tick {

@@ -71,7 +71,8 @@ impl Commit {
     /// As [`Commit::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         self.check()?;
-        let waker = UNPARKER.with(Waker::clone);
+        let unparker = || Waker::from(Arc::new(Unparker(thread::current())));
+        let waker = UNPARKER.try_with(Waker::clone).unwrap_or_else(|_| unparker());
         let end = self.shared.time.monotonic().saturating_add(timeout);
         loop {
             // Registered before asking: a sync that ends in between then finds the waker.

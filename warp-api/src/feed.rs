@@ -39,8 +39,7 @@ impl Progress {
 }
 
 impl Watches {
-    /// Waits until `is_over`, which is asked again whenever the log may have become durable further than it was, for
-    /// `timeout` at most after the last time.
+    /// Waits until the log may have become durable further than it was, for `timeout` at most; not at all if `is_over`.
     pub(crate) fn wait(&self, timeout: Option<Duration>, is_over: impl FnOnce() -> bool) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         // Pairs with the fence in `wake`: either that sees this watch waiting, or `is_over` sees what it speaks of.
@@ -65,6 +64,11 @@ impl Watches {
         // Taking the lock once makes sure that nobody is between looking and waiting.
         drop(self.lock.lock());
         self.moved.notify_all();
+    }
+
+    /// Whether anybody waits, and wants what is written to become durable.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Adds a watch to which everything up to `seq` is known.

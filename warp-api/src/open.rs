@@ -437,7 +437,9 @@ fn replay(
         }
     };
     let (journal, report) = if options.read_only {
-        let dirs = log_dirs(&found.log_dir, found.archive.as_ref());
+        // What a checkpoint needs is in the log; only a view may need what came before.
+        let archive = found.archive.as_ref().filter(|_| found.until != Until::default());
+        let dirs = log_dirs(&found.log_dir, archive);
         let report = warp_wal::replay_until(&dirs, recovery, start, found.until, apply, &mut progress)
             .map_err(log_error)?;
         (Journal::ReadOnly(report.last_seq.max(start.from.saturating_sub(1))), report)

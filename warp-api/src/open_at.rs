@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, directory_error};
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::LOG_DIR;
 use crate::open::{Found, State, describe, log_recovery, nothing, subdirectories};
-use crate::options::Options;
+use crate::options::{Options, Recovery};
 use crate::point::{PointInTime, PointRange, millis_of};
 use crate::read_view::ReadView;
 use crate::shared::Shared;
@@ -47,7 +47,7 @@ pub(crate) fn open_at(
 pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
     shared.check_open()?;
     let Some(home) = &shared.home else {
-        return Err(Error::invalid("an engine without files has no history"));
+        return Err(Error::new(ErrorKind::Unsupported, "an engine without files has no history"));
     };
     let environment = Environment {
         clock: Arc::new(shared.time.clone()),
@@ -56,7 +56,9 @@ pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
         advice: Some(Arc::clone(&shared.advice)),
         log_archive: home.archive.clone(),
     };
-    let options = shared.options.clone().read_only(true);
+    let mut options = shared.options.clone().read_only(true);
+    // The caller's code is not to run while removal waits.
+    options.on_progress = None;
     let start = environment.clock.monotonic();
     let last = shared.journal.last_seq();
     let needed = match point {
@@ -162,8 +164,13 @@ impl History<'_> {
         if self.is_whole()? {
             let manifest = nothing(&still.environment);
             let opened = Opened { manifest, layers: Vec::new(), rejected: Vec::new() };
-            let state = self.recover(point, opened, still)?;
-            return self.answer(point, state, rejected);
+            match self.recover(point, opened, still) {
+                Ok(state) => return self.answer(point, state, rejected),
+                Err(error) if too_young.is_some() => {
+                    tracing::warn!(%error, "the log cannot be used from its beginning on for a view");
+                }
+                Err(error) => return Err(error),
+            }
         }
         match too_young {
             Some(state) => self.answer(point, state, rejected),
@@ -213,7 +220,10 @@ impl History<'_> {
             durable,
             until,
         };
-        State::recover(found, self.options, &still.environment)
+        // From the beginning of the log on, a hole is not to be passed over: nothing would tell what was in it.
+        let from_nothing = found.is_new && self.options.recovery == Recovery::Salvage;
+        let recovery = if from_nothing { Recovery::TrimTornTail } else { self.options.recovery };
+        State::recover(found, &self.options.clone().recovery(recovery), &still.environment)
     }
 
     /// The answer, unless the log ends before the point.
@@ -264,9 +274,8 @@ impl History<'_> {
         let start = Start { from: newest.replay_from, durable: newest.highest };
         let recovery = log_recovery(self.options.recovery);
         let until = Until::default();
-        let dirs = self.log_dirs();
         let report = warp_wal::replay_until(
-            &dirs,
+            &[&*self.log_dir],
             recovery,
             start,
             until,

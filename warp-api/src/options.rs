@@ -24,6 +24,9 @@ pub const LOG_BUFFER_BYTES_MIN: usize = warp_wal::BUFFER_BYTES_MIN;
 /// Largest log buffer, in bytes.
 pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
+/// Threads that recover if nothing else is said.
+const RECOVERY_THREADS_MAX: usize = 8;
+
 /// When a write is acknowledged, and so what survives what.
 ///
 /// In all three, what is there after a crash is a prefix of the order in which the writes were made; see
@@ -154,7 +157,9 @@ impl Default for Options {
             log_archive: None,
             compress_values_from: Some(1024),
             recovery: Recovery::TrimTornTail,
-            recovery_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            recovery_threads: std::thread::available_parallelism()
+                .map_or(1, NonZeroUsize::get)
+                .min(RECOVERY_THREADS_MAX),
             create: true,
             read_only: false,
             on_progress: None,
@@ -266,7 +271,7 @@ impl Options {
     }
 
     /// How many threads bring the log's tail into memory at an open, the calling one among them; 0 is taken for 1.
-    /// Default: as many as the machine runs at a time.
+    /// Default: as many as the machine runs at a time, at most eight: each may hold some megabytes of the log.
     #[must_use]
     pub fn recovery_threads(mut self, threads: usize) -> Options {
         self.recovery_threads = threads;

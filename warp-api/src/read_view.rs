@@ -135,8 +135,8 @@ impl WarpEngine {
     /// removed; while it is made, checkpoints wait with removing what no longer is needed.
     ///
     /// # Errors
-    /// `OutOfRange` if the point cannot be had; [`Error::points`] says which can. `Invalid` for an engine without files;
-    /// `Closed`; `Poisoned` if the point is not durable and never will be; `Io`; `Corrupt` if what it needs is damaged.
+    /// `OutOfRange` if the point cannot be had; [`Error::points`] says which can. `Unsupported` for an engine without
+    /// files; `Closed`; `Poisoned` if the log has failed, and the point is a time, or not durable; `Io`; `Corrupt` if what it needs is damaged.
     pub fn view_at(&self, point: PointInTime) -> Result<ReadView> {
         open_at::view_at(&self.shared, point)
     }

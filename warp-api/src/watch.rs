@@ -296,10 +296,10 @@ impl Watch {
     }
 
     /// The name of a keyspace that was dropped: the write that did so, which the log has behind `seq`, says it. All such
-    /// names are noted on the way. Empty if there is none, as in a log that was written before they were logged.
+    /// names are noted on the way. Empty if it cannot be found, as in a log that was written before they were logged.
     fn former_name(&mut self, number: u32, seq: u64) -> Result<Arc<str>> {
         // Dropped a moment ago, perhaps. A log that has failed is read as far as it is durable.
-        let synced = self.shared.journal.sync_to(self.shared.journal.last_seq());
+        let synced = self.shared.sync_to(self.shared.journal.last_seq());
         if let Err(error) = synced
             && !matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned | ErrorKind::Closed)
         {
@@ -315,7 +315,8 @@ impl Watch {
                 names.insert(entry.keyspace, name.into());
             }
         };
-        while ahead.read(self.shared.journal.durable_seq(), &mut note).map_err(log_error)? {}
+        // What is damaged or gone further on is told when the watch comes there.
+        while ahead.read(self.shared.journal.durable_seq(), &mut note).unwrap_or(false) {}
         Ok(self.names.get(&number).cloned().unwrap_or_default())
     }
 
@@ -324,6 +325,11 @@ impl Watch {
         let next = self.follower.next_seq();
         let shared = &self.shared;
         let is_over = || shared.journal.durable_seq() >= next || shared.check_writable().is_err();
+        if let Some(log) = shared.journal.log() {
+            // The log's thread may be asleep over writes that nobody wanted synced.
+            log.want_sync();
+            log.unpark();
+        }
         shared.waiters.watches.wait(timeout, is_over);
     }
 }

@@ -203,11 +203,16 @@ impl Log {
             state.syncs.push_back(Running { ticket, covers: 0, has_ended: false });
             return Some(Leader { log: self, ticket, is_gathering: true });
         }
-        PARKER.with(|parker| {
-            state.waiting.push(Waiting { seq, unparker: parker.unparker().clone() });
-            drop(state);
-            parker.park();
-        });
+        let mut own = None;
+        let unparker = PARKER.try_with(|parker| parker.unparker().clone());
+        // Of a thread that is ending its own may be gone.
+        let unparker = unparker.unwrap_or_else(|_| own.insert(Parker::new()).unparker().clone());
+        state.waiting.push(Waiting { seq, unparker });
+        drop(state);
+        match own {
+            Some(parker) => parker.park(),
+            None => PARKER.with(Parker::park),
+        }
         None
     }
 

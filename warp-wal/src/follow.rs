@@ -27,8 +27,10 @@ const TRIES_MAX: u32 = 1000;
 
 /// Reads the entries of a log in the order of their sequences, while it is written to.
 ///
-/// It takes no lock that a writer takes, and holds at most one segment's file open, which stays readable when the
-/// segment is removed. Its memory is that of the largest frame that it reads: about 1 MiB, or one larger group.
+/// It takes no lock that a writer takes, and holds at most one segment's file open. That stays readable when the segment is
+/// removed, unless the log writes to it again: then what was not read yet is [`Error::Lagged`]. Its memory is that of the
+/// largest frame that it reads: about 1 MiB, or one larger group. It follows one life of the log: after the log was opened
+/// again, make another one.
 ///
 /// ```
 /// use warp_wal::{Entry, Log, LogOptions};

@@ -22,6 +22,7 @@ use crate::options::{
     BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, LogOptions, Recovery, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Start,
 };
 use crate::parking::Parking;
+use crate::permit::RING_BYTES_MAX;
 use crate::prepare::{Preparer, is_full, total};
 use crate::reader::Segment;
 use crate::recovery::{Found, walk};
@@ -133,7 +134,8 @@ impl Log {
             admission: Admission::new(ring.capacity(), blocks),
             writer: Mutex::new(Writer::new(active, consumer)),
             ring,
-            large: Mutex::new(HashMap::new()),
+            // As many as the ring lets in, so that it never grows under a caller's lock.
+            large: Mutex::new(HashMap::with_capacity(options.buffer_bytes / RING_BYTES_MAX + 1)),
             preparer: Mutex::new(preparer),
             ready: Mutex::new(ready),
             retired: Mutex::new(retired),
@@ -146,6 +148,7 @@ impl Log {
             durable: AtomicU64::new(statement.last_seq),
             seen_seq: AtomicU64::new(next_seq - 1),
             group_blocks_max: AtomicU64::new(group_blocks_max),
+            ahead_blocks: AtomicU64::new(0),
             kept_blocks: AtomicU64::new(kept_blocks),
             needless,
             sync_wanted: AtomicBool::new(false),

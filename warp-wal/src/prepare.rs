@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, SEGMENT_GROWTH};
 use crate::options::Format;
 use crate::segment::{SegmentHeader, segment_name};
-use crate::spares::Spares;
+use crate::spares::{Spare, Spares};
 
 /// How much is written and synced at a time, so that whoever prepares can do other things in between.
-const STEP_BYTES: u64 = 4 << 20;
+const STEP_BYTES: u64 = 1 << 20;
 /// How much is written in one call.
 const CHUNK_BYTES: u64 = 256 << 10;
 /// How long after a failure for want of space the next attempt is made.
@@ -156,9 +156,15 @@ impl Preparer {
     }
 
     fn step_of(&mut self, bytes: u64, haste: bool) -> Result<Option<Prepared>> {
+        // Who is in haste does not wait for a file to be written through, as a spare has to be.
+        let without_spares = haste && self.format.blank() == 0;
         let mut partial = match self.partial.take() {
+            Some(Partial { segment, becomes: Some(_), .. }) if without_spares => {
+                self.spares.keep(Spare { name: segment.name, bytes: segment.capacity });
+                self.start(bytes, true)?
+            }
             Some(partial) => partial,
-            None => self.start(bytes)?,
+            None => self.start(bytes, without_spares)?,
         };
         match self.advance(&mut partial, haste) {
             Ok(false) => {
@@ -179,17 +185,18 @@ impl Preparer {
         }
     }
 
-    fn start(&mut self, bytes: u64) -> Result<Partial> {
-        let started = self.try_start(bytes);
+    fn start(&mut self, bytes: u64, without_spares: bool) -> Result<Partial> {
+        let started = self.try_start(bytes, without_spares);
         // What is kept for later is space as well.
         let is_short = started.as_ref().is_err_and(is_full);
-        if is_short && self.spares.remove_all(&*self.dir) { self.try_start(bytes) } else { started }
+        if is_short && self.spares.remove_all(&*self.dir) { self.try_start(bytes, true) } else { started }
     }
 
-    fn try_start(&mut self, bytes: u64) -> Result<Partial> {
+    fn try_start(&mut self, bytes: u64, without_spares: bool) -> Result<Partial> {
         let header = self.next_header(bytes);
         let name = segment_name(header.number);
-        if let Some(partial) = self.start_from_spare(&name, &header) {
+        let spare = if without_spares { None } else { self.start_from_spare(&name, &header) };
+        if let Some(partial) = spare {
             return Ok(partial);
         }
         let file = self.dir.create_new(&name).map_err(|source| Error::io(&name, 0, source))?;

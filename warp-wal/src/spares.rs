@@ -47,7 +47,8 @@ pub(crate) struct Spares {
     reused: AtomicU64,
 }
 
-/// While it lives, no segment of the log is written to again: one that is removed stays readable for who has it open.
+/// While it lives, no segment of the log is written to again: one that is removed stays readable for who has it open. For
+/// programs that copy or read a log's files while it goes on.
 #[derive(Debug)]
 #[must_use = "segments are held only as long as this lives"]
 pub struct Hold(Arc<AtomicUsize>);

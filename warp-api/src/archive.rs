@@ -1,6 +1,5 @@
 //! The log's archive: segments that no checkpoint needs any more, kept for views of points in time.
 
-use std::io;
 use std::sync::Arc;
 
 use warp_io::{Dir, OsDir};
@@ -12,18 +11,15 @@ use crate::home::Home;
 use crate::options::Options;
 use crate::shared::Shared;
 
-/// The archive's directory, if there is to be one; made if the database is opened for writing, and none if it is not there
-/// when one only reads.
+/// The archive's directory, if there is to be one; made if the database is opened for writing.
 pub(crate) fn archive_dir(options: &Options, environment: &Environment) -> Result<Option<Arc<dyn Dir>>> {
     if let Some(dir) = &environment.log_archive {
         return Ok(Some(Arc::clone(dir)));
     }
     let Some(path) = &options.log_archive else { return Ok(None) };
-    match OsDir::open(path, !options.read_only) {
-        Ok(dir) => Ok(Some(Arc::new(dir))),
-        Err(error) if options.read_only && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(directory_error("cannot open the archive of the log", error).at(path)),
-    }
+    let dir = OsDir::open(path, !options.read_only)
+        .map_err(|error| directory_error("cannot open the archive of the log", error).at(path))?;
+    Ok(Some(Arc::new(dir)))
 }
 
 /// Where the segments of a log are: those that it is written to first, since they are moved from there.

@@ -293,7 +293,11 @@ impl Found {
             None => manifest.next_layer,
         };
         Ok(Found {
-            archive: archive_dir(options, environment)?,
+            archive: match archive_dir(options, environment) {
+                // Who only reads needs none, but for views.
+                Err(error) if options.read_only && error.kind() == ErrorKind::NotFound => None,
+                archive => archive?,
+            },
             durable: manifest.highest,
             until: Until::default(),
             manifest,

@@ -27,6 +27,8 @@ mod raw;
 mod redis;
 mod replay;
 mod resp;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod server;
 mod skeleton;
 mod slow;

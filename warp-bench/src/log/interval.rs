@@ -72,7 +72,8 @@ pub(crate) fn interval(job: &mut Job) -> Outcome<()> {
     table.note(
         "Ours hands writes to the system within 10 ms and syncs within 100 ms; sled and surrealmx are set",
     );
-    table.note("to sync every 100 ms; fjall, redb and surrealkv sync when they like, or not at all.");
+    table
+        .note("to sync every 100 ms; fjall, redb, surrealkv and rocksdb sync when they like, or not at all.");
     job.report.table(table);
     Ok(())
 }

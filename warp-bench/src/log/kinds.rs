@@ -1,4 +1,5 @@
-//! What small records are committed to: ours, the skeleton, Redis where there is one, and rivals with the feature `peers`.
+//! What small records are committed to: ours, the skeleton, Redis where there is one, and rivals with the feature `peers`
+//! (RocksDB with `rocksdb`).
 
 use std::path::Path;
 
@@ -9,6 +10,8 @@ use super::ours::{BareLog, Engine};
 #[cfg(feature = "peers")]
 use super::peers;
 use super::redis::Redis;
+#[cfg(feature = "rocksdb")]
+use super::rocksdb;
 use super::server;
 use super::skeleton::Skeleton;
 use crate::run::Outcome;
@@ -122,6 +125,13 @@ const KINDS: &[Kind] = &[
         lazy: true,
         open: |dir, mode| Ok(Box::new(peers::Sled::open(dir, mode)?)),
     },
+    #[cfg(feature = "rocksdb")]
+    Kind {
+        name: "rocksdb",
+        role: Role::Rival,
+        lazy: true,
+        open: |dir, mode| Ok(Box::new(rocksdb::RocksDb::open(dir, mode)?)),
+    },
     #[cfg(feature = "peers")]
     Kind {
         name: "okaywal",
@@ -144,7 +154,7 @@ pub(crate) fn kinds(names: &[String], limits: bool) -> Outcome<Vec<Kind>> {
             let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
             let known = known.join(", ");
             return Err(format!(
-                "nothing is called {name:?}; there are {known} (rivals with the feature peers)"
+                "nothing is called {name:?}; there are {known} (rivals with the feature peers, RocksDB with rocksdb)"
             )
             .into());
         }

@@ -341,7 +341,7 @@ fn a_directory_belongs_to_its_view_while_there_is_one() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(nowhere.files().is_empty());
     let error = WarpEngine::in_memory().view_at(PointInTime::Seq(Seq(1))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
 #[test]

@@ -64,8 +64,6 @@ pub struct Log {
     pub(crate) seen_seq: AtomicU64,
     /// The largest ordinary group, in blocks.
     pub(crate) group_blocks_max: AtomicU64,
-    /// Blocks that are to be ready beyond what is needed, since writers had to wait for some.
-    pub(crate) ahead_blocks: AtomicU64,
     /// Blocks that only admissions with `reserve` may take.
     pub(crate) kept_blocks: AtomicU64,
     /// The segment that holds the open frame and the first sequence of this life, if the log before ended cleanly:

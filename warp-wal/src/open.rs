@@ -148,7 +148,6 @@ impl Log {
             durable: AtomicU64::new(statement.last_seq),
             seen_seq: AtomicU64::new(next_seq - 1),
             group_blocks_max: AtomicU64::new(group_blocks_max),
-            ahead_blocks: AtomicU64::new(0),
             kept_blocks: AtomicU64::new(kept_blocks),
             needless,
             sync_wanted: AtomicBool::new(false),

@@ -18,10 +18,6 @@ const RING_PART_MAX: usize = 4;
 /// enough for a write of its own.
 pub(crate) const RING_BYTES_MAX: usize = 32 << 10;
 
-/// So many blocks more are prepared once a writer had to wait for space on disk, and twice as many each time again: a
-/// small group is admitted against a block of its own, so that many of them need much space until they are written.
-const AHEAD_BLOCKS_MIN: u64 = 1 << 10;
-const AHEAD_BLOCKS_MAX: u64 = 1 << 15;
 /// When this part of the ring is full, the log's thread is woken.
 const DRAINED_PART: u64 = 8;
 /// More segments than this do not wait for a sync.
@@ -197,9 +193,6 @@ impl Log {
         self.drain_now()?;
         match short {
             Short::Disk => {
-                let ahead = self.ahead_blocks.load(Ordering::Relaxed);
-                self.ahead_blocks
-                    .store((ahead * 2).clamp(AHEAD_BLOCKS_MIN, AHEAD_BLOCKS_MAX), Ordering::Relaxed);
                 let mut preparer = self.preparer.lock();
                 if self.admission.free_blocks() < blocks {
                     self.prepare_one(&mut preparer)?;

@@ -13,10 +13,8 @@ use crate::writer::Writer;
 
 /// Segments that should be ready behind the active one: the reserve and one to go on in.
 const READY_MIN: usize = 2;
-/// Segments that are prepared at most, however small they are,
+/// Segments that are prepared ahead at most, however small they are.
 const READY_MAX: usize = 8;
-/// and where writers have had to wait for some.
-const AHEAD_MAX: usize = 64;
 
 impl Log {
     /// Does whatever is due by the clock: hands bytes to the system before they are older than
@@ -140,24 +138,14 @@ impl Log {
         let Some(mut preparer) = self.preparer.try_lock() else { return Ok(self.options.write_interval) };
         let ready = self.ready.lock().len();
         let next_blocks = usable_blocks(preparer.next_bytes, self.group_blocks_max());
-        let free = self.admission.free_blocks();
-        let short = self.kept_blocks() + next_blocks / 2;
-        let is_needed = ready < READY_MIN || (free < short && ready < READY_MAX);
-        let ahead = self.ahead_blocks.load(Ordering::Relaxed);
-        let is_ahead = ahead > 0 && free < short + ahead && ready < AHEAD_MAX && !self.is_full();
-        if !is_needed && !is_ahead && !preparer.in_progress() {
+        let short = self.admission.free_blocks() < self.kept_blocks() + next_blocks / 2;
+        let wanted = preparer.in_progress() || ready < READY_MIN || (short && ready < READY_MAX);
+        if !wanted {
             return Ok(Duration::MAX);
         }
         match self.prepare_step(&mut preparer, false) {
             Ok(()) => Ok(Duration::ZERO),
-            Err(Error::Full) => {
-                // What is ahead of the need is the first to be done without.
-                self.ahead_blocks.store(0, Ordering::Relaxed);
-                if !is_needed {
-                    self.set_full(false);
-                }
-                Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now)))
-            }
+            Err(Error::Full) => Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now))),
             Err(error) => Err(error),
         }
     }

@@ -48,17 +48,20 @@ const NUMBER_MAX: u64 = u64::MAX / 2;
 
 pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) -> Result<WarpEngine> {
     let start = environment.clock.monotonic();
-    let may_create = options.create && !options.read_only;
-    if !may_create && warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
-        // Looked for before the lock is taken, which leaves a file behind.
-        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
-    }
-    let lock =
-        dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))?;
+    let lock = lock(dir, options.create && !options.read_only)?;
     let found = Found::read(dir, &options, &environment)?;
     let state = State::recover(found, &options, &environment)?;
     tell(&state.found.report(&state.replay, environment.clock.monotonic().saturating_sub(start)));
     state.start(dir, Some(lock), start, options, &environment)
+}
+
+/// Takes a database's lock. Where there is none, and none may be made, nothing is left behind.
+pub(crate) fn lock(dir: &dyn Dir, may_create: bool) -> Result<DirLock> {
+    if !may_create && warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
+        // Looked for before the lock is taken, which leaves a file behind.
+        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
+    }
+    dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))
 }
 
 /// A checkpoint with what the log has beyond it.

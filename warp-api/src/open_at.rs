@@ -9,10 +9,9 @@ use warp_wal::{Start, Until};
 
 use crate::archive::{archive_dir, log_dirs};
 use crate::environment::{Background, Environment};
-use crate::error::{Error, ErrorKind, Result, directory_error};
+use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::{checkpoint_error, log_error};
-use crate::home::LOG_DIR;
-use crate::open::{Found, State, describe, log_recovery, nothing, subdirectories};
+use crate::open::{self, Found, State, describe, log_recovery, nothing, subdirectories};
 use crate::options::{Options, Recovery};
 use crate::point::{PointInTime, PointRange, millis_of};
 use crate::read_view::ReadView;
@@ -28,12 +27,7 @@ pub(crate) fn open_at(
 ) -> Result<ReadView> {
     let options = options.read_only(true);
     let start = environment.clock.monotonic();
-    if warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
-        // Looked for before the lock is taken, which leaves a file behind.
-        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
-    }
-    let lock =
-        dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))?;
+    let lock = open::lock(dir, false)?;
     let (log_dir, layers_dir) = subdirectories(dir, false)?;
     let archive = archive_dir(&options, &environment)?;
     let history = History { dir, log_dir, layers_dir, archive, options: &options, last: None };

@@ -326,8 +326,7 @@ impl Watch {
         let shared = &self.shared;
         let is_over = || shared.journal.durable_seq() >= next || shared.check_writable().is_err();
         if let Some(log) = shared.journal.log() {
-            // The log's thread may be asleep over writes that nobody wanted synced.
-            log.want_sync();
+            // Its thread may be asleep over writes that nobody wanted synced before the look that came before this.
             log.unpark();
         }
         shared.waiters.watches.wait(timeout, is_over);

@@ -112,6 +112,8 @@ pub(crate) struct ArenaMemory {
     pub(crate) huge: usize,
     /// The part of `held` that is in no span and no run.
     pub(crate) free: usize,
+    /// The part of `held` that the system has not taken back, and that was touched.
+    pub(crate) resident: usize,
 }
 
 impl Arena {
@@ -154,6 +156,11 @@ impl Arena {
         }
     }
 
+    /// The bytes that a value of that length takes which is in a piece of its own, or in none if it is too large.
+    pub(crate) fn room_of_value(bytes: usize) -> usize {
+        if bytes == 0 || bytes > RUN_BYTES_MAX { bytes } else { Arena::room(bytes) }
+    }
+
     pub(crate) fn memory(&self) -> ArenaMemory {
         let heap = self.heap.lock();
         ArenaMemory {
@@ -161,6 +168,7 @@ impl Arena {
             held: heap.pages.held_bytes(),
             huge: heap.pages.huge_bytes(),
             free: heap.pages.free_bytes(),
+            resident: heap.pages.held_bytes() - heap.pages.absent_bytes(),
         }
     }
 

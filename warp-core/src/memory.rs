@@ -17,7 +17,7 @@ pub struct TableMemory {
     pub key_bytes: u64,
     /// The lengths of all values.
     pub value_bytes: u64,
-    /// The part of `value_bytes` that is on the heap: values of more than 512 bytes.
+    /// The part of `value_bytes` that entries share with handles: values of more than 512 bytes, and packed ones.
     pub heap_bytes: u64,
     /// The table itself with all entries and short values: what was got from the system, in use or not.
     pub table_bytes: u64,
@@ -28,6 +28,13 @@ pub struct TableMemory {
     /// What was replaced or removed, and waits to be freed until nobody can be reading it. A reader that stays in a
     /// closure of [`Table::with`](crate::Table::with) lets this grow by all that is written meanwhile.
     pub retired_bytes: u64,
+    /// What the system counts as in use by all of this: the table, long values, and what is free and kept at hand.
+    pub resident_bytes: u64,
+    /// The part of `resident_bytes` that entries and buckets take, with long values that only handles keep alive, and with
+    /// what waits to be freed. What lies between the two is free for new entries of the right size.
+    pub used_bytes: u64,
+    /// Lengths of long values that are in no entry any more, and live as long as handles to them, or wait to be freed.
+    pub pinned_bytes: u64,
 }
 
 impl TableMemory {

@@ -29,6 +29,8 @@ pub(crate) struct Pages {
     /// Bytes of pages that were freed since free pages were last given back to the system.
     dirty_bytes: usize,
     free_pages: usize,
+    /// The part of `free_pages` that the system has.
+    absent_pages: usize,
 }
 
 /// A run of free pages.
@@ -60,6 +62,7 @@ impl Pages {
             by_length: BTreeSet::new(),
             dirty_bytes: 0,
             free_pages: 0,
+            absent_pages: 0,
         }
     }
 
@@ -122,6 +125,7 @@ impl Pages {
             {
                 chunk.discard((page % CHUNK_PAGES) as usize, run.length as usize);
                 run.is_discarded = true;
+                self.absent_pages += run.length as usize;
             }
         }
     }
@@ -143,12 +147,19 @@ impl Pages {
         self.free_pages * PAGE_BYTES
     }
 
+    /// Bytes of chunks that the system has, since they were not touched yet, or were given back to it.
+    pub(crate) fn absent_bytes(&self) -> usize {
+        self.absent_pages * PAGE_BYTES
+    }
+
     fn add_chunk(&mut self) -> Option<usize> {
         let number = self.chunks.iter().position(Option::is_none).unwrap_or(self.chunks.len());
         if number >= self.chunks_max {
             return None;
         }
         let chunk = Chunk::new(number >= SMALL_CHUNKS);
+        // A huge page comes as a whole, with the first touch.
+        let is_discarded = !chunk.is_huge();
         if number == self.chunks.len() {
             self.chunks.push(Some(chunk));
         } else {
@@ -158,9 +169,9 @@ impl Pages {
         let first = u32::try_from(number).expect("chunks are counted in an address") * CHUNK_PAGES;
         if number == 0 {
             // The very first page stays unused: its address says "nothing".
-            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded: true });
+            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded });
         } else {
-            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded: true });
+            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded });
         }
         Some(number)
     }
@@ -169,12 +180,14 @@ impl Pages {
         self.free.insert(page, run);
         self.by_length.insert((run.length, page));
         self.free_pages += run.length as usize;
+        self.absent_pages += if run.is_discarded { run.length as usize } else { 0 };
     }
 
     fn remove_run(&mut self, page: u32) -> Run {
         let run = self.free.remove(&page).expect("a free run begins there");
         self.by_length.remove(&(run.length, page));
         self.free_pages -= run.length as usize;
+        self.absent_pages -= if run.is_discarded { run.length as usize } else { 0 };
         run
     }
 
@@ -190,6 +203,10 @@ impl Pages {
         }
         if self.free.values().map(|run| run.length as usize).sum::<usize>() != self.free_pages {
             return Err("free pages are counted wrongly".into());
+        }
+        let absent = self.free.values().filter(|run| run.is_discarded).map(|run| run.length as usize);
+        if absent.sum::<usize>() != self.absent_pages {
+            return Err("absent pages are counted wrongly".into());
         }
         let mut last_end = None;
         for (&page, &Run { length, .. }) in &self.free {

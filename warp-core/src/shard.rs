@@ -103,7 +103,7 @@ impl ShardLock<'_> {
     pub(crate) fn take_retired(&mut self) -> Vec<Retired> {
         let (counters, retired) = self.parts();
         let retired = std::mem::take(retired);
-        let bytes: usize = retired.iter().map(|piece| piece.bytes).sum();
+        let bytes: usize = retired.iter().map(Retired::weight).sum();
         add(&counters.retired_bytes, (bytes as u64).wrapping_neg());
         retired
     }

@@ -505,7 +505,21 @@ impl Table {
         if moved > 0 {
             self.store.arenas().for_each(|(_, arena)| arena.discard_free());
         }
+        self.store.long_values.discard_free();
         moved
+    }
+
+    /// Shows the entries of a slot without its lock, from the bucket on that `from` chooses, until `f` says no.
+    pub(crate) fn walk(&self, slot: usize, from: usize, mut f: impl FnMut(EntryRef<'_>) -> bool) {
+        let pin = self.store.pin();
+        let arena = self.store.arena(Store::arena_of(slot));
+        let array = self.slots.buckets(slot).load(&pin);
+        let (behind, first) = array.split_at(from % array.len().max(1));
+        for (_, _, address) in buckets::iter(first).chain(buckets::iter(behind)) {
+            if !f(self.entry_ref(record_at(arena, address, &pin))) {
+                return;
+            }
+        }
     }
 
     /// The number of entries, tombstones and entries past their deadline included.
@@ -527,12 +541,17 @@ impl Table {
     pub fn memory(&self) -> TableMemory {
         let tally = self.tally();
         let fixed = Slots::FIXED_BYTES + size_of_val(&*self.shards);
+        let long = self.store.long_values.memory();
+        let fixed_and_lists = fixed as u64 + not_negative(tally.list_bytes);
         let (mut held, mut free, mut huge) = (0, 0, 0);
+        let (mut resident, mut used) = (long.resident, long.used);
         for (_, arena) in self.store.arenas() {
             let memory = arena.memory();
             held += memory.held;
             free += memory.free;
             huge += memory.huge;
+            resident += memory.resident;
+            used += memory.used;
         }
         TableMemory {
             entries: not_negative(tally.entries),
@@ -540,10 +559,13 @@ impl Table {
             key_bytes: not_negative(tally.key_bytes),
             value_bytes: not_negative(tally.value_bytes),
             heap_bytes: not_negative(tally.shared_bytes),
-            table_bytes: (held + fixed) as u64 + not_negative(tally.list_bytes),
+            table_bytes: held as u64 + fixed_and_lists,
             free_bytes: free as u64,
             huge_bytes: huge as u64,
             retired_bytes: not_negative(tally.retired_bytes) + self.store.waiting_bytes() as u64,
+            resident_bytes: resident as u64 + fixed_and_lists,
+            used_bytes: used as u64 + fixed_and_lists,
+            pinned_bytes: (long.live as u64).saturating_sub(not_negative(tally.shared_bytes)),
         }
     }
 

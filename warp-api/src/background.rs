@@ -33,6 +33,8 @@ enum LogOrder {
 #[derive(Debug)]
 enum WorkerOrder {
     Stop,
+    /// Look whether anything is due.
+    Look,
 }
 
 /// The sending ends of the two threads' channels.
@@ -71,6 +73,11 @@ impl Shared {
         }
         // Without threads the next step does it.
         self.journal.want_sync();
+    }
+
+    /// Asks the worker to look whether anything is due. Never waits: a worker with a full channel before it looks anyway.
+    pub(crate) fn wake_worker(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Look);
     }
 
     fn wake_log_thread(&self) {
@@ -184,7 +191,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
         shared.work();
         match inbox.recv_timeout(WORKER_INTERVAL) {
             Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(WorkerOrder::Look) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
@@ -243,12 +250,13 @@ impl Shared {
     fn work(&self) {
         self.free_expired();
         self.tend_table(self.time.monotonic());
+        self.tend_memory();
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
         if self.check_writable().is_err() {
             return;
         }
-        if self.checkpoint_is_due() {
+        if self.budget.wants_checkpoint.swap(false, Ordering::Relaxed) || self.checkpoint_is_due() {
             // A failure is reported where it happens, and the next attempt comes when it is due.
             let _ = self.take_checkpoint();
         }

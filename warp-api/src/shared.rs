@@ -9,6 +9,7 @@ use warp_physics::Entanglement;
 
 use crate::advice::Advice;
 use crate::background::Orders;
+use crate::budget::Budget;
 use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::engine_time::EngineTime;
@@ -26,6 +27,7 @@ use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
+use crate::residency::Residency;
 use crate::tend::Tended;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
@@ -65,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
     pub(crate) cold_reads: ColdReads,
+    pub(crate) budget: Budget,
+    pub(crate) residency: Residency,
+    /// Keys that were changed and that the checkpoint writes which is being taken: their entries cannot leave memory yet.
+    pub(crate) being_checkpointed: AtomicU64,
     pub(crate) waiters: Waiters,
     pub(crate) orders: Orders,
     /// Set while the worker is to end.

@@ -1,6 +1,7 @@
 //! Residency: which entries are in memory, and in which form. Gravity says which fall; this lets them.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -35,7 +36,9 @@ const RATIO_ONE: u32 = 1 << 10;
 /// Who is in memory, and what is remembered of those who were.
 #[derive(Debug)]
 pub(crate) struct Residency {
-    remnants: Remnants,
+    /// Made once the first entry leaves memory: most engines never need it.
+    remnants: OnceLock<Remnants>,
+    remnants_max: usize,
     /// The worth of what fell last, in nanoseconds a byte, as bits of an `f32`: the price of memory.
     price: AtomicU32,
     /// What packing leaves of a value, in parts of [`RATIO_ONE`].
@@ -72,10 +75,10 @@ struct Candidate {
 
 impl Residency {
     pub(crate) fn new(budget: u64, on: bool) -> Residency {
-        // An engine that uses little of its budget does not touch the pages of this, and they take no memory.
         let remnants = if on { (budget / BUDGET_BYTES_PER_REMNANT).min(REMNANTS_MAX) } else { 0 };
         Residency {
-            remnants: Remnants::new(usize::try_from(remnants).unwrap_or(1)),
+            remnants: OnceLock::new(),
+            remnants_max: usize::try_from(remnants).unwrap_or(1),
             price: AtomicU32::new(0),
             ratio: AtomicU32::new(RATIO_ONE / 2),
             turn: AtomicU64::new(0),
@@ -96,7 +99,11 @@ impl Residency {
 
     /// Bytes of memory that this takes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.remnants.bytes() as u64
+        self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64)
+    }
+
+    fn remnants(&self) -> &Remnants {
+        self.remnants.get_or_init(|| Remnants::new(self.remnants_max))
     }
 
     /// The price of memory: what the entries that fell last were worth, in nanoseconds a byte. 0 if none has fallen.
@@ -200,7 +207,7 @@ impl Shared {
         for candidate in candidates {
             let packed = candidate.packable.as_ref().map_or(0, |_| self.pack(&candidate));
             if packed == 0 && candidate.may_leave {
-                self.residency.remnants.note(candidate.leaving.hash, candidate.mass, tick);
+                self.residency.remnants().note(candidate.leaving.hash, candidate.mass, tick);
                 leaving.push(candidate.leaving);
             }
             gained += packed;
@@ -322,15 +329,17 @@ impl Shared {
         }
         let residency = &self.residency;
         let tick = self.table.tick();
-        let known = residency.remnants.mass(hash, tick);
+        let known = residency.remnants().mass(hash, tick);
         let mass = known.map_or(0, |mass| mass + 1);
-        let body = Body { mass: mass.into(), bytes: bytes.max(1), saved_by_packing: 0 };
+        // A long value will be packed before it leaves again: it is weighed as what it then takes.
+        let saved = if bytes >= PACK_BYTES_MIN { residency.saving(bytes) } else { 0 };
+        let body = Body { mass: mass.into(), bytes: (bytes - saved).max(1), saved_by_packing: 0 };
         if known.is_some() && fall(body, COSTS).1 >= residency.price() && self.admit_read(bytes) {
             residency.returned.fetch_add(1, Ordering::Relaxed);
             // Its first use in memory tells it from those that come and go.
             return known;
         }
-        residency.remnants.note(hash, mass, tick);
+        residency.remnants().note(hash, mass, tick);
         residency.kept_out.fetch_add(1, Ordering::Relaxed);
         None
     }

@@ -123,7 +123,8 @@ fn fill_memory(note: &mut impl FnMut(&WarpEngine)) {
     engine.checkpoint().unwrap();
     note(&engine);
     let handle = engine.get("19999").unwrap();
-    for number in (0..20_000).chain(15_000..20_000).chain(0..20_000) {
+    let again = (0..20).flat_map(|_| 0..300);
+    for number in (0..20_000).chain(again) {
         engine.get(number.to_string()).unwrap().unwrap();
     }
     let is_warm = |key: &String| engine.get_entry(key).unwrap().unwrap().level == Level::Warm;

@@ -14,6 +14,7 @@ use warp_io::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::log_error;
 use crate::shared::Shared;
+use crate::warm_start;
 
 /// Orders a thread may have before it; more of the same would change nothing.
 const ORDERS_MAX: usize = 16;
@@ -189,9 +190,20 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
     while !shared.is_ending() {
         shared.work();
-        match inbox.recv_timeout(WORKER_INTERVAL) {
-            Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(WorkerOrder::Look) | Err(RecvTimeoutError::Timeout) => {}
+        let next = shared.time.monotonic() + WORKER_INTERVAL;
+        loop {
+            let left = next.saturating_sub(shared.time.monotonic());
+            let pause = if shared.warm.is_under_way() { left.min(warm_start::PAUSE) } else { left };
+            match inbox.recv_timeout(pause) {
+                Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                // Somebody waits for what the worker does.
+                Ok(WorkerOrder::Look) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if pause == left || shared.is_ending() {
+                break;
+            }
+            shared.warm_step();
         }
     }
 }
@@ -202,7 +214,9 @@ impl Shared {
     pub(crate) fn step(&self) -> Duration {
         let wait = self.tick_log();
         self.work();
-        wait.unwrap_or(WORKER_INTERVAL).min(WORKER_INTERVAL)
+        self.warm_step();
+        let next = if self.warm.is_under_way() { warm_start::PAUSE } else { WORKER_INTERVAL };
+        wait.unwrap_or(WORKER_INTERVAL).min(next)
     }
 
     /// Writes and syncs what is due of the log. Returns how long nothing more will be due; `None` if nothing ever
@@ -253,6 +267,7 @@ impl Shared {
         self.tend_memory();
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
+        self.load_learned();
         if self.check_writable().is_err() {
             return;
         }
@@ -261,6 +276,7 @@ impl Shared {
             let _ = self.take_checkpoint();
         }
         self.merge_if_due();
+        self.keep_learned_if_due();
     }
 
     /// Merges layers if there are too many. A failure is reported, and tried again after the next checkpoint: more

@@ -163,7 +163,8 @@ impl Shared {
     /// Memory that is not the table's.
     pub(crate) fn memory_beside_table(&self) -> u64 {
         let log = self.journal.log().map_or(0, |log| log.stats().ring_bytes);
-        log + self.expiry.bytes() + self.order_bytes() as u64 + self.residency.bytes()
+        let learned = self.residency.bytes() + self.warm.held_bytes();
+        log + self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions

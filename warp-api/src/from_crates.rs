@@ -62,7 +62,7 @@ pub(crate) fn checkpoint_error(error: warp_checkpoint::Error) -> Error {
     };
     let mut public = Error::new(kind, message);
     if let Some(file) = error.file() {
-        let is_layer = file.ends_with(".warp");
+        let is_layer = warp_checkpoint::parse_layer_name(file).is_some();
         public = public.at(if is_layer { format!("{LAYERS_DIR}/{file}") } else { file.to_string() });
     }
     if let Some(offset) = error.offset() {

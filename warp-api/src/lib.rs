@@ -84,12 +84,15 @@ mod checkpoint;
 mod exchange;
 mod from_crates;
 mod home;
+mod hot_list;
+mod learned;
 mod life;
 mod merge;
 mod open;
 mod open_at;
 mod recovery_report;
 mod verify;
+mod warm_start;
 // What is measured.
 mod counters;
 mod engine_time;
@@ -107,6 +110,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
 pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
+pub use learned::LearnedMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
     CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
@@ -128,6 +132,7 @@ pub use types::{
     Ttl, Update, VALUE_BYTES_MAX, Value,
 };
 pub use verify::{Problem, VerifyReport};
+pub use warm_start::WarmStartMetrics;
 pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};
 pub use watch::{Change, ChangeOp, Watch};
 

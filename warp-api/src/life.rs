@@ -36,6 +36,9 @@ impl Life {
             }
             _ => Ok(()),
         };
+        if checkpoint {
+            shared.keep_learned();
+        }
         threads.stop(shared);
         shared.closed.store(true, Ordering::Relaxed);
         let closed = shared.journal.log().map_or(Ok(()), |log| log.close().map_err(log_error));

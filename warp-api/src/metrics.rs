@@ -10,9 +10,11 @@ use warp_physics::{EntanglementStats, EntropyReport};
 use crate::engine::WarpEngine;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
+use crate::learned::LearnedMetrics;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
+use crate::warm_start::WarmStartMetrics;
 
 /// Everything that the engine counts and measures, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +42,10 @@ pub struct CosmicMetrics {
     pub checkpoints: Option<CheckpointMetrics>,
     /// What the open found; `None` without files.
     pub recovery: Option<RecoveryReport>,
+    /// What was learned and is kept over restarts; `None` without files.
+    pub learned: Option<LearnedMetrics>,
+    /// What was hot before the open, and was brought into memory since; `None` without files.
+    pub warm_start: Option<WarmStartMetrics>,
     /// Memory, in bytes.
     pub memory: MemoryMetrics,
     /// Who is in memory, and how that came about.
@@ -290,6 +296,8 @@ impl WarpEngine {
             entropy: self.entropy_metrics(),
             checkpoints: shared.checkpoint_metrics(),
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
+            learned: shared.learned_metrics(),
+            warm_start: shared.home.as_ref().map(|_| shared.warm.metrics()),
             memory: MemoryMetrics {
                 table_bytes: table.total(),
                 table_free_bytes: table.free_bytes,

@@ -31,6 +31,7 @@ use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
 use crate::journal::Journal;
 use crate::latency::Latencies;
 use crate::layers::Layers;
+use crate::learned::LearnedState;
 use crate::names::Names;
 use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
@@ -41,6 +42,7 @@ use crate::residency::Residency;
 use crate::shared::{SHARDS, Shared};
 use crate::tend::Tended;
 use crate::types::Seq;
+use crate::warm_start::WarmStart;
 
 /// The first sequence number of a database.
 const SEQ_FIRST: u64 = 1;
@@ -224,6 +226,8 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
         tended: Tended::default(),
+        learned: LearnedState::default(),
+        warm: WarmStart::default(),
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),

@@ -96,13 +96,23 @@ pub struct Physics {
     /// Decide by use, size and the cost of reading it again which entry leaves memory, which is packed, and which comes
     /// in once memory is full. Off: any entry leaves, and whatever is read comes in.
     pub gravity: bool,
+    /// After an open, bring what was hot before it from the checkpoint's layers into memory, hottest first, a little at a time;
+    /// keep a list of what is hot for that, at some of the checkpoints and at a close. See
+    /// [`Options::warm_start_bytes`].
+    pub warm_start: bool,
     /// Time after which a measured load counts half; at least a millisecond. Default: 60 s.
     pub half_life: Duration,
 }
 
 impl Default for Physics {
     fn default() -> Physics {
-        Physics { entanglement: true, entropy: true, gravity: true, half_life: Duration::from_secs(60) }
+        Physics {
+            entanglement: true,
+            entropy: true,
+            gravity: true,
+            warm_start: true,
+            half_life: Duration::from_secs(60),
+        }
     }
 }
 
@@ -110,7 +120,13 @@ impl Physics {
     /// Everything off.
     #[must_use]
     pub fn off() -> Physics {
-        Physics { entanglement: false, entropy: false, gravity: false, ..Physics::default() }
+        Physics {
+            entanglement: false,
+            entropy: false,
+            gravity: false,
+            warm_start: false,
+            ..Physics::default()
+        }
     }
 }
 
@@ -157,6 +173,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) on_progress: Option<ProgressFn>,
+    pub(crate) warm_start_bytes: u64,
     pub(crate) physics: Physics,
 }
 
@@ -185,6 +202,7 @@ impl Default for Options {
             create: true,
             read_only: false,
             on_progress: None,
+            warm_start_bytes: 1 << 30,
             physics: Physics::default(),
         }
     }
@@ -347,6 +365,14 @@ impl Options {
         self
     }
 
+    /// The most bytes of keys and values that the background brings into memory after an open because they were hot before
+    /// it; see [`Physics::warm_start`]. Default: 1 GiB.
+    #[must_use]
+    pub fn warm_start_bytes(mut self, bytes: u64) -> Options {
+        self.warm_start_bytes = bytes;
+        self
+    }
+
     /// Which parts of the physics layer give advice. Default: all.
     #[must_use]
     pub fn physics(mut self, physics: Physics) -> Options {
@@ -461,6 +487,7 @@ impl fmt::Debug for Options {
             .field("compress_values_from", &self.compress_values_from)
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)
+            .field("warm_start_bytes", &self.warm_start_bytes)
             .field("physics", &self.physics)
             .finish_non_exhaustive()
     }

@@ -324,15 +324,32 @@ impl Shared {
         }
         let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
         let Some(mass) = self.comes_in(key.hash, bytes) else { return };
-        // The copy is made before the lock is taken. A table that is full goes without.
-        let Ok(mut prepared) = self.table.prepare(key, &found.value[..], found.deadline) else { return };
-        prepared.set_mass(mass);
-        let Some(mut guard) = self.table.try_lock(key.hash) else { return };
-        // A floor that was raised since has taken away what is below it, which must not come back.
-        let is_there = found.seq >= self.floors.of(key.keyspace);
-        if is_there && self.layers.is_current(searched) && guard.insert_clean(prepared, found.seq) {
-            self.expiry.note(key.hash, found.deadline, None);
+        if self.bring_in(key, found, searched, mass) {
             self.counters.promotions.add(1);
         }
+    }
+
+    /// Brings a value from a layer into memory with so much mass, where that hides nothing newer and nobody has to wait for
+    /// it. Returns whether it did.
+    pub(crate) fn bring_in(
+        &self,
+        key: KeyRef<'_>,
+        found: &Found,
+        searched: &Arc<LayerList>,
+        mass: u32,
+    ) -> bool {
+        // The copy is made before the lock is taken. A table that is full goes without.
+        let Ok(mut prepared) = self.table.prepare(key, &found.value[..], found.deadline) else {
+            return false;
+        };
+        prepared.set_mass(mass);
+        let Some(mut guard) = self.table.try_lock(key.hash) else { return false };
+        // A floor that was raised since has taken away what is below it, which must not come back.
+        let is_there = found.seq >= self.floors.of(key.keyspace);
+        let is_in = is_there && self.layers.is_current(searched) && guard.insert_clean(prepared, found.seq);
+        if is_in {
+            self.expiry.note(key.hash, found.deadline, None);
+        }
+        is_in
     }
 }

@@ -21,6 +21,7 @@ use crate::home::Home;
 use crate::journal::Journal;
 use crate::latency::Latencies;
 use crate::layers::Layers;
+use crate::learned::LearnedState;
 use crate::names::Names;
 use crate::options::Options;
 use crate::order::Order;
@@ -29,6 +30,7 @@ use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
 use crate::residency::Residency;
 use crate::tend::Tended;
+use crate::warm_start::WarmStart;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
 pub(crate) const SHARDS: u16 = 64;
@@ -56,6 +58,10 @@ pub(crate) struct Shared {
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
     pub(crate) tended: Tended,
+    /// The file of what was learned.
+    pub(crate) learned: LearnedState,
+    /// What was hot before the open, and is brought in.
+    pub(crate) warm: WarmStart,
     /// The orders of keyspaces that were scanned.
     pub(crate) order: Order,
     pub(crate) time: EngineTime,

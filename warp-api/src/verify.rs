@@ -88,9 +88,25 @@ impl Shared {
                 Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
             }
         }
+        self.verify_learned(home, &mut report);
         self.verify_log(home, start, &mut report)?;
         self.progress(Task::Verify, total, Some(total));
         Ok(report)
+    }
+
+    /// Damage in what was learned costs no data, and is damage all the same.
+    fn verify_learned(&self, home: &Home, report: &mut VerifyReport) {
+        // Held, so that no file is removed while it is read.
+        let _kept = home.removing.read();
+        for number in warp_checkpoint::list_advice(&*home.dir).unwrap_or_default() {
+            let errors = match warp_checkpoint::load_advice(&*home.dir, number) {
+                Ok(loaded) => loaded.damaged.into_iter().map(|damaged| damaged.error).collect(),
+                // Of a newer program.
+                Err(warp_checkpoint::Error::Unsupported { .. }) => Vec::new(),
+                Err(error) => vec![error],
+            };
+            report.problems.extend(errors.into_iter().map(|error| Problem::of(&checkpoint_error(error))));
+        }
     }
 
     fn verify_log(&self, home: &Home, start: Start, report: &mut VerifyReport) -> Result<()> {

@@ -151,7 +151,7 @@ fn singles(engine: &WarpEngine, groups: &[Vec<Key>]) -> Outcome<()> {
 }
 
 /// Has the system forget the pages of all files of a database that nobody has open.
-fn drop_page_cache(dir: &Path) -> Outcome<()> {
+pub(crate) fn drop_page_cache(dir: &Path) -> Outcome<()> {
     for part in ["layers", "wal"] {
         let part = dir.join(part);
         for name in OsDir::open(&part, false)?.list()? {

@@ -76,7 +76,7 @@ pub(crate) fn read_bytes() -> u64 {
 }
 
 /// The text of a file under `/proc`, empty where there is none.
-fn proc_file(dir: &str, name: &str) -> String {
+pub(crate) fn proc_file(dir: &str, name: &str) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let file = OsDir::open(Path::new("/proc").join(dir), false)?.open(name, false)?;
         let mut text = Vec::new();

@@ -24,6 +24,7 @@ mod latency;
 mod load;
 mod log;
 mod machine;
+mod memory;
 mod mixed;
 mod model;
 mod physics;
@@ -81,6 +82,14 @@ enum Role {
     /// Measures the log: against the disk, against the bare table, and against rivals (feature `peers`, and Redis where
     /// there is one).
     Log(log::LogArguments),
+    /// Measures memory: warm start, data larger than memory beside rivals (feature `peers`), and the budget.
+    Memory(memory::MemoryArguments),
+    /// Measures one store under a limit of memory.
+    #[command(hide = true)]
+    Limited(memory::LimitedArguments),
+    /// Works with a budget of memory, and tells what the process took.
+    #[command(hide = true)]
+    Held(memory::HeldArguments),
     /// Replays a log once, and tells how long it took and what it held.
     #[command(hide = true)]
     Replay(log::ReplayArguments),
@@ -109,6 +118,12 @@ fn main() -> ExitCode {
             let Arguments { quick, seed, dir, report, .. } = &arguments;
             log::log(options, *seed, *quick, dir.as_deref(), report)
         }
+        Some(Role::Memory(options)) => {
+            let Arguments { quick, seed, dir, report, .. } = &arguments;
+            memory::memory(options, *seed, *quick, dir.as_deref(), report)
+        }
+        Some(Role::Limited(limited)) => memory::limited(limited, arguments.seed).map(|()| true),
+        Some(Role::Held(held)) => memory::held(held, arguments.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),

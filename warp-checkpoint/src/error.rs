@@ -72,8 +72,8 @@ pub enum Error {
         /// The file's name.
         file: String,
     },
-    /// A manifest of that number, or a larger one, exists. Published files are never replaced.
-    #[error("manifest {number} would not be newer than manifest {newest}")]
+    /// A manifest or advice file of that number, or a larger one, exists. Published files are never replaced.
+    #[error("file {number} would not be newer than file {newest}")]
     NotNewer {
         /// The number that was to be published.
         number: u64,
@@ -85,6 +85,21 @@ pub enum Error {
     ManifestTooLarge {
         /// Length of the encoded manifest.
         bytes: usize,
+    },
+    /// What was learned is more than [`ADVICE_BYTES_MAX`](crate::ADVICE_BYTES_MAX) bytes, or more than
+    /// [`ADVICE_SECTIONS_MAX`](crate::ADVICE_SECTIONS_MAX) sections. Nothing was written.
+    #[error("advice of {bytes} bytes in {sections} sections is too large")]
+    AdviceTooLarge {
+        /// Length of the file, or of all sections.
+        bytes: usize,
+        /// How many sections.
+        sections: usize,
+    },
+    /// A section's name is empty, too long, has a zero byte, or is that of another section. Nothing was written.
+    #[error("{name:?} cannot name a section")]
+    BadSectionName {
+        /// The name.
+        name: String,
     },
     /// There are manifests, and none of them can be used.
     #[error("none of the {} manifests can be used", rejected.len())]
@@ -109,6 +124,8 @@ impl Error {
             | Error::ValueTooLong { .. }
             | Error::NotNewer { .. }
             | Error::ManifestTooLarge { .. }
+            | Error::AdviceTooLarge { .. }
+            | Error::BadSectionName { .. }
             | Error::NoUsableManifest { .. } => None,
         }
     }
@@ -154,6 +171,9 @@ pub enum Corruption {
         /// The number that is stored in it.
         found: u64,
     },
+    /// The file is about another database.
+    #[error("a file of another database")]
+    WrongDatabase,
     /// An entry has flags that do not exist or exclude each other.
     #[error("impossible flags {0:#04x}")]
     BadFlags(u8),

@@ -34,8 +34,13 @@
 //! # }
 //! ```
 //!
-//! The format, with the arguments for its being safe, is described in `docs/format/checkpoint.md`.
+//! Beside the manifests there may be a file of what was learned ([`Advice`]): sections of bytes that nobody's answer depends
+//! on, so that its absence or damage is no error.
+//!
+//! The formats, with the arguments for their being safe, are described in `docs/format/checkpoint.md` and
+//! `docs/format/advice.md`.
 
+mod advice;
 mod blocks;
 mod checked;
 mod compress;
@@ -58,6 +63,10 @@ mod retention;
 mod verify;
 mod writer;
 
+pub use advice::{
+    ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, DamagedSection,
+    FoundAdvice, LoadedAdvice, list_advice, load_advice, newest_advice, remove_advice, write_advice,
+};
 pub use entry::{LayerEntry, LayerValue};
 pub use entry_ref::LayerEntryRef;
 pub use error::{Corruption, Error, Result};
@@ -67,7 +76,9 @@ pub use iter::Iter;
 pub use layer::{Layer, LayerInfo};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
 pub use merge::{Merge, MergeReport, merge};
-pub use names::{layer_name, manifest_name, parse_layer_name, parse_manifest_name};
+pub use names::{
+    advice_name, layer_name, manifest_name, parse_advice_name, parse_layer_name, parse_manifest_name,
+};
 pub use recover::{Opened, Rejected, newest, newest_where};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
 pub use verify::VerifyReport;

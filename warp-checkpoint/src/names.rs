@@ -2,6 +2,7 @@
 
 const LAYER_SUFFIX: &str = ".warp";
 const MANIFEST_PREFIX: &str = "MANIFEST-";
+const ADVICE_PREFIX: &str = "advice-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// The file name of a layer, in the directory `layers`: `<id>.warp`.
@@ -28,6 +29,18 @@ pub fn parse_manifest_name(name: &str) -> Option<u64> {
     parse_number(name.strip_prefix(MANIFEST_PREFIX)?)
 }
 
+/// The file name of what was learned, in the directory of the database: `advice-<n>.warp`.
+#[must_use]
+pub fn advice_name(number: u64) -> String {
+    format!("{ADVICE_PREFIX}{number}{LAYER_SUFFIX}")
+}
+
+/// The number of the advice file that has this file name; `None` for a name that [`advice_name`] does not make.
+#[must_use]
+pub fn parse_advice_name(name: &str) -> Option<u64> {
+    parse_number(name.strip_prefix(ADVICE_PREFIX)?.strip_suffix(LAYER_SUFFIX)?)
+}
+
 /// The name under which a file is written before it gets its own.
 pub(crate) fn temporary_name(name: &str) -> String {
     format!("{name}{TEMPORARY_SUFFIX}")
@@ -36,6 +49,11 @@ pub(crate) fn temporary_name(name: &str) -> String {
 /// Whether this is the temporary name of a manifest.
 pub(crate) fn is_temporary_manifest(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_manifest_name(own).is_some())
+}
+
+/// Whether this is the temporary name of an advice file.
+pub(crate) fn is_temporary_advice(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_advice_name(own).is_some())
 }
 
 /// A decimal number as `Display` writes it: digits only, without leading zeros.
@@ -53,6 +71,7 @@ mod tests {
         for number in [0, 1, 9, 10, 4096, u64::MAX] {
             assert_eq!(parse_layer_name(&layer_name(number)), Some(number));
             assert_eq!(parse_manifest_name(&manifest_name(number)), Some(number));
+            assert_eq!(parse_advice_name(&advice_name(number)), Some(number));
         }
     }
 
@@ -66,11 +85,20 @@ mod tests {
         {
             assert_eq!(parse_manifest_name(name), None, "{name}");
         }
+        for name in
+            ["advice-.warp", "advice-01.warp", "advice-1", "1.warp", "advice-1.warp.tmp", "advice--1.warp"]
+        {
+            assert_eq!(parse_advice_name(name), None, "{name}");
+        }
     }
 
     #[test]
     fn only_our_own_temporary_names_are_known() {
         assert!(is_temporary_manifest(&temporary_name(&manifest_name(7))));
+        assert!(is_temporary_advice(&temporary_name(&advice_name(7))));
+        for name in ["advice-7.warp", "advice-7.tmp", "MANIFEST-7.tmp", "7.warp.tmp"] {
+            assert!(!is_temporary_advice(name), "{name}");
+        }
         for name in ["notes.tmp", "MANIFEST-7", ".tmp", "MANIFEST-7.tmp.tmp", "7.warp.tmp"] {
             assert!(!is_temporary_manifest(name), "{name}");
         }

@@ -20,12 +20,12 @@ pub struct Opened {
     pub rejected: Vec<Rejected>,
 }
 
-/// A manifest that could not be used.
+/// A manifest or an advice file that could not be used.
 #[derive(Debug)]
 pub struct Rejected {
     /// Its number.
     pub number: u64,
-    /// What is wrong with it, or with one of its layers.
+    /// What is wrong with it, or with one of a manifest's layers.
     pub error: Error,
 }
 

@@ -1,0 +1,251 @@
+//! Warm start: after an open, bringing in from the layers what was hot before, hottest first, a little at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use warp_checkpoint::LayerEntryRef;
+use warp_core::Value;
+use warp_io::Clock;
+
+use crate::hot_list::HotGroup;
+use crate::layers::LayerList;
+use crate::read::{ENTRY_BYTES, Found};
+use crate::shared::Shared;
+use crate::types::Level;
+
+/// How long one step goes on, about: what it reads is not under its control.
+const STEP: Duration = Duration::from_micros(300);
+/// Hashes that are looked up in one step at most; their pages are asked for together.
+const STEP_HASHES: usize = 64;
+/// Pause between two steps, in which the worker keeps out of the way of requests.
+pub(crate) const PAUSE: Duration = Duration::from_micros(300);
+
+/// What is yet to be brought in, and what was.
+#[derive(Debug, Default)]
+pub(crate) struct WarmStart {
+    /// Whether there is anything to do; looked at by the worker between its other work.
+    is_under_way: AtomicBool,
+    waiting: Mutex<Waiting>,
+    listed: AtomicU64,
+    looked_up: AtomicU64,
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    damaged: AtomicU64,
+    nanos: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Groups in descending order of mass, turned round: the hottest is last.
+    groups: Vec<HotGroup>,
+    /// Hashes of the last group that were looked up.
+    done: usize,
+    is_begun: bool,
+    /// When the first step began, by the monotonic clock.
+    since: Duration,
+}
+
+/// Warm start: entries that were hot before the open, and that the background has brought into memory since.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct WarmStartMetrics {
+    /// Entries of the hot list that was found.
+    pub listed: u64,
+    /// Those of them that were looked up so far. What is in memory already, was deleted or has expired comes to nothing.
+    pub looked_up: u64,
+    /// Entries that were brought in.
+    pub entries: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Entries that could not be read, since their layer is damaged.
+    pub damaged: u64,
+    /// Whether there is more to bring in.
+    pub under_way: bool,
+    /// Nanoseconds from the first step to the last, pauses included.
+    pub elapsed_nanos: u64,
+}
+
+impl WarmStart {
+    /// Takes a list, in descending order of mass.
+    pub(crate) fn begin(&self, mut groups: Vec<HotGroup>) {
+        groups.retain(|group| !group.hashes.is_empty());
+        let listed: usize = groups.iter().map(|group| group.hashes.len()).sum();
+        groups.reverse();
+        *self.waiting.lock() = Waiting { groups, ..Waiting::default() };
+        self.listed.store(listed as u64, Ordering::Relaxed);
+        self.is_under_way.store(listed > 0, Ordering::Release);
+    }
+
+    /// What is yet to be brought in, in any order.
+    pub(crate) fn waiting(&self) -> Vec<HotGroup> {
+        if !self.is_under_way() {
+            return Vec::new();
+        }
+        let waiting = self.waiting.lock();
+        let mut groups = waiting.groups.clone();
+        if let Some(last) = groups.last_mut() {
+            last.hashes.drain(..waiting.done);
+        }
+        groups
+    }
+
+    /// Bytes of memory that the list takes, at most.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        if self.is_under_way() { self.listed.load(Ordering::Relaxed) * size_of::<u64>() as u64 } else { 0 }
+    }
+
+    /// Whether there is anything to bring in.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Ordering::Acquire)
+    }
+
+    /// The next hashes, and their mass; `None` if there are no more.
+    fn next(&self, now: Duration) -> Option<(u32, Vec<u64>)> {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_begun {
+            waiting.is_begun = true;
+            waiting.since = now;
+        }
+        let done = waiting.done;
+        let group = waiting.groups.last()?;
+        let hashes = group.hashes[done..].iter().take(STEP_HASHES).copied().collect();
+        Some((group.mass, hashes))
+    }
+
+    /// Takes note that so many of the last hashes need no more looking at.
+    fn advance(&self, count: usize, now: Duration) {
+        let mut waiting = self.waiting.lock();
+        waiting.done += count;
+        if waiting.groups.last().is_some_and(|group| waiting.done >= group.hashes.len()) {
+            waiting.groups.pop();
+            waiting.done = 0;
+        }
+        let elapsed = u64::try_from(now.saturating_sub(waiting.since).as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.store(elapsed, Ordering::Relaxed);
+        self.looked_up.fetch_add(count as u64, Ordering::Relaxed);
+        if waiting.groups.is_empty() {
+            self.is_under_way.store(false, Ordering::Release);
+        }
+    }
+
+    /// Gives up what is left.
+    fn end(&self) {
+        *self.waiting.lock() = Waiting::default();
+        self.is_under_way.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn metrics(&self) -> WarmStartMetrics {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WarmStartMetrics {
+            listed: of(&self.listed),
+            looked_up: of(&self.looked_up),
+            entries: of(&self.entries),
+            bytes: of(&self.bytes),
+            damaged: of(&self.damaged),
+            under_way: self.is_under_way(),
+            elapsed_nanos: of(&self.nanos),
+        }
+    }
+}
+
+impl Shared {
+    /// Whether so many more bytes may be brought into memory for no request's sake.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let brought = self.warm.bytes.load(Ordering::Relaxed);
+        brought.saturating_add(bytes as u64) <= self.options.warm_start_bytes
+            && self.admit_read(ENTRY_BYTES + bytes)
+            && !self.is_memory_full()
+    }
+
+    /// Brings in a few of the entries that were hot before the open.
+    pub(crate) fn warm_step(&self) {
+        if !self.warm.is_under_way() {
+            return;
+        }
+        let start = self.time.monotonic();
+        let Some((mass, hashes)) = self.warm.next(start) else { return self.warm.end() };
+        let layers = self.layers.snapshot();
+        // All pages of the step are on their way before the first is waited for.
+        for &hash in &hashes {
+            layers.prefetch(hash);
+        }
+        let mut done = 0;
+        for &hash in &hashes {
+            if !self.warm_hash(hash, mass, &layers) {
+                tracing::info!("there is no room to bring more of what was hot into memory");
+                return self.warm.end();
+            }
+            done += 1;
+            if self.time.monotonic().saturating_sub(start) >= STEP {
+                break;
+            }
+        }
+        self.warm.advance(done, self.time.monotonic());
+        if !self.warm.is_under_way() {
+            let WarmStartMetrics { entries, bytes, .. } = self.warm.metrics();
+            tracing::info!(entries, bytes, "what was hot is in memory again");
+        }
+    }
+
+    /// Brings in what the layers have for a hash, which may be several keys, or none. `false` if there is no room.
+    fn warm_hash(&self, hash: u64, mass: u32, layers: &Arc<LayerList>) -> bool {
+        let mut seen: Vec<(u32, &[u8])> = Vec::new();
+        for layer in &layers.layers {
+            let Ok(entries) = layer.with_hash(hash) else {
+                // An older version must not come in where a newer one cannot be read.
+                self.warm.damaged.fetch_add(1, Ordering::Relaxed);
+                return true;
+            };
+            for entry in entries {
+                let key = (entry.keyspace, entry.key);
+                if !seen.contains(&key) {
+                    seen.push(key);
+                    if !self.warm_entry(&entry, mass, layers) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Brings in the newest version that the layers have of a key, unless memory knows the key. `false` if there is no room.
+    fn warm_entry(&self, entry: &LayerEntryRef<'_>, mass: u32, layers: &Arc<LayerList>) -> bool {
+        let key = self.key(entry.keyspace, entry.key);
+        // Another hash would be none that this database has written.
+        let is_wanted = key.hash == entry.hash
+            && !entry.is_tombstone()
+            && !self.expired(entry.deadline)
+            && self.table.with(key, |_| ()).is_none()
+            && self.advice.promote(key.bytes);
+        if !is_wanted {
+            return true;
+        }
+        let bytes = entry.key.len() + entry.value_bytes();
+        if !self.has_room(bytes) {
+            return false;
+        }
+        match entry.value() {
+            Ok(Some(value)) => {
+                let found = Found {
+                    value: Value::from(value),
+                    seq: entry.seq,
+                    deadline: entry.deadline,
+                    level: Level::Cold,
+                };
+                if self.bring_in(key, &found, layers, mass) {
+                    self.warm.entries.fetch_add(1, Ordering::Relaxed);
+                    self.warm.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                }
+            }
+            Ok(None) => {}
+            Err(_) => {
+                self.warm.damaged.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        true
+    }
+}

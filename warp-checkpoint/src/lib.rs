@@ -39,6 +39,7 @@
 mod blocks;
 mod checked;
 mod compress;
+mod copy;
 mod ends;
 mod entry;
 mod entry_ref;
@@ -58,6 +59,7 @@ mod retention;
 mod verify;
 mod writer;
 
+pub use copy::is_partial_layer;
 pub use entry::{LayerEntry, LayerValue};
 pub use entry_ref::LayerEntryRef;
 pub use error::{Corruption, Error, Result};

@@ -77,6 +77,7 @@ mod write;
 mod advice;
 mod archive;
 mod background;
+mod backup;
 mod checkpoint;
 mod exchange;
 mod from_crates;
@@ -85,6 +86,7 @@ mod life;
 mod merge;
 mod open;
 mod open_at;
+mod readers;
 mod recovery_report;
 mod verify;
 // What is measured.
@@ -95,6 +97,7 @@ mod latency;
 mod metrics;
 
 pub use advice::Advice;
+pub use backup::BackupReport;
 pub use batch::{Expected, WriteBatch};
 pub use checkpoint::CheckpointReport;
 pub use commit::Commit;

@@ -12,7 +12,7 @@ use warp_io::{Dir, DirLock};
 /// Subdirectory of the log's segments.
 pub(crate) const LOG_DIR: &str = "wal";
 /// The file whose lock those share who read the directory while an engine has it open.
-pub(crate) const READERS_FILE: &str = "READERS";
+pub const READERS_FILE: &str = "READERS";
 /// Subdirectory of the checkpoint layers.
 pub(crate) const LAYERS_DIR: &str = "layers";
 

@@ -88,6 +88,7 @@ mod open;
 mod open_at;
 mod readers;
 mod recovery_report;
+mod repair;
 mod verify;
 // What is measured.
 mod counters;
@@ -105,6 +106,7 @@ pub use engine::WarpEngine;
 pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
+pub use home::READERS_FILE;
 pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
@@ -120,7 +122,9 @@ pub use options::{
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
 pub use read_view::{KeyspaceView, ReadView};
+pub use readers::hold_files;
 pub use recovery_report::{Lost, RecoveryReport, Trimmed};
+pub use repair::{DoubtfulKey, LostEntry, LostLayer, RepairReport};
 pub use scan::Scan;
 pub use types::{
     BATCH_BYTES_MAX, CasOutcome, Deleted, Entry, KEY_BYTES_MAX, Key, Level, Observed, Seq, ShardId, Stored,

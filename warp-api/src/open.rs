@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::{Layer, Manifest};
-use warp_core::{KeyRef, Table, TableFull, TableOptions};
+use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
 use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until};
@@ -105,6 +105,9 @@ impl State {
         let recovered =
             Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
         let (journal, replay) = replay(&found, options, environment, &time, &recovered)?;
+        if replay.lost.iter().any(|lost| lost.seqs.is_some()) {
+            leave_newer_to_layers(&table, &found.layers);
+        }
         Ok(State { found, replay, table, floors, expiry, time, journal })
     }
 
@@ -286,7 +289,7 @@ pub(crate) struct Found {
 
 impl Found {
     /// Finds the newest sound checkpoint, or makes the first one of a new database.
-    fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
+    pub(crate) fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
         let may_create = options.create && !options.read_only;
         let (log_dir, layers_dir) = subdirectories(dir, may_create)?;
         let opened = warp_checkpoint::newest(dir, &*layers_dir).map_err(checkpoint_error)?;
@@ -490,6 +493,23 @@ fn replay(
         recovered.table.remove_below(keyspace, floor);
     }
     Ok((journal, report))
+}
+
+/// Takes out of the table what a layer has a newer version of. That is so only where a part of the log is missing: what the
+/// log has is otherwise as new as anything in a layer.
+fn leave_newer_to_layers(table: &Table, layers: &[Layer]) {
+    for slot in 0..SLOTS {
+        for (keyspace, key, entry) in table.slot_entries(slot) {
+            let hash = table.hash_of(keyspace, &key);
+            let is_newer = |layer: &Layer| {
+                // What is damaged is for whoever reads the key.
+                layer.find(hash, keyspace, &key).is_ok_and(|found| found.is_some_and(|it| it.seq > entry.seq))
+            };
+            if layers.iter().any(is_newer) {
+                table.remove_clean(&[hash], u64::MAX, |of, older| of == keyspace && older.seq() == entry.seq);
+            }
+        }
+    }
 }
 
 /// The floor that an entry of the log states: its own sequence, or that of a keyspace that was dropped.

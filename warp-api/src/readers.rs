@@ -30,8 +30,13 @@ pub(crate) struct NobodyReads<'a> {
     _elsewhere: DirLock,
 }
 
-/// Keeps every file of a directory from being removed or written to again as long as the answer lives.
-pub(crate) fn hold_files(dir: &dyn Dir) -> Result<DirLock> {
+/// Keeps every file of a database's directory from being removed or written to again as long as the answer lives, whoever
+/// has the database open. For programs that read the files themselves, segment by segment for instance; the engine's own
+/// calls for reading do so by themselves. The metrics of the engine tell that somebody does.
+///
+/// # Errors
+/// `Locked` if files were being removed or replaced for longer than some seconds; `Io`.
+pub fn hold_files(dir: &dyn Dir) -> Result<DirLock> {
     let mut steps = 0;
     loop {
         match dir.try_lock(READERS_FILE, LockKind::Shared) {

@@ -49,7 +49,7 @@ impl VerifyReport {
 }
 
 impl Problem {
-    fn of(error: &Error) -> Problem {
+    pub(crate) fn of(error: &Error) -> Problem {
         let file = error.path().map(|path| path.display().to_string()).unwrap_or_default();
         // The causes say it more exactly than the error itself, which names the file as well.
         let what = std::error::Error::source(error).map_or_else(|| error.to_string(), crate::error::chain);

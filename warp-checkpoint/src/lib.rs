@@ -56,6 +56,7 @@ mod names;
 mod place;
 mod recover;
 mod retention;
+mod salvage;
 mod verify;
 mod writer;
 
@@ -72,5 +73,6 @@ pub use merge::{Merge, MergeReport, merge};
 pub use names::{layer_name, manifest_name, parse_layer_name, parse_manifest_name};
 pub use recover::{Opened, Rejected, newest, newest_where};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
+pub use salvage::{Missing, MissingEntry, Salvage};
 pub use verify::VerifyReport;
 pub use writer::{LayerOptions, LayerWriter};

@@ -33,16 +33,23 @@ impl Shared {
     pub(crate) fn retire_segments(&self, home: &Home, log_from: u64) -> Result<()> {
         let Some(log) = self.journal.log() else { return Ok(()) };
         let Some(archive) = &home.archive else {
-            let _nobody_reads = home.removing.write();
+            let Some(_nobody_reads) = self.may_remove_files(home)? else { return Ok(()) };
             let removed = log.remove_before(log_from).map_err(log_error)?;
             self.counters.removed_files.add(removed.len() as u64);
             return Ok(());
         };
+        if self.may_remove_files(home)?.is_none() {
+            return Ok(());
+        }
         // Copying takes long, and is in nobody's way: only the removal keeps others waiting.
-        let archived = log.archive_before(log_from, &**archive, |remove| {
-            let _nobody_reads = home.removing.write();
-            remove();
+        let mut leave = Ok(());
+        let archived = log.archive_before(log_from, &**archive, |remove| match self.may_remove_files(home) {
+            Ok(Some(_nobody_reads)) => remove(),
+            // What is archived by now is removed the next time.
+            Ok(None) => {}
+            Err(error) => leave = Err(error),
         });
+        leave?;
         let archived = archived.map_err(log_error)?;
         self.counters.archived_segments.add(archived.segments.len() as u64);
         if let Some(error) = archived.failure {

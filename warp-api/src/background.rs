@@ -271,6 +271,7 @@ impl Shared {
         if self.check_writable().is_err() {
             return;
         }
+        self.remove_held_back();
         if self.budget.wants_checkpoint.swap(false, Ordering::Relaxed) || self.checkpoint_is_due() {
             // A failure is reported where it happens, and the next attempt comes when it is due.
             let _ = self.take_checkpoint();

@@ -301,7 +301,7 @@ impl Shared {
         let kept = if is_full { 1 } else { self.options.checkpoints_kept };
         let obsolete =
             warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)?;
-        let nobody_reads = home.removing.write();
+        let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(()) };
         let files = obsolete.manifests.len() + obsolete.layers.len() + obsolete.temporary.len();
         // The manifests go first, then what only they needed: a crash in between leaves no checkpoint in want.
         let log_from =

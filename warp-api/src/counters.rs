@@ -101,6 +101,8 @@ pub(crate) struct Counters {
     pub(crate) merged_bytes: Counter,
     /// Files that no kept checkpoint needed any more.
     pub(crate) removed_files: Counter,
+    /// Times that files were not removed, since somebody reads the directory.
+    pub(crate) removals_held_back: Counter,
     /// Segments of the log that were moved to the archive.
     pub(crate) archived_segments: Counter,
     pub(crate) archive_failures: Counter,

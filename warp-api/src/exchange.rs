@@ -29,7 +29,7 @@ use crate::progress::Task;
 use crate::shared::Shared;
 use crate::write::{Op, Terms, put};
 
-/// Lines between two reports of progress.
+/// Lines or entries between two reports of progress.
 const PROGRESS_EVERY: u64 = 1 << 12;
 /// Entries that an import writes as one batch.
 const BATCH_ENTRIES: usize = 256;
@@ -167,8 +167,12 @@ impl Shared {
                 let keyspace = name.map(str::to_owned);
                 lines.write(&Line::Entry { key, value, deadline: found.deadline, keyspace })?;
                 report.entries += 1;
+                if report.entries % PROGRESS_EVERY == 0 {
+                    self.progress(Task::Export, report.entries, None);
+                }
             }
         }
+        self.progress(Task::Export, report.entries, None);
         Ok(())
     }
 
@@ -205,7 +209,9 @@ impl Shared {
         self.check_writable()?;
         let mut report = ExchangeReport::default();
         let mut pending = Pending::default();
+        let mut read = 0;
         for (number, line) in (1_u64..).zip(lines.lines()) {
+            read = number;
             let line =
                 line.map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
             if line.trim().is_empty() {
@@ -221,6 +227,7 @@ impl Shared {
             }
         }
         self.write_pending(&mut pending, terms)?;
+        self.progress(Task::Import, read, Some(read));
         Ok(report)
     }
 

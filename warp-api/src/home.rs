@@ -1,6 +1,7 @@
 //! The database's directory, its lock, and the checkpoints that it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,8 @@ use warp_io::{Dir, DirLock};
 
 /// Subdirectory of the log's segments.
 pub(crate) const LOG_DIR: &str = "wal";
+/// The file whose lock those share who read the directory while an engine has it open.
+pub const READERS_FILE: &str = "READERS";
 /// Subdirectory of the checkpoint layers.
 pub(crate) const LAYERS_DIR: &str = "layers";
 
@@ -28,7 +31,10 @@ pub(crate) struct Home {
     /// Held for reading by whoever opens files that no checkpoint may need any more, and for writing by whoever removes
     /// such files.
     pub(crate) removing: RwLock<()>,
-    /// Given back when the engine is closed, whatever handles are left.
+    /// Whether readers of another handle kept files from being removed when that was last tried.
+    pub(crate) is_held_back: AtomicBool,
+    /// The database's lock, or, if it is open for reading only, the hold on its files. Given back when the engine is
+    /// closed, whatever handles are left.
     pub(crate) lock: Mutex<Option<DirLock>>,
 }
 

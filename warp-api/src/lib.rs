@@ -79,6 +79,7 @@ mod write;
 mod advice;
 mod archive;
 mod background;
+mod backup;
 mod budget;
 mod checkpoint;
 mod exchange;
@@ -90,7 +91,9 @@ mod life;
 mod merge;
 mod open;
 mod open_at;
+mod readers;
 mod recovery_report;
+mod repair;
 mod verify;
 mod warm_start;
 // What is measured.
@@ -101,6 +104,7 @@ mod latency;
 mod metrics;
 
 pub use advice::Advice;
+pub use backup::BackupReport;
 pub use batch::{Expected, WriteBatch};
 pub use checkpoint::CheckpointReport;
 pub use commit::Commit;
@@ -108,6 +112,7 @@ pub use engine::WarpEngine;
 pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
+pub use home::READERS_FILE;
 pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
 pub use learned::LearnedMetrics;
@@ -125,7 +130,9 @@ pub use options::{
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
 pub use read_view::{KeyspaceView, ReadView};
+pub use readers::hold_files;
 pub use recovery_report::{Lost, RecoveryReport, Trimmed};
+pub use repair::{DoubtfulKey, LostEntry, LostLayer, RepairReport};
 pub use scan::Scan;
 pub use types::{
     BATCH_BYTES_MAX, CasOutcome, Deleted, Entry, KEY_BYTES_MAX, Key, Level, Observed, Seq, ShardId, Stored,

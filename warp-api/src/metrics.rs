@@ -1,8 +1,8 @@
 //! What the engine did, counted and measured. What is not known is `None`.
 
-use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
 use warp_core::TableMemory;
 use warp_io::Clock;
 use warp_physics::{EntanglementStats, EntropyReport};
@@ -197,6 +197,10 @@ pub struct CheckpointMetrics {
     pub merged_bytes: u64,
     /// Files that no kept checkpoint needed any more, and that were removed.
     pub removed_files: u64,
+    /// Times that they were not, since somebody else was reading the directory.
+    pub removals_held_back: u64,
+    /// Whether that was so when it was last tried: the directory grows until those who read it are done.
+    pub held_back: bool,
     /// The number of the newest manifest.
     pub number: u64,
     /// Recovery replays the log from here on.
@@ -448,6 +452,8 @@ impl Shared {
             merges: counters.merges.sum(),
             merged_bytes: counters.merged_bytes.sum(),
             removed_files: counters.removed_files.sum(),
+            removals_held_back: counters.removals_held_back.sum(),
+            held_back: home.is_held_back.load(Ordering::Relaxed),
             number: manifest.number,
             replay_from: Seq(manifest.replay_from),
             layers: manifest.layers.len(),

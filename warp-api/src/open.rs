@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::{Layer, Manifest};
-use warp_core::{KeyRef, Table, TableFull, TableOptions};
+use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
 use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until};
@@ -37,6 +37,7 @@ use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
+use crate::readers::{hold_files, settled};
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
 use crate::residency::Residency;
 use crate::shared::{SHARDS, Shared};
@@ -52,18 +53,32 @@ const NUMBER_MAX: u64 = u64::MAX / 2;
 
 pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) -> Result<WarpEngine> {
     let start = environment.clock.monotonic();
-    let lock = lock(dir, options.create && !options.read_only)?;
-    let found = Found::read(dir, &options, &environment)?;
-    let state = State::recover(found, &options, &environment)?;
+    let lock = if options.read_only { hold(dir)? } else { lock(dir, options.create)? };
+    let read = || State::recover(Found::read(dir, &options, &environment)?, &options, &environment);
+    let state = if options.read_only { settled(read)? } else { read()? };
     tell(&state.found.report(&state.replay, environment.clock.monotonic().saturating_sub(start)));
     state.start(dir, Some(lock), start, options, &environment)
 }
 
+/// Keeps the files of a database as they are for a reader, who may read while an engine has it open. Where there is no
+/// database nothing is left behind.
+pub(crate) fn hold(dir: &dyn Dir) -> Result<DirLock> {
+    look_for_database(dir)?;
+    hold_files(dir)
+}
+
+/// Looks whether there is a database before a lock is taken, which leaves a file behind.
+fn look_for_database(dir: &dyn Dir) -> Result<()> {
+    if warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
+        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
+    }
+    Ok(())
+}
+
 /// Takes a database's lock. Where there is none, and none may be made, nothing is left behind.
 pub(crate) fn lock(dir: &dyn Dir, may_create: bool) -> Result<DirLock> {
-    if !may_create && warp_checkpoint::list(dir).map_err(checkpoint_error)?.is_empty() {
-        // Looked for before the lock is taken, which leaves a file behind.
-        dir.subdir(LOG_DIR, false).map_err(|error| directory_error("there is no database", error))?;
+    if !may_create {
+        look_for_database(dir)?;
     }
     dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))
 }
@@ -94,6 +109,9 @@ impl State {
         let recovered =
             Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
         let (journal, replay) = replay(&found, options, environment, &time, &recovered)?;
+        if replay.lost.iter().any(|lost| lost.seqs.is_some()) {
+            leave_newer_to_layers(&table, &found.layers);
+        }
         Ok(State { found, replay, table, floors, expiry, time, journal })
     }
 
@@ -128,6 +146,7 @@ impl State {
             current,
             archive: found.archive,
             removing: RwLock::new(()),
+            is_held_back: AtomicBool::new(false),
             lock: Mutex::new(lock),
         };
         let layers = Layers::default();
@@ -283,7 +302,7 @@ pub(crate) struct Found {
 
 impl Found {
     /// Finds the newest sound checkpoint, or makes the first one of a new database.
-    fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
+    pub(crate) fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
         let may_create = options.create && !options.read_only;
         let (log_dir, layers_dir) = subdirectories(dir, may_create)?;
         let opened = warp_checkpoint::newest(dir, &*layers_dir).map_err(checkpoint_error)?;
@@ -297,7 +316,7 @@ impl Found {
             }
             None if !may_create => return Err(Error::new(ErrorKind::NotFound, "there is no database")),
             None => {
-                check_log_alone(&*log_dir, &*layers_dir)?;
+                check_log_alone(&*log_dir, &*layers_dir, options.recovery)?;
                 (first_manifest(dir, environment)?, Vec::new(), Vec::new())
             }
         };
@@ -381,8 +400,16 @@ fn above(number: u64, what: &str) -> Result<u64> {
 
 /// Without any manifest the directory is that of a new database, or of one whose checkpoints are lost. The log alone
 /// is enough then, as long as it is whole, and is nothing where there are layers that nobody names any more.
-fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir) -> Result<()> {
+fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir, recovery: Recovery) -> Result<()> {
     let has_log = !warp_wal::segment_names(log_dir).map_err(log_error)?.is_empty();
+    let begins = warp_wal::first_seq(&[log_dir]).map_err(log_error)?;
+    if begins > SEQ_FIRST && recovery != Recovery::Salvage {
+        // Before a manifest is made for what cannot be the beginning of a database.
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "there is no manifest, and the log does not go back to the first write",
+        ));
+    }
     let has_layers = !warp_checkpoint::layer_ids(layers_dir).map_err(checkpoint_error)?.is_empty();
     if has_layers {
         let lost = || Error::new(ErrorKind::Corrupt, "there are layers, and no manifest that names them");
@@ -479,6 +506,23 @@ fn replay(
         recovered.table.remove_below(keyspace, floor);
     }
     Ok((journal, report))
+}
+
+/// Takes out of the table what a layer has a newer version of. That is so only where a part of the log is missing: what the
+/// log has is otherwise as new as anything in a layer.
+fn leave_newer_to_layers(table: &Table, layers: &[Layer]) {
+    for slot in 0..SLOTS {
+        for (keyspace, key, entry) in table.slot_entries(slot) {
+            let hash = table.hash_of(keyspace, &key);
+            let is_newer = |layer: &Layer| {
+                // What is damaged is for whoever reads the key.
+                layer.find(hash, keyspace, &key).is_ok_and(|found| found.is_some_and(|it| it.seq > entry.seq))
+            };
+            if layers.iter().any(is_newer) {
+                table.remove_clean(&[hash], u64::MAX, |of, older| of == keyspace && older.seq() == entry.seq);
+            }
+        }
+    }
 }
 
 /// The floor that an entry of the log states: its own sequence, or that of a keyspace that was dropped.

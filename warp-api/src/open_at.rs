@@ -13,12 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::open::{self, Found, State, describe, log_recovery, nothing, subdirectories};
 use crate::options::{Options, Recovery};
-use crate::point::{PointInTime, PointRange, millis_of};
+use crate::point::{PointInTime, PointRange, millis_of, time_of};
 use crate::read_view::ReadView;
+use crate::readers::settled;
 use crate::shared::Shared;
 use crate::types::Seq;
 
-/// The view of a database that nobody has open. Its lock is held as long as the view lives.
+/// The view of a database that others may have open. Its files are held until everything was read that has to be.
 pub(crate) fn open_at(
     dir: &dyn Dir,
     options: Options,
@@ -27,19 +28,43 @@ pub(crate) fn open_at(
 ) -> Result<ReadView> {
     let options = options.read_only(true);
     let start = environment.clock.monotonic();
-    let lock = open::lock(dir, false)?;
+    let _held = open::hold(dir)?;
     let (log_dir, layers_dir) = subdirectories(dir, false)?;
     let archive = archive_dir(&options, &environment)?;
     let history = History { dir, log_dir, layers_dir, archive, options: &options, last: None };
     let still = Still::new(&environment, point);
-    let (state, seq) = history.find(point, &still)?;
-    let engine = state.start(dir, Some(lock), start, options, &still.environment)?;
+    let (state, seq) = settled(|| history.find(point, &still))?;
+    let engine = state.start(dir, None, start, options, &still.environment)?;
     Ok(ReadView::new(engine, seq))
 }
 
 /// The view of a database that is open.
 pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
     shared.check_open()?;
+    let last = shared.journal.last_seq();
+    let needed = match point {
+        PointInTime::Seq(seq) => seq.0.min(last),
+        PointInTime::Time(_) => last,
+    };
+    of_open(shared, last, needed, point, |history, still| history.find(point, still))
+}
+
+/// The view of a database that is open as it is now: from the newest checkpoint, whatever had expired when that was taken.
+pub(crate) fn latest(shared: &Shared) -> Result<ReadView> {
+    shared.check_open()?;
+    let last = shared.journal.last_seq();
+    let now = PointInTime::Time(time_of(shared.time.unix_millis()));
+    of_open(shared, last, last, now, |history, still| history.latest(last, still))
+}
+
+/// A view of a database that is open, whose last sequence is `last`, and whose log is synced up to `needed` first.
+fn of_open(
+    shared: &Shared,
+    last: u64,
+    needed: u64,
+    point: PointInTime,
+    find: impl FnOnce(&History<'_>, &Still) -> Result<(State, Seq)>,
+) -> Result<ReadView> {
     let Some(home) = &shared.home else {
         return Err(Error::new(ErrorKind::Unsupported, "an engine without files has no history"));
     };
@@ -54,11 +79,6 @@ pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
     // The caller's code is not to run while removal waits.
     options.on_progress = None;
     let start = environment.clock.monotonic();
-    let last = shared.journal.last_seq();
-    let needed = match point {
-        PointInTime::Seq(seq) => seq.0.min(last),
-        PointInTime::Time(_) => last,
-    };
     if shared.journal.durable_seq() < needed {
         shared.journal.sync_to(needed)?;
         shared.waiters.wake(shared.journal.durable_seq());
@@ -75,7 +95,7 @@ pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
         last: Some(last),
     };
     let still = Still::new(&environment, point);
-    let (state, seq) = history.find(point, &still)?;
+    let (state, seq) = find(&history, &still)?;
     let engine = state.start(&*home.dir, None, start, options, &still.environment)?;
     Ok(ReadView::new(engine, seq))
 }
@@ -170,6 +190,21 @@ impl History<'_> {
             Some(state) => self.answer(point, state, rejected),
             None => Err(self.refusal(self.last)?),
         }
+    }
+
+    /// The state at the last sequence, from the newest checkpoint.
+    fn latest(&self, last: u64, still: &Still) -> Result<(State, Seq)> {
+        let point = PointInTime::Seq(Seq(last));
+        let opened = match self.newest(point, u64::MAX)? {
+            Some(opened) => opened,
+            None if self.is_whole()? => {
+                Opened { manifest: nothing(&still.environment), layers: Vec::new(), rejected: Vec::new() }
+            }
+            None => return Err(self.refusal(self.last)?),
+        };
+        let rejected = opened.rejected.iter().map(|one| describe(one.number, &one.error)).collect();
+        let state = self.recover(point, opened, still)?;
+        self.answer(point, state, rejected)
     }
 
     /// The newest checkpoint below a number that holds nothing beyond the point.

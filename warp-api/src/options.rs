@@ -450,7 +450,7 @@ impl Options {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !(LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&self.log_segment_bytes) {
             return Err(Error::invalid("log_segment_bytes is outside its limits"));
         }

@@ -24,4 +24,10 @@ pub enum Task {
     Import,
     /// Verifying, in files.
     Verify,
+    /// Copying layers into a backup, in bytes.
+    Backup,
+    /// Exporting, in entries.
+    Export,
+    /// Repairing, in files.
+    Repair,
 }

@@ -13,6 +13,7 @@ use crate::open_at;
 use crate::options::Options;
 use crate::point::{PointInTime, time_of};
 use crate::recovery_report::RecoveryReport;
+use crate::shared::Shared;
 use crate::space::Space;
 use crate::types::Seq;
 
@@ -92,6 +93,11 @@ impl ReadView {
     /// The keyspace that the view's own calls are about.
     fn space(&self) -> Space<'_> {
         self.engine.space()
+    }
+
+    /// What the view is made of.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.engine.shared
     }
 }
 

@@ -13,14 +13,16 @@ const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Tended {
     cooled: Last,
     shrunk: Last,
+    /// When removing files was last tried again.
+    pub(crate) retried: Last,
 }
 
 #[derive(Debug, Default)]
-struct Last(AtomicU64);
+pub(crate) struct Last(AtomicU64);
 
 impl Last {
     /// Whether `interval` has passed since this last said yes, or since the start.
-    fn is_due(&self, now: Duration, interval: Duration) -> bool {
+    pub(crate) fn is_due(&self, now: Duration, interval: Duration) -> bool {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let last = self.0.load(Ordering::Relaxed);
         let is_due = nanos(now).saturating_sub(last) >= nanos(interval);

@@ -49,7 +49,7 @@ impl VerifyReport {
 }
 
 impl Problem {
-    fn of(error: &Error) -> Problem {
+    pub(crate) fn of(error: &Error) -> Problem {
         let file = error.path().map(|path| path.display().to_string()).unwrap_or_default();
         // The causes say it more exactly than the error itself, which names the file as well.
         let what = std::error::Error::source(error).map_or_else(|| error.to_string(), crate::error::chain);
@@ -114,7 +114,11 @@ impl Shared {
             // What is written while the log is read is no damage, and everything before this must be sound.
             log.sync().map_err(log_error)?;
         }
-        let read = warp_wal::verify(&*home.log_dir, start).map_err(log_error)?;
+        let mut read = warp_wal::verify_in_use(&*home.log_dir, start).map_err(log_error)?;
+        if self.journal.log().is_some() {
+            // What this engine is writing is no torn tail; it has ended the one that it found.
+            read.problems.retain(|problem| problem.found != warp_wal::Corruption::TornTail);
+        }
         report.segments = read.replay.segments;
         report.log_entries = read.replay.entries;
         for problem in read.problems {

@@ -534,7 +534,6 @@ fn reading_only_changes_nothing() {
     assert_eq!(engine.clear().unwrap_err().kind(), ErrorKind::ReadOnly);
     assert_eq!(engine.checkpoint().unwrap_err().kind(), ErrorKind::ReadOnly);
     assert!(engine.verify().unwrap().is_clean());
-    assert_eq!(machine.try_open(small()).unwrap_err().kind(), ErrorKind::Locked);
     engine.close().unwrap();
     assert_eq!(machine.disk.digest(), before);
 }

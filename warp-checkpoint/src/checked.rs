@@ -78,13 +78,16 @@ impl CheckedMap {
 
     /// Checks every block anew, whether it was checked before or not; returns how many there are.
     pub(crate) fn check_all(&self) -> Result<u64> {
-        for piece in 0..self.layout.pieces() {
-            self.check_piece(piece)?;
-        }
+        self.check_pieces()?;
         for block in 0..self.layout.blocks() {
             self.check_block(block)?;
         }
         Ok(self.layout.blocks() as u64)
+    }
+
+    /// Checks the check array anew.
+    pub(crate) fn check_pieces(&self) -> Result<()> {
+        (0..self.layout.pieces()).try_for_each(|piece| self.check_piece(piece))
     }
 
     #[inline]

@@ -44,6 +44,7 @@ mod advice;
 mod blocks;
 mod checked;
 mod compress;
+mod copy;
 mod ends;
 mod entry;
 mod entry_ref;
@@ -60,6 +61,7 @@ mod names;
 mod place;
 mod recover;
 mod retention;
+mod salvage;
 mod verify;
 mod writer;
 
@@ -67,6 +69,7 @@ pub use advice::{
     ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, DamagedSection,
     FoundAdvice, LoadedAdvice, list_advice, load_advice, newest_advice, remove_advice, write_advice,
 };
+pub use copy::is_partial_layer;
 pub use entry::{LayerEntry, LayerValue};
 pub use entry_ref::LayerEntryRef;
 pub use error::{Corruption, Error, Result};
@@ -81,5 +84,6 @@ pub use names::{
 };
 pub use recover::{Opened, Rejected, newest, newest_where};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
+pub use salvage::{Missing, MissingEntry, Salvage};
 pub use verify::VerifyReport;
 pub use writer::{LayerOptions, LayerWriter};

@@ -58,7 +58,9 @@ pub fn layer_ids(layers: &dyn Dir) -> Result<Vec<u64>> {
 pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete> {
     let manifests = readable(dir)?;
     let points: BTreeSet<u64> = manifests.iter().filter_map(|(_, m)| Some(m.as_ref()?.replay_from)).collect();
-    let kept_points: BTreeSet<u64> = points.into_iter().rev().take(kept.max(1)).collect();
+    let mut kept_points: BTreeSet<u64> = points.into_iter().rev().take(kept.max(1)).collect();
+    // The newest one is the current one, also if a repair has made it of an older one than those that it replaces.
+    kept_points.extend(manifests.iter().rev().find_map(|(_, m)| Some(m.as_ref()?.replay_from)));
     let is_kept = |manifest: &Manifest| kept_points.contains(&manifest.replay_from);
     let oldest_kept =
         manifests.iter().find(|(_, m)| m.as_ref().is_some_and(is_kept)).map(|&(number, _)| number);

@@ -136,8 +136,19 @@ pub(crate) enum Command {
     },
     /// Take a checkpoint, so that the next open has less of the log to replay
     Checkpoint,
+    /// Copy the database into a directory that opens as one, also while a program has it open
+    Backup {
+        /// The directory: empty, or with an earlier backup of this database, of which it keeps what is still needed
+        to: PathBuf,
+    },
     /// Read every file, check every checksum, and list what is wrong
     Verify,
+    /// Keep what is sound of a damaged database, and list what is lost
+    Repair {
+        /// The report as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at the write-ahead log, or convert it, without opening the database
     #[command(subcommand)]
     Log(LogCommand),

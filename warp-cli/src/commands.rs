@@ -8,6 +8,7 @@ mod links;
 mod log;
 mod maintenance;
 mod problems;
+mod repair;
 mod stats;
 mod watch;
 
@@ -42,7 +43,9 @@ pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> R
         Command::Keyspaces => keyspaces::list(session, out),
         Command::Drop { name } => keyspaces::drop_one(&name, session),
         Command::Checkpoint => maintenance::checkpoint(session, out),
+        Command::Backup { to } => maintenance::backup(&to, session, out),
         Command::Verify => maintenance::verify(session, out),
+        Command::Repair { json } => repair::repair(json, session, out),
         Command::Log(command) => log::run(&command, session, out),
     }
 }

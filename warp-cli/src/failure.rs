@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// Files are damaged; what is wrong with them was listed.
     #[error("{} found", text::counted(*.0, "problem", "problems"))]
     Problems(u64),
+    /// A repair could not keep everything; what is lost was listed.
+    #[error("repaired, with {} listed above", text::counted(*.0, "loss", "losses"))]
+    Lost(u64),
     /// An argument is not in the encoding that was asked for.
     #[error("not {encoding}: {argument}")]
     NotEncoded { argument: String, encoding: &'static str },
@@ -59,7 +62,9 @@ impl Failure {
     /// The exit status.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Failure::NoSuchKey(_) | Failure::NoSuchKeyspace(_) | Failure::Problems(_) => STATUS_NO,
+            Failure::NoSuchKey(_) | Failure::NoSuchKeyspace(_) | Failure::Problems(_) | Failure::Lost(_) => {
+                STATUS_NO
+            }
             _ => STATUS_FAILED,
         }
     }

@@ -62,7 +62,7 @@ fn level(args: &Args) -> LevelFilter {
     match &args.command {
         _ if args.verbose => LevelFilter::INFO,
         // It lists itself what the engine would warn of.
-        Command::Verify => LevelFilter::OFF,
+        Command::Verify | Command::Repair { .. } => LevelFilter::OFF,
         _ => LevelFilter::WARN,
     }
 }

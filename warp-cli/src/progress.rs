@@ -29,6 +29,9 @@ impl Progress {
             Task::Checkpoint => ("writing a checkpoint", WITH_TOTAL),
             Task::Import => ("importing lines", WITH_TOTAL),
             Task::Verify => ("verifying files", WITH_TOTAL),
+            Task::Backup => ("copying layers", WITH_TOTAL_BYTES),
+            Task::Repair => ("reading files", WITH_TOTAL),
+            Task::Export => ("exporting entries", WITH_TOTAL),
             _ => ("working", WITH_TOTAL),
         };
         self.show(what, with_total, progress.done, progress.total);

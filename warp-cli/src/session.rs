@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warp_api::{Options, Recovery, WarpEngine};
-use warp_io::{Dir, OsDir};
+use warp_api::{Options, Recovery, RepairReport, WarpEngine};
+use warp_io::{Dir, DirLock, OsDir};
 
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -65,6 +65,19 @@ impl Session {
     /// The directory of the database, without opening it.
     pub(crate) fn home(&self) -> Result<OsDir, Failure> {
         OsDir::open(&self.data, false).map_err(|source| Failure::Read { path: self.data.clone(), source })
+    }
+
+    /// Keeps the files of the database as they are, as long as the answer lives, whoever has it open.
+    pub(crate) fn hold(&self) -> Result<DirLock, Failure> {
+        let held = warp_api::hold_files(&self.home()?);
+        Ok(held?)
+    }
+
+    /// Repairs the database, which nobody may have open.
+    pub(crate) fn repair(&self) -> Result<RepairReport, Failure> {
+        let report = self.options().repair(&self.data)?;
+        self.progress.clear();
+        Ok(report)
     }
 
     /// The directory of the log, without opening the database.

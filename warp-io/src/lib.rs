@@ -46,7 +46,7 @@ pub use os::OsDir;
 pub use sim::{Fault, OpClass, OpInfo, OpKind, SimClock, SimDir, SimDisk, Survival};
 
 /// Name of the file whose lock is the directory's lock.
-pub(crate) const LOCK_FILE: &str = "LOCK";
+pub const LOCK_FILE: &str = "LOCK";
 
 /// A directory: names that are looked up, listed, moved and removed.
 ///
@@ -98,13 +98,29 @@ pub trait Dir: Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`] if there is none and `create` is not set; otherwise what the system answers.
     fn subdir(&self, name: &str, create: bool) -> io::Result<Arc<dyn Dir>>;
 
-    /// Takes the directory's advisory lock, in the file `LOCK`, which is made if it is absent.
-    ///
-    /// The lock ends when the returned value is dropped, and with the process, however it ends.
+    /// The names of the subdirectories of this directory, in any order.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if another handle holds it, in this process or in another.
-    fn try_lock_exclusive(&self) -> io::Result<DirLock>;
+    /// What the system answers.
+    fn list_dirs(&self) -> io::Result<Vec<String>>;
+
+    /// Takes an advisory lock on the file of that name, which is made if it is absent; nothing is written to it.
+    ///
+    /// The lock ends when the returned value is dropped, and with the process, however it ends. Any number of handles may
+    /// hold it as [`LockKind::Shared`], or one as [`LockKind::Exclusive`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another handle holds it in a way that this one excludes, in this process or in
+    /// another; otherwise what the system answers.
+    fn try_lock(&self, name: &str, kind: LockKind) -> io::Result<DirLock>;
+
+    /// Takes the directory's advisory lock: that of the file `LOCK`, for nobody else.
+    ///
+    /// # Errors
+    /// As [`Dir::try_lock`].
+    fn try_lock_exclusive(&self) -> io::Result<DirLock> {
+        self.try_lock(LOCK_FILE, LockKind::Exclusive)
+    }
 
     /// Another handle on the same directory.
     fn handle(&self) -> Arc<dyn Dir>;
@@ -175,6 +191,15 @@ pub trait File: Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system answers.
     fn map(&self) -> io::Result<MappedBytes>;
+}
+
+/// Whom a lock keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LockKind {
+    /// Those who want it for themselves.
+    Shared,
+    /// Everybody else.
+    Exclusive,
 }
 
 /// A held advisory lock on a directory; dropping it gives the lock back.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::{Dir, DirLock, File, LOCK_FILE, MappedBytes, check_name};
+use crate::{Dir, DirLock, File, LockKind, MappedBytes, check_name};
 
 /// Databases are private to their user.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
@@ -118,9 +118,37 @@ impl Dir for OsDir {
         Ok(Arc::new(OsDir::new(self.0.path.join(name), handle)))
     }
 
-    fn try_lock_exclusive(&self) -> io::Result<DirLock> {
-        let file = self.open_file(LOCK_FILE, OFlags::RDWR | OFlags::CREATE)?;
-        file.try_lock().map_err(io::Error::from)?;
+    fn list_dirs(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0.handle)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name != "." && name != ".." && self.is_dir(name, entry.file_type())? {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn try_lock(&self, name: &str, kind: LockKind) -> io::Result<DirLock> {
+        let made = self.open_file(name, OFlags::RDWR | OFlags::CREATE);
+        let file = match (made, kind) {
+            // Who only reads may not be allowed to write here; what was made by others can be locked all the same.
+            (Err(error), LockKind::Shared)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                self.open_file(name, OFlags::RDONLY)?
+            }
+            (made, _) => made?,
+        };
+        match kind {
+            LockKind::Shared => file.try_lock_shared(),
+            LockKind::Exclusive => file.try_lock(),
+        }
+        .map_err(io::Error::from)?;
         Ok(DirLock::new(Locked(file)))
     }
 

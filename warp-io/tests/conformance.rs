@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use warp_io::{Dir, OsDir, SimDisk, read_exact_at, write_all_at};
+use warp_io::{Dir, LockKind, OsDir, SimDisk, read_exact_at, write_all_at};
 
 /// Runs a check on an empty directory of each kind.
 fn on_both(check: impl Fn(Arc<dyn Dir>)) {
@@ -211,6 +211,28 @@ fn one_lock_at_a_time() {
         refused(dir.try_lock_exclusive(), ErrorKind::WouldBlock);
         drop(other);
         assert_eq!(sorted(&*dir), ["LOCK"]);
+        assert_eq!(dir.list_dirs().unwrap(), ["other"]);
+    });
+}
+
+#[test]
+fn many_may_share_a_lock_and_one_may_have_it_alone() {
+    on_both(|dir| {
+        let try_lock = |kind| dir.handle().try_lock("READERS", kind);
+        let first = try_lock(LockKind::Shared).unwrap();
+        let second = try_lock(LockKind::Shared).unwrap();
+        refused(try_lock(LockKind::Exclusive), ErrorKind::WouldBlock);
+        drop(first);
+        refused(try_lock(LockKind::Exclusive), ErrorKind::WouldBlock);
+        drop(second);
+        let alone = try_lock(LockKind::Exclusive).unwrap();
+        refused(try_lock(LockKind::Shared), ErrorKind::WouldBlock);
+        refused(try_lock(LockKind::Exclusive), ErrorKind::WouldBlock);
+        // Another file is another lock.
+        let _other = dir.try_lock_exclusive().unwrap();
+        drop(alone);
+        let _again = try_lock(LockKind::Shared).unwrap();
+        refused(dir.try_lock("a/b", LockKind::Shared), ErrorKind::InvalidInput);
     });
 }
 

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use warp_io::{
-    Clock, Dir, Fault, File, OpClass, OpKind, SimClock, SimDisk, Survival, read_exact_at, write_all_at,
+    Clock, Dir, Fault, File, LockKind, OpClass, OpKind, SimClock, SimDisk, Survival, read_exact_at,
+    write_all_at,
 };
 
 /// A disk with the durable file `a`, and a handle of it.
@@ -24,7 +25,7 @@ fn next(disk: &SimDisk, fault: Fault) {
 type Operation = fn(&SimDisk, &dyn File) -> io::Result<()>;
 
 /// Every operation that reaches a disk.
-const OPERATIONS: [Operation; 16] = [
+const OPERATIONS: [Operation; 18] = [
     |disk, _| disk.root().create_new("new").map(drop),
     |disk, _| disk.root().open("a", false).map(drop),
     |disk, _| disk.root().list().map(drop),
@@ -33,6 +34,8 @@ const OPERATIONS: [Operation; 16] = [
     |disk, _| disk.root().sync_dir(),
     |disk, _| disk.root().subdir("wal", true).map(drop),
     |disk, _| disk.root().try_lock_exclusive().map(drop),
+    |disk, _| disk.root().try_lock("READERS", LockKind::Shared).map(drop),
+    |disk, _| disk.root().list_dirs().map(drop),
     |_, file| file.append(b"x").map(drop),
     |_, file| file.write_at(0, b"x").map(drop),
     |_, file| file.read_at(0, &mut [0]).map(drop),
@@ -85,6 +88,8 @@ fn every_operation_is_counted_and_told_to_filters() {
         OpKind::SyncDir,
         OpKind::Subdir,
         OpKind::TryLockExclusive,
+        OpKind::TryLockShared,
+        OpKind::ListDirs,
         OpKind::Append,
         OpKind::WriteAt,
         OpKind::ReadAt,
@@ -95,7 +100,7 @@ fn every_operation_is_counted_and_told_to_filters() {
         OpKind::Map,
     ];
     assert_eq!(*seen.lock().unwrap(), (1..).zip(kinds).collect::<Vec<_>>());
-    assert_eq!(disk.operations(), 17);
+    assert_eq!(disk.operations(), 19);
 }
 
 #[test]

@@ -14,8 +14,11 @@ use crate::payload::{Values, decode};
 use crate::reader::{Place, Segment, Window};
 use crate::report::DumpReport;
 
+/// How often a place is looked at that may be being written.
+const LOOKS_MAX: usize = 16;
+
 /// Writes a segment, whatever its form, as one JSON object a line: the segment's header, then each frame's
-/// header followed by its entries, and a line for every damaged place.
+/// header followed by its entries, and a line for every damaged place. The log may be written to meanwhile.
 ///
 /// # Errors
 /// [`Error::Invalid`] if `name` is not the name of a segment; [`Error::Io`] if the segment cannot be read or
@@ -44,7 +47,7 @@ impl Dump<'_> {
         }
         let mut at = BLOCK_BYTES;
         while at < self.segment.len {
-            at = match self.segment.place(&mut self.window, at)? {
+            at = match self.settled_place(at)? {
                 Place::Frame(header) => {
                     self.frame(&header)?;
                     align_frame(self.segment.end_of(&header))
@@ -58,6 +61,28 @@ impl Dump<'_> {
             };
         }
         Ok(())
+    }
+
+    /// What there is at a place: what only looks damaged, since it is being written, is looked at again.
+    fn settled_place(&mut self, at: u64) -> Result<Place> {
+        let mut place = self.segment.place(&mut self.window, at)?;
+        for _ in 0..LOOKS_MAX {
+            let is_whole = match place {
+                Place::Blank => true,
+                Place::Frame(header) => self.segment.payload(&mut self.window, &header)?.is_ok(),
+                Place::Damaged(_) => false,
+            };
+            if is_whole {
+                break;
+            }
+            self.window = Window::default();
+            let again = self.segment.place(&mut self.window, at)?;
+            if again == place && matches!(place, Place::Damaged(_)) {
+                break;
+            }
+            place = again;
+        }
+        Ok(place)
     }
 
     /// The next whole frame from `at` on, or the end.

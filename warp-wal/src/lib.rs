@@ -70,6 +70,7 @@ mod convert;
 mod decide;
 mod deliver;
 mod dump;
+mod empty;
 mod follow;
 mod lives;
 mod open;
@@ -86,6 +87,7 @@ pub use archive::Archived;
 pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use deliver::Apply;
 pub use dump::dump;
+pub use empty::write_empty;
 pub use encoded::Encoded;
 pub use entry::{Entry, GROUP_BYTES_MAX, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
 pub use error::{Corruption, Error, Result};
@@ -96,7 +98,7 @@ pub use options::{
     SEGMENT_BYTES_MIN, Start, Until,
 };
 pub use permit::{Pending, Permit};
-pub use replay::{first_seq, replay_in, replay_until, verify};
+pub use replay::{first_seq, replay_in, replay_until, verify, verify_in_use};
 pub use report::{DumpReport, Lost, Problem, ReplayReport, Tick, Trimmed, VerifyReport};
 pub use segment::segment_names;
 pub use spares::Hold;

@@ -255,6 +255,10 @@ impl Segment {
         let mut answer = Place::Blank;
         for format in self.formats() {
             let bytes = window.get(self, offset, format.frame_header_bytes())?;
+            if bytes.iter().all(|byte| *byte == 0) {
+                // Space that was reserved and, in a JSON segment, is not written through yet.
+                return Ok(Place::Blank);
+            }
             let found = match FrameHeader::decode(format, bytes) {
                 Ok(header) => self.check(&header, format, offset),
                 Err(NoFrame::Blank) => Place::Blank,
@@ -380,19 +384,14 @@ impl Segment {
         Ok(at + FRAME_ALIGN_BYTES as u64)
     }
 
-    /// Whether a block is as it was prepared. One comparison of memory: most of a prepared segment is blank, and an
-    /// open reads all of it.
+    /// Whether a block is as it was prepared, or is yet to be. One comparison of memory: most of a prepared segment is
+    /// blank, and an open reads all of it.
     fn is_blank_block(&self, bytes: &[u8]) -> bool {
-        self.formats().any(|format| match format {
-            Format::Binary => bytes == &BLANK_BINARY[..bytes.len()],
-            Format::Json => bytes == &BLANK_JSON[..bytes.len()],
-        })
+        bytes == &BLANK_BINARY[..bytes.len()]
+            || (self.formats().any(|format| format == Format::Json) && bytes == &BLANK_JSON[..bytes.len()])
     }
 
     fn is_blank(&self, byte: u8) -> bool {
-        match self.identity {
-            Some((format, _)) => byte == format.blank(),
-            None => FORMATS.iter().any(|format| byte == format.blank()),
-        }
+        byte == 0 || self.formats().any(|format| byte == format.blank())
     }
 }

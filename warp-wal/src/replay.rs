@@ -62,7 +62,7 @@ pub fn first_seq(dirs: &[&dyn Dir]) -> Result<u64> {
 }
 
 /// Reads the whole log in `dir` and reports everything that is wrong with it, a torn tail included. Changes
-/// nothing.
+/// nothing. Of a log that is written to meanwhile see [`verify_in_use`].
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io); [`Error::Unsupported`](crate::Error::Unsupported);
@@ -82,4 +82,30 @@ pub fn verify(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
     });
     let problems = lost.chain(torn).collect();
     Ok(VerifyReport { replay, problems })
+}
+
+/// As [`verify`], of a log that may be written to meanwhile, by this process or another, and whose segments nobody removes
+/// until this returns: what is being written at that moment is no problem, and what only seems to be one is looked at
+/// again.
+///
+/// A torn tail is a problem if it is still there at the second look: a writer has finished by then what it was writing.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_in_use(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
+    let mut before: Option<Vec<Problem>> = None;
+    loop {
+        let mut report = verify(dir, start)?;
+        if let Some(before) = &before {
+            // What is wrong stays so; what was being written is there by now.
+            report.problems.retain(|problem| {
+                before.iter().any(|known| (&known.file, known.offset) == (&problem.file, problem.offset))
+            });
+        }
+        let is_settled = before.is_some_and(|before| before.len() == report.problems.len());
+        if report.problems.is_empty() || is_settled {
+            return Ok(report);
+        }
+        before = Some(report.problems);
+    }
 }

@@ -55,6 +55,11 @@ impl Machine {
         options.open_in(&self.disk.root(), self.environment())
     }
 
+    /// Opens an engine with another seed than that of [`Machine::environment`]: another database.
+    pub(crate) fn open_with_seed(&self, options: Options, seed: u64) -> WarpEngine {
+        options.open_in(&self.disk.root(), Environment { seed, ..self.environment() }).unwrap()
+    }
+
     /// Lets time pass in steps of 10 ms, doing the background work that is due after each.
     pub(crate) fn pass(&self, engine: &WarpEngine, time: Duration) {
         let step = Duration::from_millis(10);

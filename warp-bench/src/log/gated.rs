@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use warp_io::{Dir, DirLock, File, MappedBytes};
+use warp_io::{Dir, DirLock, File, LockKind, MappedBytes};
 
 /// What writes and syncs have to pass.
 #[derive(Debug, Default)]
@@ -107,8 +107,12 @@ impl Dir for GatedDir {
         Ok(Arc::new(GatedDir { inner: self.inner.subdir(name, create)?, gate: Arc::clone(&self.gate) }))
     }
 
-    fn try_lock_exclusive(&self) -> io::Result<DirLock> {
-        self.inner.try_lock_exclusive()
+    fn list_dirs(&self) -> io::Result<Vec<String>> {
+        self.inner.list_dirs()
+    }
+
+    fn try_lock(&self, name: &str, kind: LockKind) -> io::Result<DirLock> {
+        self.inner.try_lock(name, kind)
     }
 
     fn handle(&self) -> Arc<dyn Dir> {

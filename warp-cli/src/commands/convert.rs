@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indicatif::HumanBytes;
-use warp_io::{Dir, DirLock, OsDir};
+use warp_api::READERS_FILE;
+use warp_io::{Dir, DirLock, LockKind, OsDir};
 use warp_wal::{ConvertOptions, Format, LogOptions};
 
 use crate::args::{ConvertArgs, Form};
@@ -63,7 +64,9 @@ impl Source {
         let dir = OsDir::open(path, false).map_err(fail)?;
         match dir.subdir(LOG_DIR, false) {
             Ok(log) => {
-                let locks = vec![dir.try_lock_exclusive().map_err(fail)?];
+                // Nor may anybody be reading the files that change places.
+                let readers = dir.try_lock(READERS_FILE, LockKind::Exclusive).map_err(fail);
+                let locks = vec![dir.try_lock_exclusive().map_err(fail)?, readers?];
                 return Ok(Source { log, durable: durable(&dir)?, _locks: locks });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -80,6 +83,7 @@ impl Source {
         let mut known = 0;
         if is_of_database && !warp_checkpoint::list(&above)?.is_empty() {
             locks.push(above.try_lock_exclusive().map_err(fail)?);
+            locks.push(above.try_lock(READERS_FILE, LockKind::Exclusive).map_err(fail)?);
             known = durable(&above)?;
         }
         Ok(Source { log: dir.handle(), durable: known, _locks: locks })

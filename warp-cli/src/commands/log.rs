@@ -1,4 +1,4 @@
-//! The write-ahead log, read segment by segment, without the engine and without its lock.
+//! The write-ahead log, read segment by segment, without the engine, while others may have it open.
 
 use std::io::{self, Write};
 
@@ -25,6 +25,8 @@ pub(super) fn run(command: &LogCommand, session: &Session, out: &mut dyn Write) 
 }
 
 fn list(session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
+    session.log_dir()?;
+    let _held = session.hold()?;
     let dir = session.log_dir()?;
     for name in warp_wal::segment_names(&*dir)? {
         let bytes = match dir.open(&name, false).and_then(|file| file.len()) {
@@ -72,6 +74,7 @@ impl Write for FirstLine {
 
 fn dump(segment: &str, session: &Session, mut out: &mut dyn Write) -> Result<(), Failure> {
     let dir = session.log_dir()?;
+    let _held = session.hold()?;
     let mut names = warp_wal::segment_names(&*dir)?;
     if segment != ALL {
         names.retain(|name| is_named(name, segment));
@@ -111,8 +114,10 @@ fn verify(session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Reads the whole log; returns how many segments there are, and how many entries a recovery would replay.
 pub(super) fn verify_into(session: &Session, problems: &mut Problems<'_>) -> Result<(u64, u64), Failure> {
+    let dir = session.log_dir()?;
+    let _held = session.hold()?;
     let start = start(session, problems)?;
-    let report = warp_wal::verify(&*session.log_dir()?, start)?;
+    let report = warp_wal::verify_in_use(&*dir, start)?;
     for problem in &report.problems {
         let file = format!("{LOG_DIR}/{}", problem.file);
         problems.add(&file, Some(problem.offset), &problem.found.to_string())?;

@@ -1,6 +1,7 @@
 //! Checkpoints, and verifying what is on the disk.
 
 use std::io::Write;
+use std::path::Path;
 
 use indicatif::HumanBytes;
 use warp_api::ErrorKind;
@@ -24,6 +25,23 @@ pub(super) fn checkpoint(session: &Session, out: &mut dyn Write) -> Result<(), F
         HumanBytes(report.bytes),
         counted(report.layers as u64, "layer", "layers"),
         report.replay_from,
+        report.elapsed,
+    )?;
+    Ok(())
+}
+
+pub(super) fn backup(to: &Path, session: &Session, out: &mut dyn Write) -> Result<(), Failure> {
+    let engine = session.open_to_read()?;
+    let report = engine.backup(to)?;
+    session.progress.clear();
+    let layers = counted(report.layers as u64, "layer", "layers");
+    writeln!(
+        out,
+        "backup up to {}: {layers}, {}; {} copied, {} written; {:.1?}",
+        report.seq,
+        HumanBytes(report.bytes),
+        report.layers_copied,
+        HumanBytes(report.bytes_written),
         report.elapsed,
     )?;
     Ok(())

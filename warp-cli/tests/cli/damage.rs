@@ -77,3 +77,34 @@ fn damaged_manifests_are_listed_though_nothing_can_be_opened() {
         assert!(listed.contains(&name), "{listed}");
     }
 }
+
+#[test]
+fn a_damaged_layer_is_repaired_and_what_is_lost_is_listed() {
+    let warp = Warp::new();
+    for number in 0..3 {
+        warp.ok(&["put", "damaged", &format!("an unmistakable value {number}")]);
+    }
+    assert_eq!(warp.text(&["repair"]), "sound: nothing was changed\n");
+    let damaged = damage(&*warp.dir().subdir("layers", false).unwrap(), b"an unmistakable value 2");
+    assert_eq!(damaged.len(), 1);
+    let text = warp.text(&["repair"]);
+    assert!(text.contains(&format!("damaged: layers/{}", damaged[0])), "{text}");
+    assert!(text.contains("kept aside: 1 file in damaged-1") && text.contains("repaired up to"), "{text}");
+    // The log had it.
+    assert_eq!(warp.ok(&["get", "damaged"]), b"an unmistakable value 2");
+    assert!(warp.text(&["verify"]).ends_with("sound\n"));
+
+    // A log that is gone, and with it what came after the checkpoint.
+    let engine = warp.engine(warp_api::Options::new());
+    engine.put("later", "1").unwrap();
+    drop(engine);
+    let log = warp.dir().subdir("wal", false).unwrap();
+    for name in log.list().unwrap() {
+        log.remove(&name).unwrap();
+    }
+    let (line, listed) = failed(1, &warp.run_with(&["repair"], b""));
+    assert_eq!(line, "warp: repaired, with 1 loss listed above", "{listed}");
+    assert!(listed.contains("lost: writes with numbers"), "{listed}");
+    assert_eq!(warp.ok(&["get", "damaged"]), b"an unmistakable value 2");
+    assert_eq!(warp.json(&["repair", "--json"])[0]["was_sound"], true);
+}

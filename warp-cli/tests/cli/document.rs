@@ -7,7 +7,7 @@ use std::process::Command;
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 /// What stands for any text on the same line.
 const ANYTHING: &str = "[..]";
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "put",
     "get",
     "delete",
@@ -21,7 +21,9 @@ const COMMANDS: [&str; 15] = [
     "keyspaces",
     "drop",
     "checkpoint",
+    "backup",
     "verify",
+    "repair",
     "log",
 ];
 

@@ -52,17 +52,31 @@ fn a_database_that_is_not_there_is_not_made() {
 }
 
 #[test]
-fn a_database_that_is_open_elsewhere_is_refused_but_its_log_can_be_read() {
+fn a_database_that_is_open_elsewhere_can_be_read_and_backed_up() {
     let warp = filled();
     let engine = warp.engine(Options::new());
-    for args in [&["get", "user:1"][..], &["put", "user:1", "x"], &["stats"], &["verify"]] {
-        assert!(warp.fails(2, args).contains("lock"), "{args:?}");
-    }
     engine.put("user:3", "Edsger").unwrap();
     engine.sync().unwrap();
+    for args in READING {
+        assert!(!warp.ok(args).is_empty(), "{args:?}");
+    }
+    assert_eq!(warp.ok(&["get", "user:3"]), b"Edsger");
     assert!(warp.text(&["log", "dump"]).contains("Edsger"));
-    assert!(!warp.ok(&["log", "list"]).is_empty());
-    assert!(!warp.ok(&["log", "verify"]).is_empty());
+    let to = warp.path("backup").display().to_string();
+    let text = warp.text(&["backup", &to]);
+    assert!(text.starts_with("backup up to "), "{text}");
+    engine.put("user:4", "Barbara").unwrap();
+    engine.sync().unwrap();
+    assert!(warp.text(&["backup", &to]).contains("0 copied"));
+    let copy = Options::new().read_only(true).open(&to).unwrap();
+    assert_eq!(copy.get("user:4").unwrap().as_deref(), Some(&b"Barbara"[..]));
+    for args in
+        [&["put", "user:1", "x"][..], &["checkpoint"], &["repair"], &["log", "convert", "--to", "json"]]
+    {
+        assert!(warp.fails(2, args).contains("warp: "), "{args:?}");
+    }
+    engine.close().unwrap();
+    warp.ok(&["put", "user:1", "x"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::fault::{Fault, OpKind};
 use super::file::SimFile;
 use super::random::Random;
 use super::state::{Entry, Sync, join};
-use crate::{Dir, DirLock, File, LOCK_FILE, check_name};
+use crate::{Dir, DirLock, File, LockKind, check_name};
 
 /// A directory of a [`SimDisk`](crate::SimDisk).
 #[derive(Clone)]
@@ -109,17 +109,29 @@ impl Dir for SimDir {
         Ok(Arc::new(SimDir::new(self.disk.clone(), id, &join(&self.path, name))))
     }
 
-    fn try_lock_exclusive(&self) -> io::Result<DirLock> {
-        let file = self.run(OpKind::TryLockExclusive, LOCK_FILE, |core| {
-            let file = match core.state.lookup(self.id, LOCK_FILE) {
-                None => create(core, self.id, LOCK_FILE)?,
+    fn list_dirs(&self) -> io::Result<Vec<String>> {
+        self.disk.run(Call::new(OpKind::ListDirs, &self.path), |core, _| {
+            let live = &core.state.folder(self.id).live;
+            let folders = live.iter().filter(|(_, entry)| matches!(entry, Entry::Folder(_)));
+            Ok(folders.map(|(name, _)| name.to_string()).collect())
+        })
+    }
+
+    fn try_lock(&self, name: &str, kind: LockKind) -> io::Result<DirLock> {
+        let operation = match kind {
+            LockKind::Shared => OpKind::TryLockShared,
+            LockKind::Exclusive => OpKind::TryLockExclusive,
+        };
+        let file = self.run(operation, name, |core| {
+            let file = match core.state.lookup(self.id, name) {
+                None => create(core, self.id, name)?,
                 Some(Entry::Folder(_)) => return Err(Errno::ISDIR.into()),
                 Some(Entry::File(file)) => {
                     core.opened(file);
                     file
                 }
             };
-            if !core.try_lock(file) {
+            if !core.try_lock(file, kind) {
                 core.closed(file);
                 return Err(io::ErrorKind::WouldBlock.into());
             }

@@ -1,6 +1,7 @@
 //! The part of a disk that its handles share: how an operation is counted, recorded, struck by faults, and hashed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::fault::{Fault, OpInfo, OpKind, Plan};
 use super::random::Digest;
 use super::state::State;
+use crate::LockKind;
 
 /// The one place that locks a disk.
 #[derive(Clone)]
@@ -25,8 +27,15 @@ pub(super) struct Core {
     open: BTreeMap<u64, usize>,
     /// How many syncs of each file have lost what was pending.
     losses: BTreeMap<u64, u64>,
-    /// The lock files that are held.
-    locked: BTreeSet<u64>,
+    /// The lock files that are held: by how many together, or by one alone.
+    locked: BTreeMap<u64, Held>,
+}
+
+/// How a lock file is held.
+enum Held {
+    /// By so many handles.
+    Shared(usize),
+    Exclusive,
 }
 
 /// The states before all operations since `first`.
@@ -62,7 +71,7 @@ impl Shared {
             trace: Digest::new(),
             open: BTreeMap::new(),
             losses: BTreeMap::new(),
-            locked: BTreeSet::new(),
+            locked: BTreeMap::new(),
         })))
     }
 
@@ -171,12 +180,33 @@ impl Core {
         self.state.collect(|file| open.contains_key(&file));
     }
 
-    /// Takes the lock of a lock file, unless it is held.
-    pub(super) fn try_lock(&mut self, file: u64) -> bool {
-        self.locked.insert(file)
+    /// Takes the lock of a lock file, unless somebody holds it whom that excludes.
+    pub(super) fn try_lock(&mut self, file: u64, kind: LockKind) -> bool {
+        match (self.locked.entry(file), kind) {
+            (Entry::Vacant(free), LockKind::Exclusive) => {
+                free.insert(Held::Exclusive);
+                true
+            }
+            (Entry::Vacant(free), LockKind::Shared) => {
+                free.insert(Held::Shared(1));
+                true
+            }
+            (Entry::Occupied(mut held), LockKind::Shared) => match held.get_mut() {
+                Held::Shared(count) => {
+                    *count += 1;
+                    true
+                }
+                Held::Exclusive => false,
+            },
+            (Entry::Occupied(_), LockKind::Exclusive) => false,
+        }
     }
 
+    /// Gives one hold of a lock back.
     pub(super) fn unlock(&mut self, file: u64) {
-        self.locked.remove(&file);
+        match self.locked.get_mut(&file) {
+            Some(Held::Shared(count)) if *count > 1 => *count -= 1,
+            _ => drop(self.locked.remove(&file)),
+        }
     }
 }

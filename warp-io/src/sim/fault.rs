@@ -31,7 +31,7 @@ pub enum Fault {
 /// An operation of [`crate::Dir`] or [`crate::File`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "each is the method of that name")]
+#[expect(missing_docs, reason = "each is the method of that name, or a kind of `try_lock`")]
 pub enum OpKind {
     CreateNew,
     Open,
@@ -41,6 +41,8 @@ pub enum OpKind {
     SyncDir,
     Subdir,
     TryLockExclusive,
+    TryLockShared,
+    ListDirs,
     Append,
     WriteAt,
     ReadAt,
@@ -55,11 +57,11 @@ pub enum OpKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OpClass {
-    /// `open`, `list`, `read_at`, `len`, `map`.
+    /// `open`, `list`, `list_dirs`, `read_at`, `len`, `map`.
     Read,
     /// `append`, `write_at`, `truncate`, `allocate`.
     Write,
-    /// `create_new`, `rename`, `remove`, `subdir`, `try_lock_exclusive`.
+    /// `create_new`, `rename`, `remove`, `subdir`, `try_lock`.
     Name,
     /// `sync_data`, `sync_dir`.
     Sync,
@@ -70,13 +72,16 @@ impl OpKind {
     #[must_use]
     pub fn class(self) -> OpClass {
         match self {
-            OpKind::Open | OpKind::List | OpKind::ReadAt | OpKind::Len | OpKind::Map => OpClass::Read,
+            OpKind::Open | OpKind::List | OpKind::ListDirs | OpKind::ReadAt | OpKind::Len | OpKind::Map => {
+                OpClass::Read
+            }
             OpKind::Append | OpKind::WriteAt | OpKind::Truncate | OpKind::Allocate => OpClass::Write,
             OpKind::CreateNew
             | OpKind::Rename
             | OpKind::Remove
             | OpKind::Subdir
-            | OpKind::TryLockExclusive => OpClass::Name,
+            | OpKind::TryLockExclusive
+            | OpKind::TryLockShared => OpClass::Name,
             OpKind::SyncData | OpKind::SyncDir => OpClass::Sync,
         }
     }

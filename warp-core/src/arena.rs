@@ -44,6 +44,8 @@ const LARGE_SPAN_FROM_BYTES: usize = 1024;
 const SHORT_SPAN_PIECES_MIN: usize = 8;
 /// Sparse spans are emptied only if they have so many free bytes.
 const LEAVING_BYTES_MIN: usize = 256 << 10;
+/// At most this part of an arena is moved in one pass.
+const MOVING_PART: usize = 16;
 /// Bytes of pieces of a class that are kept at hand.
 const CACHED_BYTES_MAX: usize = 64 << 10;
 /// "None" among the numbers of spans.
@@ -572,7 +574,9 @@ impl Heap {
     }
 
     fn choose_leaving(&mut self) -> usize {
-        let (mut chosen, mut gain) = (Vec::new(), 0);
+        let (mut chosen, mut gain, mut moving) = (Vec::new(), 0, 0);
+        // What moves is there twice for a while.
+        let moving_max = (self.pages.held_bytes() / MOVING_PART).max(LEAVING_BYTES_MIN);
         for class in 0..CLASSES {
             let sparse: Vec<u32> = std::iter::successors(Some(self.roomy[class]), |number| {
                 self.spans.get(*number as usize).map(|span| span.behind)
@@ -581,6 +585,11 @@ impl Heap {
             .filter(|number| {
                 let span = &self.spans[*number as usize];
                 span.live * 2 <= span.pieces()
+            })
+            .take_while(|number| {
+                let span = &self.spans[*number as usize];
+                moving += usize::from(span.live) * class_bytes(class);
+                moving <= moving_max
             })
             .collect();
             let total = |what: fn(&Span) -> u16| -> usize {

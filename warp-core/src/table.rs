@@ -28,6 +28,10 @@ use crate::writer::{Former, Writer};
 
 /// Lookups whose misses overlap in [`Table::multi_get_with`]: about as many as a processor can wait for at once.
 const TOGETHER: usize = 32;
+/// Nothing more is moved while so many bytes wait to be freed.
+const WAITING_MAX: usize = 256 << 10;
+/// Sparse memory of an arena is emptied in at most so many passes.
+const LEAVING_PASSES_MAX: usize = 8;
 /// Each tick settles this part of the slots: all of them in time, see [`HEAT_TICKS`].
 const SETTLED_PART: usize = HEAT_TICKS as usize / 4;
 
@@ -503,14 +507,17 @@ impl Table {
         self.collect();
         let mut moved = 0;
         for (number, arena) in self.store.arenas() {
-            if arena.choose_leaving() == 0 {
-                continue;
+            for _ in 0..LEAVING_PASSES_MAX {
+                // A reader that sleeps keeps what was moved from being freed: it is there twice until then.
+                if self.store.waiting_bytes() > WAITING_MAX || arena.choose_leaving() == 0 {
+                    break;
+                }
+                for slot in (0..SLOTS).filter(|slot| Store::arena_of(*slot) == number) {
+                    moved += self.write_slot(slot, |mut writer| writer.leave_spans());
+                }
+                self.collect();
+                arena.end_leaving();
             }
-            for slot in (0..SLOTS).filter(|slot| Store::arena_of(*slot) == number) {
-                moved += self.write_slot(slot, |mut writer| writer.leave_spans());
-            }
-            self.collect();
-            arena.end_leaving();
         }
         if moved > 0 {
             self.discard_free();

@@ -39,8 +39,8 @@ pub(crate) struct Pages {
 #[derive(Debug, Clone, Copy)]
 struct Run {
     length: u32,
-    /// Whether the system has its memory.
-    is_discarded: bool,
+    /// At least so many of its pages are the system's.
+    absent: u32,
 }
 
 /// What a chunk's coming or going means for who finds memory by its number.
@@ -77,9 +77,13 @@ impl Pages {
             chunks = Chunks::Came(self.add_chunk()?);
         }
         let &(_, page) = self.by_length.range((count, 0)..).next()?;
-        let Run { length, is_discarded } = self.remove_run(page);
+        let Run { length, absent } = self.remove_run(page);
         if length > count {
-            self.insert_run(page + count, Run { length: length - count, is_discarded });
+            // Which of them are absent is not known: the ones that are taken, at worst.
+            self.insert_run(
+                page + count,
+                Run { length: length - count, absent: absent.saturating_sub(count) },
+            );
         }
         Some((page, chunks))
     }
@@ -92,18 +96,20 @@ impl Pages {
     /// Takes a run back.
     pub(crate) fn give(&mut self, page: u32, count: u32) -> Chunks {
         self.dirty_bytes += count as usize * PAGE_BYTES;
-        let (mut first, mut length) = (page, count);
+        let (mut first, mut length, mut absent) = (page, count, 0);
         if let Some((&before, run)) = self.free.range(..page).next_back()
             && before + run.length == page
             && before / CHUNK_PAGES == page / CHUNK_PAGES
         {
-            (first, length) = (before, length + self.remove_run(before).length);
+            let run = self.remove_run(before);
+            (first, length, absent) = (before, length + run.length, run.absent);
         }
         let behind = page + count;
         if behind / CHUNK_PAGES == page / CHUNK_PAGES && self.free.contains_key(&behind) {
-            length += self.remove_run(behind).length;
+            let run = self.remove_run(behind);
+            (length, absent) = (length + run.length, absent + run.absent);
         }
-        self.insert_run(first, Run { length, is_discarded: false });
+        self.insert_run(first, Run { length, absent });
         if length == CHUNK_PAGES && self.free_pages - CHUNK_PAGES as usize >= RUN_PAGES_MAX as usize {
             // One chunk's worth of free pages is kept, so that a table at the edge does not map and unmap.
             self.remove_run(first);
@@ -124,12 +130,12 @@ impl Pages {
         let shortest = if self.huge_from == usize::MAX { 1 } else { DISCARD_PAGES_MIN };
         for (&page, run) in &mut self.free {
             if run.length >= shortest
-                && !run.is_discarded
+                && run.absent < run.length
                 && let Some(Some(chunk)) = self.chunks.get_mut((page / CHUNK_PAGES) as usize)
             {
                 chunk.discard((page % CHUNK_PAGES) as usize, run.length as usize);
-                run.is_discarded = true;
-                self.absent_pages += run.length as usize;
+                self.absent_pages += (run.length - run.absent) as usize;
+                run.absent = run.length;
             }
         }
     }
@@ -163,7 +169,8 @@ impl Pages {
         }
         let chunk = Chunk::new(number >= self.huge_from);
         // A huge page comes as a whole, with the first touch.
-        let is_discarded = !chunk.is_huge();
+        let absent = |pages| if chunk.is_huge() { 0 } else { pages };
+        let (all, all_but_one) = (absent(CHUNK_PAGES), absent(RUN_PAGES_MAX));
         if number == self.chunks.len() {
             self.chunks.push(Some(chunk));
         } else {
@@ -173,9 +180,9 @@ impl Pages {
         let first = u32::try_from(number).expect("chunks are counted in an address") * CHUNK_PAGES;
         if number == 0 {
             // The very first page stays unused: its address says "nothing".
-            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded });
+            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, absent: all_but_one });
         } else {
-            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded });
+            self.insert_run(first, Run { length: CHUNK_PAGES, absent: all });
         }
         Some(number)
     }
@@ -184,14 +191,14 @@ impl Pages {
         self.free.insert(page, run);
         self.by_length.insert((run.length, page));
         self.free_pages += run.length as usize;
-        self.absent_pages += if run.is_discarded { run.length as usize } else { 0 };
+        self.absent_pages += run.absent as usize;
     }
 
     fn remove_run(&mut self, page: u32) -> Run {
         let run = self.free.remove(&page).expect("a free run begins there");
         self.by_length.remove(&(run.length, page));
         self.free_pages -= run.length as usize;
-        self.absent_pages -= if run.is_discarded { run.length as usize } else { 0 };
+        self.absent_pages -= run.absent as usize;
         run
     }
 
@@ -208,7 +215,7 @@ impl Pages {
         if self.free.values().map(|run| run.length as usize).sum::<usize>() != self.free_pages {
             return Err("free pages are counted wrongly".into());
         }
-        let absent = self.free.values().filter(|run| run.is_discarded).map(|run| run.length as usize);
+        let absent = self.free.values().map(|run| run.absent as usize);
         if absent.sum::<usize>() != self.absent_pages {
             return Err("absent pages are counted wrongly".into());
         }

@@ -40,6 +40,11 @@ impl BlockWriter {
         self.written + self.buffer.len() as u64
     }
 
+    /// Bytes of memory that this holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.checks.capacity() * size_of::<u32>()
+    }
+
     /// Adds bytes to the body.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {

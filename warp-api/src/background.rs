@@ -1,4 +1,4 @@
-//! Background work: the log's writer, and the worker that takes checkpoints and merges layers.
+//! Background work: the log's writer, and the worker that takes checkpoints.
 //!
 //! Both take orders over bounded channels. Without threads, [`Shared::step`] does whatever is due.
 
@@ -13,6 +13,7 @@ use warp_io::Clock;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::log_error;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 
 /// Orders a thread may have before it; more of the same would change nothing.
@@ -21,6 +22,8 @@ const ORDERS_MAX: usize = 16;
 const WORKER_INTERVAL: Duration = Duration::from_millis(100);
 /// Segments of the log that may gather without a checkpoint, beside those that its size asks for.
 const SEGMENTS_MAX: u64 = 16;
+/// How often the layers are looked at for garbage that came without a write: by deadlines, or all at once by a floor.
+const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// A checkpoint that a full disk calls for is tried at most this often.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,8 @@ enum LogOrder {
 
 #[derive(Debug)]
 enum WorkerOrder {
+    /// Look what is due: a checkpoint was asked for.
+    Look,
     Stop,
 }
 
@@ -71,6 +76,11 @@ impl Shared {
         }
         // Without threads the next step does it.
         self.journal.want_sync();
+    }
+
+    /// Has the worker look at once what is due. Never waits: a worker with a full channel before it looks anyway.
+    pub(crate) fn wake_worker(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Look);
     }
 
     fn wake_log_thread(&self) {
@@ -184,7 +194,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
         shared.work();
         match inbox.recv_timeout(WORKER_INTERVAL) {
             Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(WorkerOrder::Look) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
@@ -233,13 +243,16 @@ impl Shared {
         match error.kind() {
             // Said once, when it happened.
             ErrorKind::Poisoned | ErrorKind::Closed => {}
-            ErrorKind::Full => tracing::warn!(%error, "no space for the log"),
+            ErrorKind::Full => {
+                tracing::warn!(%error, "no space for the log");
+                self.request_checkpoint(CheckpointReason::Full);
+            }
             _ => tracing::error!(%error, "the log failed"),
         }
     }
 
-    /// Frees what has expired and what nobody reads any more, takes a checkpoint if one is due, merges layers if there are too many, measures the
-    /// load, and keeps up the order of keyspaces that were scanned.
+    /// Frees what has expired and what nobody reads any more, takes a checkpoint if one is due, measures the load, and
+    /// keeps up the order of keyspaces that were scanned.
     fn work(&self) {
         self.free_expired();
         self.tend_table(self.time.monotonic());
@@ -248,18 +261,9 @@ impl Shared {
         if self.check_writable().is_err() {
             return;
         }
-        if self.checkpoint_is_due() {
+        if let Some(reason) = self.due_checkpoint() {
             // A failure is reported where it happens, and the next attempt comes when it is due.
-            let _ = self.take_checkpoint();
-        }
-        self.merge_if_due();
-    }
-
-    /// Merges layers if there are too many. A failure is reported, and tried again after the next checkpoint: more
-    /// layers than there should be cost time, and nothing else.
-    pub(crate) fn merge_if_due(&self) {
-        if let Err(error) = self.merge_layers() {
-            tracing::error!(%error, "merging layers failed");
+            let _ = self.take_checkpoint(reason);
         }
     }
 
@@ -268,26 +272,40 @@ impl Shared {
         SEGMENTS_MAX + self.options.checkpoint_log_bytes.saturating_mul(2) / self.options.log_segment_bytes
     }
 
-    fn checkpoint_is_due(&self) -> bool {
-        let (Some(home), Some(log)) = (&self.home, self.journal.log()) else { return false };
+    /// Why a checkpoint is due, if one is.
+    fn due_checkpoint(&self) -> Option<CheckpointReason> {
+        let (home, log) = (self.home.as_ref()?, self.journal.log()?);
         let stats = log.stats();
         let mut catalog = home.catalog.lock();
         let now = self.time.monotonic();
         let elapsed = now.saturating_sub(catalog.taken);
         let anything = log.next_seq() != catalog.manifest.replay_from;
-        if stats.full && elapsed >= FULL_RETRY {
+        let can_retry = elapsed >= FULL_RETRY;
+        let asked = self.requests.take().filter(|reason| *reason != CheckpointReason::Full || can_retry);
+        if stats.full && can_retry {
             if !anything {
                 // There is nothing to write; older checkpoints may hold what the log needs.
                 catalog.taken = now;
                 self.remove_obsolete(home, &catalog);
             }
-            return anything;
+            return anything.then_some(CheckpointReason::Full);
+        }
+        if now.saturating_sub(catalog.garbage_looked) >= GARBAGE_INTERVAL {
+            catalog.garbage_looked = now;
+            if self.garbage_is_due() {
+                return Some(CheckpointReason::Garbage);
+            }
+        }
+        if !anything {
+            return None;
         }
         let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes) + catalog.replayed_bytes;
         let segments = stats.segments.saturating_sub(catalog.segments);
-        anything
-            && (elapsed >= self.options.checkpoint_interval
-                || logged >= self.options.checkpoint_log_bytes
-                || segments >= self.segments_max())
+        let has_much_log =
+            logged >= self.options.checkpoint_log_bytes || segments >= self.segments_max();
+        let by_time = elapsed >= self.options.checkpoint_interval;
+        asked
+            .or_else(|| has_much_log.then_some(CheckpointReason::LogBytes))
+            .or_else(|| by_time.then_some(CheckpointReason::Time))
     }
 }

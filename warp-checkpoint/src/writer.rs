@@ -21,12 +21,16 @@ use crate::layer::{Layer, LayerInfo};
 use crate::names::{layer_name, parse_layer_name, temporary_name};
 use crate::place::split_path;
 use crate::places::Places;
+use crate::verify::verify;
 
 /// Values below this size are rarely worth a decompression at each read.
 const COMPRESS_FROM_BYTES_DEFAULT: usize = 256;
 
 /// Memory for compressing that is kept from one value to the next.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a step of the completion of a file.
+pub(crate) const STEP_BYTES: u64 = 64 << 10;
 
 /// How a layer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,15 +202,26 @@ impl LayerWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::DuplicateKey`]; [`Error::Corrupt`] if the disk does not give back what was written.
     /// The file is removed in all these cases; only if the directory cannot be synced may it be there or not.
-    pub fn finish(mut self) -> Result<LayerInfo> {
+    pub fn finish(self) -> Result<LayerInfo> {
+        self.finish_in_steps(&mut |_| true)
+    }
+
+    /// As [`finish`](LayerWriter::finish), in steps, so that it can be paced: `step` is called again and again with the
+    /// number of bytes that were written or read back since, some ten thousand, and says whether to go on. One step is not
+    /// bounded: that which waits for the disk.
+    ///
+    /// # Errors
+    /// Those of [`finish`](LayerWriter::finish); [`Error::Stopped`] if `step` said no.
+    pub fn finish_in_steps(mut self, step: &mut dyn FnMut(u64) -> bool) -> Result<LayerInfo> {
         let out = self.out.take().ok_or_else(|| self.target.writer_failed())?;
-        let (footer, body) = self.finish_body(out)?;
+        let (footer, body) = self.finish_body(out, step)?;
         let (tail, root) = encode_tail(&footer, &body);
         let name = &self.target.name;
         write_all_at(&*body.file, body.bytes, &tail).map_err(io_at(name))?;
         body.file.sync_data().map_err(io_at(name))?;
         let info = footer.info(body.bytes + tail.len() as u64, root);
-        self.read_back(&*body.file, &info)?;
+        self.entries = Places::new();
+        self.read_back(&*body.file, &info, step)?;
         self.target.publish()?;
         Ok(info)
     }
@@ -265,7 +280,11 @@ impl LayerWriter {
     }
 
     /// Writes directory, index and filter, and says in the footer where they are.
-    fn finish_body(&mut self, mut out: BlockWriter) -> Result<(Footer, Body)> {
+    fn finish_body(
+        &mut self,
+        mut out: BlockWriter,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(Footer, Body)> {
         let mut footer = self.counts;
         if footer.entries == 0 {
             footer.seq_min = 0;
@@ -274,28 +293,43 @@ impl LayerWriter {
         footer.data = Section { offset: HEADER_BYTES as u64, bytes: out.position() - HEADER_BYTES as u64 };
         let entries = &mut self.entries;
         let mut filter = Filter::new(entries.len());
+        let mut is_stopped = false;
         let written = (|| {
             let directory = directory(entries, footer.slot_bits);
             footer.directory = section(&mut out, |out| out.push(&directory))?;
             footer.index = section(&mut out, |out| {
+                let mut stepped = out.position();
                 entries.sorted().try_for_each(|(hash, offset)| {
                     filter.add(hash);
-                    out.push(&index::encode_entry(hash, offset))
+                    out.push(&index::encode_entry(hash, offset))?;
+                    if out.position() - stepped >= STEP_BYTES {
+                        is_stopped |= !step(out.position() - stepped);
+                        stepped = out.position();
+                    }
+                    if is_stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
                 })
             })?;
             footer.filter = section(&mut out, |out| out.push(&filter.bytes))?;
             out.finish()
         })();
+        if is_stopped {
+            return Err(Error::Stopped { file: self.target.name.clone() });
+        }
         let body = written.map_err(io_at(&self.target.name))?;
         Ok((footer, body))
     }
 
     /// Verifies the written file, and that it is the one that was written.
-    fn read_back(&self, file: &dyn File, info: &LayerInfo) -> Result<()> {
+    fn read_back(
+        &self,
+        file: &dyn File,
+        info: &LayerInfo,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
         let name = &self.target.name;
         let map = file.map().map_err(io_at(name))?;
         let verified =
-            Layer::of_map(name.clone(), map, Some(self.id), Some(info)).and_then(|layer| layer.verify());
+            Layer::of_map(name.clone(), map, Some(self.id), Some(info)).and_then(|layer| verify(&layer, step));
         match verified {
             Err(Error::Corrupt { file, found: Corruption::DuplicateKey { hash }, .. }) => {
                 Err(Error::DuplicateKey { file, hash })

@@ -6,7 +6,7 @@
 //! cargo run --release -p warp-api --example amplification -- overwrite zipf 10000000 20
 //! ```
 //!
-//! Without arguments it runs both with few entries. `AMPLIFICATION_DIR` names the directory to work in.
+//! The last may be followed by the size of the log, in MiB, that calls for a checkpoint; 256 without. Without arguments it runs both with few entries. `AMPLIFICATION_DIR` names the directory to work in.
 #![allow(
     clippy::disallowed_methods,
     clippy::cast_possible_truncation,
@@ -46,19 +46,22 @@ fn main() -> Answer<()> {
         Some("checkpoint") => checkpoint(scratch.path(), number(1, 10_000_000)?),
         Some("overwrite") => {
             let choice = arguments.get(1).map_or("uniform", String::as_str);
-            overwrite(scratch.path(), choice, number(2, 10_000_000)?, number(3, 20)?)
+            let log_mib = number(4, 256)?;
+            overwrite(scratch.path(), choice, number(2, 10_000_000)?, number(3, 20)?, log_mib << 20)
         }
         _ => {
             checkpoint(&scratch.path().join("a"), 100_000)?;
-            overwrite(&scratch.path().join("b"), "zipf", 20_000, 5)
+            overwrite(&scratch.path().join("b"), "zipf", 20_000, 5, 1 << 20)
         }
     }
 }
 
 /// A full checkpoint, and one after a hundredth has changed.
 fn checkpoint(path: &Path, entries: u64) -> Answer<()> {
-    let engine =
-        Options::new().checkpoint_interval(Duration::from_secs(100_000)).checkpoint_log_bytes(u64::MAX).open(path)?;
+    let engine = Options::new()
+        .checkpoint_interval(Duration::from_secs(100_000))
+        .checkpoint_log_bytes(u64::MAX)
+        .open(path)?;
     load(&engine, entries)?;
     engine.sync()?;
     std::thread::sleep(Duration::from_secs(2));
@@ -87,22 +90,23 @@ fn measured(engine: &WarpEngine, name: &str, data: u64) -> Answer<u64> {
     let before = anonymous_bytes()?;
     let peak = AtomicU64::new(before);
     let done = AtomicBool::new(false);
-    let (report, seconds) = std::thread::scope(|scope| -> Answer<_> {
+    let (report, seconds, cpu) = std::thread::scope(|scope| -> Answer<_> {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 peak.fetch_max(anonymous_bytes().unwrap_or(0), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds()?);
         let report = engine.checkpoint();
         let seconds = start.elapsed().as_secs_f64();
+        let cpu = cpu_seconds()? - cpu;
         done.store(true, Ordering::Relaxed);
-        Ok((report?, seconds))
+        Ok((report?, seconds, cpu))
     })?;
     let extra = peak.load(Ordering::Relaxed) - before;
     println!(
-        "{name}: {} entries, {:.0} MiB in {seconds:.2} s, {:.0} MiB/s; extra memory {:.1} MiB, {:.1} % of the data; layers {}",
+        "{name}: {} entries, {:.0} MiB in {seconds:.2} s, {:.0} MiB/s, {cpu:.2} s of processor; extra memory {:.1} MiB, {:.1} % of the data; layers {}",
         report.entries,
         report.bytes as f64 / MIB,
         report.bytes as f64 / MIB / seconds,
@@ -129,8 +133,9 @@ fn write_raw(path: &Path, bytes: u64) -> Answer<f64> {
 }
 
 /// Overwrites entries until `times` the data was written, with a read for each write as YCSB's workload A has.
-fn overwrite(path: &Path, choice: &str, entries: u64, times: u64) -> Answer<()> {
-    let engine = Options::new().open(path)?;
+/// `log_bytes` is the size of the log that calls for a checkpoint.
+fn overwrite(path: &Path, choice: &str, entries: u64, times: u64, log_bytes: u64) -> Answer<()> {
+    let engine = Options::new().checkpoint_log_bytes(log_bytes).open(path)?;
     load(&engine, entries)?;
     engine.checkpoint()?;
     let data = entries * (KEY_BYTES + VALUE_BYTES) as u64;
@@ -147,7 +152,7 @@ fn overwrite(path: &Path, choice: &str, entries: u64, times: u64) -> Answer<()> 
         });
         let mut random = Random(11);
         let zipf = (choice == "zipf").then(|| Zipf::new(entries));
-        let mut draw = |random: &mut Random| match &zipf {
+        let draw = |random: &mut Random| match &zipf {
             Some(zipf) => mix(zipf.draw(random)) % entries,
             None => random.below(entries),
         };
@@ -207,6 +212,16 @@ fn value(random: &mut Random) -> [u8; VALUE_BYTES] {
     value
 }
 
+/// Seconds that the processors have worked for the process.
+fn cpu_seconds() -> Answer<f64> {
+    /// Ticks a second, in which Linux tells them to every program.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let behind_name = stat.rsplit(')').next().ok_or("no name")?;
+    let ticks = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / TICKS)
+}
+
 /// Bytes of memory of the process that are not those of files.
 fn anonymous_bytes() -> Answer<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
@@ -219,7 +234,11 @@ fn anonymous_bytes() -> Answer<u64> {
 fn disk_without_log(path: &Path) -> u64 {
     let of = |path: &Path| -> u64 {
         let files = fs::read_dir(path).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+        files
+            .filter_map(|file| file.metadata().ok())
+            .filter(fs::Metadata::is_file)
+            .map(|file| file.len())
+            .sum()
     };
     of(path) + of(&path.join("layers"))
 }

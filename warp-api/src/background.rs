@@ -301,8 +301,7 @@ impl Shared {
         }
         let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes) + catalog.replayed_bytes;
         let segments = stats.segments.saturating_sub(catalog.segments);
-        let has_much_log =
-            logged >= self.options.checkpoint_log_bytes || segments >= self.segments_max();
+        let has_much_log = logged >= self.options.checkpoint_log_bytes || segments >= self.segments_max();
         let by_time = elapsed >= self.options.checkpoint_interval;
         asked
             .or_else(|| has_much_log.then_some(CheckpointReason::LogBytes))

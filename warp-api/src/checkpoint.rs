@@ -180,9 +180,8 @@ impl Shared {
         let is_lowest = merged == catalog.manifest.layers.len();
         let kept = Kept { floors: self.floors.all(), is_lowest };
         let composed = self.write_layer(home, catalog, writing, &list.layers[..merged], &kept);
-        let composed = composed.map_err(|stop| {
-            if merged > 0 { Failed::Merging(stop) } else { Failed::Otherwise(stop) }
-        })?;
+        let composed = composed
+            .map_err(|stop| if merged > 0 { Failed::Merging(stop) } else { Failed::Otherwise(stop) })?;
         // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
         let seen = writing.come.highest.max(self.floors.raised());
         let highest = seen.max(replay_from.saturating_sub(1));
@@ -199,7 +198,8 @@ impl Shared {
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(..merged, composed.layer);
         let next = Manifest { replay_from, highest, layers, floors: kept.floors, ..catalog.manifest.clone() };
-        let opened = composed.layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
+        let opened =
+            composed.layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
         let opened = opened.map_err(checkpoint_error)?;
         self.publish(home, catalog, next)?;
         if merged > 0 || opened.is_some() {

@@ -88,8 +88,9 @@ mod tests {
     #[test]
     fn lists_come_back_whether_they_were_given_up_or_not() {
         let table = Table::new(4, 9);
-        let put = |n: u64| table.put(KeyRef::new(9, 0, &n.to_le_bytes()), "", n + 1, 0).unwrap();
-        (0..20_000).for_each(|n| drop(put(n)));
+        for n in 0..20_000_u64 {
+            table.put(KeyRef::new(9, 0, &n.to_le_bytes()), "", n + 1, 0).unwrap();
+        }
         let mut closed = ClosedLists::close(&table, 0, || 20_001);
         assert_eq!(closed.len(), 20_000);
         let bytes = closed.bytes();

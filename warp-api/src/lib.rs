@@ -122,8 +122,8 @@ pub use options::{
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
-pub use reason::{CheckpointReason, ReasonCounts};
 pub use read_view::{KeyspaceView, ReadView};
+pub use reason::{CheckpointReason, ReasonCounts};
 pub use recovery_report::{Lost, RecoveryReport, Trimmed};
 pub use scan::Scan;
 pub use types::{

@@ -185,7 +185,11 @@ mod tests {
         assert_eq!(run(&[5; 6], 5), 6);
         assert_eq!(run(&[1, 4, 16, 64, 256, 1024], 1), 2);
         assert_eq!(run(&[1, 9, 9, 9, 9, 9], 1), 1);
-        assert_eq!(run(&[1, 100, 100, 100, 100, 100, 100, 100], 1), 3 + 5, "three are needed, and the rest is alike");
+        assert_eq!(
+            run(&[1, 100, 100, 100, 100, 100, 100, 100], 1),
+            3 + 5,
+            "three are needed, and the rest is alike"
+        );
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl State {
         };
         let layers = Layers::default();
         layers.publish(found.layers);
-        let parts = Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home), new_links };
+        let parts =
+            Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home), new_links };
         start_engine(parts, options, environment)
     }
 }

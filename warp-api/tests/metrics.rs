@@ -37,10 +37,17 @@ fn walk(path: &str, value: &Value, leaves: &mut BTreeMap<String, f64>) {
 }
 
 /// Figures that are settings or names, or that this run has no cause to move.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 14] = [
+    "/checkpoints/reasons/close",
+    "/checkpoints/reasons/full",
+    "/checkpoints/reasons/garbage",
+    "/checkpoints/reasons/log_bytes",
+    "/checkpoints/reasons/memory",
+    "/checkpoints/reasons/time",
     "/entropy/half_life/nanos",
     "/entropy/half_life/secs",
     "/log/archive_failures",
+    "/memory/checkpoint_bytes",
     "/memory/log_buffer_bytes",
     "/recovery/elapsed/secs",
     "/regions/level",

@@ -38,7 +38,13 @@ pub(crate) struct BlockWriter {
 
 impl BlockWriter {
     pub(crate) fn new(file: Arc<dyn File>) -> BlockWriter {
-        BlockWriter { file, written: 0, started: 0, buffer: Vec::with_capacity(BUFFER_BYTES), checks: Vec::new() }
+        BlockWriter {
+            file,
+            written: 0,
+            started: 0,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            checks: Vec::new(),
+        }
     }
 
     /// Where the next byte goes.

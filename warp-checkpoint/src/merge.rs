@@ -225,9 +225,9 @@ impl Merge {
         let Some(last) = only else { return Ok(()) };
         let layer = |age: usize| &self.inputs[age].layer;
         let is_shadowed = |entry: &LayerEntryRef<'_>| {
-            newer.iter().any(|Newer { entry: newer, .. }| {
-                newer.keyspace == entry.keyspace && newer.key == entry.key
-            })
+            newer
+                .iter()
+                .any(|Newer { entry: newer, .. }| newer.keyspace == entry.keyspace && newer.key == entry.key)
         };
         self.report.read += offsets.len() as u64 + 1;
         if offsets.is_empty() {

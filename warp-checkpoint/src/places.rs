@@ -171,7 +171,8 @@ impl Iterator for Unpack<'_> {
     fn next(&mut self) -> Option<(u64, u64)> {
         self.left = self.left.checked_sub(1)?;
         let lengths = self.bytes[0];
-        let (hash_bytes, offset_bytes) = ((lengths >> HASH_SHIFT).into(), (lengths & OFFSET_BYTES_MAX).into());
+        let (hash_bytes, offset_bytes) =
+            ((lengths >> HASH_SHIFT).into(), (lengths & OFFSET_BYTES_MAX).into());
         let hashes = number_at(self.bytes, 1, hash_bytes);
         let offsets = number_at(self.bytes, 1 + hash_bytes, offset_bytes);
         self.bytes = &self.bytes[1 + hash_bytes + offset_bytes..];

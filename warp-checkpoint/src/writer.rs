@@ -320,16 +320,11 @@ impl LayerWriter {
     }
 
     /// Verifies the written file, and that it is the one that was written.
-    fn read_back(
-        &self,
-        file: &dyn File,
-        info: &LayerInfo,
-        step: &mut dyn FnMut(u64) -> bool,
-    ) -> Result<()> {
+    fn read_back(&self, file: &dyn File, info: &LayerInfo, step: &mut dyn FnMut(u64) -> bool) -> Result<()> {
         let name = &self.target.name;
         let map = file.map().map_err(io_at(name))?;
-        let verified =
-            Layer::of_map(name.clone(), map, Some(self.id), Some(info)).and_then(|layer| verify(&layer, step));
+        let verified = Layer::of_map(name.clone(), map, Some(self.id), Some(info))
+            .and_then(|layer| verify(&layer, step));
         match verified {
             Err(Error::Corrupt { file, found: Corruption::DuplicateKey { hash }, .. }) => {
                 Err(Error::DuplicateKey { file, hash })
@@ -403,7 +398,8 @@ impl Filter {
 
     fn add(&mut self, hash: u64) {
         let start = filter::line_of(hash, self.lines) * filter::LINE_BYTES;
-        let line = self.bytes[start..].first_chunk_mut().expect("the number of a line is below that of lines");
+        let line =
+            self.bytes[start..].first_chunk_mut().expect("the number of a line is below that of lines");
         filter::insert(line, hash);
     }
 }

@@ -138,7 +138,7 @@ mod tests {
         let requests = Requests::default();
         assert_eq!(requests.take(), None);
         for reason in [CheckpointReason::Time, CheckpointReason::Memory] {
-            assert_eq!(requests.is_urgent(), false);
+            assert!(!requests.is_urgent());
             requests.0.fetch_or(reason.bit(), Ordering::Relaxed);
         }
         assert!(requests.is_urgent());

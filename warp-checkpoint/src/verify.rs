@@ -52,7 +52,7 @@ fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerI
     let mut offset = data.start;
     let mut stepped = offset;
     while offset < data.end {
-        if offset - stepped >= STEP_BYTES as usize {
+        if (offset - stepped) as u64 >= STEP_BYTES {
             go_on(layer, step((offset - stepped) as u64))?;
             stepped = offset;
         }

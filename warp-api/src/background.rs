@@ -256,6 +256,7 @@ impl Shared {
     fn work(&self) {
         self.free_expired();
         self.tend_table(self.time.monotonic());
+        self.tend_memory();
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
         if self.check_writable().is_err() {

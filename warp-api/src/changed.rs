@@ -76,6 +76,12 @@ impl Chunk {
         })
     }
 
+    /// Lets go of all entries.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.bytes.clear();
+    }
+
     /// Bytes of memory that are held for chunks, whatever is in this one.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.items.capacity() * size_of::<Item>()
@@ -123,8 +129,7 @@ pub(crate) struct Come {
 impl Shared {
     /// Reads the present versions of the entries with these hashes into `chunk`, with no lock held.
     pub(crate) fn read_changed(&self, hashes: &[u64], kept: &Kept, chunk: &mut Chunk, come: &mut Come) {
-        chunk.items.clear();
-        chunk.bytes.clear();
+        chunk.clear();
         self.table.multi_entries(hashes, |place, entry| {
             come.highest = come.highest.max(entry.seq());
             if entry.is_tombstone() || entry.deadline() != 0 {

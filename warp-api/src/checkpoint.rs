@@ -76,6 +76,7 @@ impl Shared {
             outcome => outcome,
         };
         self.checkpoint_memory.store(0, Ordering::Relaxed);
+        self.being_checkpointed.store(0, Ordering::Relaxed);
         match outcome {
             Ok(report) => {
                 self.counters.checkpoints.add(1);
@@ -123,6 +124,7 @@ impl Shared {
         let has_links = self.new_links.swap(false, Ordering::AcqRel);
         let clean_below = self.clean_below.load(Ordering::Acquire);
         let mut closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
+        self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
         let new_bytes = self.expected_bytes(closed.len());
         let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes) } else { 0 };
         let mut pace = Pace::new(self, reason, merged > 0, since, logged);
@@ -143,6 +145,8 @@ impl Shared {
         closed.published();
         come.stubs.sort_unstable();
         self.table.remove_clean(&come.stubs, replay_from, |_, entry| entry.is_tombstone());
+        self.being_checkpointed.store(0, Ordering::Relaxed);
+        self.budget.say_freed();
         if merged > 0 {
             catalog.backoff.succeeded();
             self.counters.merges.add(1);

@@ -14,8 +14,10 @@ use crate::progress::Task;
 use crate::shared::Shared;
 use crate::side_by_side::{LAYOUT_ENTRIES_MAX, SideBySide};
 
-/// Hashes whose entries are read at once: some 200 KiB of entries of 116 bytes.
+/// The most hashes whose entries are read at once...
 const CHUNK_HASHES: usize = 1 << 10;
+/// ...and the bytes that they should have. Values are shared with the table, and stay in memory as long as the chunk.
+const CHUNK_BYTES: usize = 256 << 10;
 /// Entries of older layers between two looks at the pace.
 const STEP_ENTRIES: usize = 1 << 8;
 /// Entries between two reports of progress.
@@ -49,6 +51,8 @@ pub(crate) struct Compose<'a, 'b, 'c> {
     writing: &'a mut Writing<'b, 'c>,
     writer: LayerWriter,
     chunk: Chunk,
+    /// How many hashes the next chunk has.
+    chunk_hashes: usize,
     changed: u64,
     /// Bytes of changed entries that were written.
     changed_bytes: u64,
@@ -77,6 +81,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             writing,
             writer,
             chunk,
+            chunk_hashes: 1,
             changed: 0,
             changed_bytes: 0,
             read: 0,
@@ -124,9 +129,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             if hashes.is_empty() {
                 return Ok(());
             }
-            for hashes in hashes.chunks(CHUNK_HASHES) {
-                self.write_chunk(hashes, None)?;
-            }
+            self.write_hashes(&hashes, None)?;
             self.tell_memory(all.memory_bytes());
         }
     }
@@ -134,12 +137,25 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     /// Writes changed entries in the order of their hashes, which is that of the inputs of a merge.
     fn write_in_order(&mut self, merge: &mut Merge) -> Result<(), Stop> {
         while let Some(hashes) = self.writing.closed.give_up() {
-            for hashes in hashes.chunks(CHUNK_HASHES) {
-                self.write_chunk(hashes, Some(merge))?;
-            }
+            self.write_hashes(&hashes, Some(merge))?;
             self.tell_memory(self.writing.closed.bytes());
         }
         self.merge_below(merge, None)
+    }
+
+    /// Writes the entries with these hashes in chunks, each as long as the one before lets expect.
+    fn write_hashes(&mut self, mut hashes: &[u64], mut merge: Option<&mut Merge>) -> Result<(), Stop> {
+        while !hashes.is_empty() {
+            let (now, later) = hashes.split_at(self.chunk_hashes.min(hashes.len()));
+            let before = self.writer.bytes();
+            self.write_chunk(now, merge.as_deref_mut())?;
+            let average = usize::try_from(self.writer.bytes() - before).unwrap_or(CHUNK_BYTES) / now.len();
+            let next = CHUNK_BYTES / average.max(1);
+            // Grows slowly: what comes may be larger.
+            self.chunk_hashes = next.clamp(1, (2 * self.chunk_hashes).min(CHUNK_HASHES));
+            hashes = later;
+        }
+        Ok(())
     }
 
     fn write_chunk(&mut self, hashes: &[u64], mut merge: Option<&mut Merge>) -> Result<(), Stop> {
@@ -166,6 +182,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             self.writing.pace.step(self.writer.bytes() - before)?;
         }
         drop(entries);
+        chunk.clear();
         self.chunk = chunk;
         self.report(hashes.len() as u64);
         Ok(())

@@ -65,7 +65,9 @@ mod limits;
 mod links;
 mod names;
 mod order;
+mod packed;
 mod read;
+mod residency;
 mod scan;
 mod shared;
 mod space;
@@ -77,6 +79,7 @@ mod write;
 mod advice;
 mod archive;
 mod background;
+mod budget;
 mod changed;
 mod checkpoint;
 mod closed;
@@ -113,12 +116,13 @@ pub use latency::LatencyMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
     CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
-    OperationMetrics, RegionMetrics, ShardMetrics,
+    OperationMetrics, RegionMetrics, ResidencyMetrics, ShardMetrics,
 };
 pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
-    Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
-    LogFormat, Options, Physics, PutOptions, Recovery,
+    AccessPattern, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
+    LOG_SEGMENT_BYTES_MIN, LogFormat, MEMORY_BUDGET_MIN, Options, Physics, Priority, PutOptions, Recovery,
+    WhenFull,
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};

@@ -16,6 +16,7 @@ use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until}
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::archive::{archive_dir, log_dirs};
 use crate::background::{self, Inbox, Threads};
+use crate::budget::{Budget, HUGE_PAGES_FROM};
 use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::engine::WarpEngine;
@@ -33,12 +34,13 @@ use crate::layers::Layers;
 use crate::links;
 use crate::merge::Backoff;
 use crate::names::Names;
-use crate::options::{LogFormat, Options, Recovery};
+use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::reason::Requests;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
+use crate::residency::Residency;
 use crate::shared::{SHARDS, Shared};
 use crate::tend::Tended;
 use crate::types::Seq;
@@ -83,7 +85,7 @@ pub(crate) struct State {
 impl State {
     /// Replays the log.
     pub(crate) fn recover(found: Found, options: &Options, environment: &Environment) -> Result<State> {
-        let table = Table::new(SHARDS, found.manifest.hash_seed);
+        let table = Table::with_options(table_options(options, found.manifest.hash_seed));
         let floors = Floors::default();
         for (keyspace, floor) in &found.manifest.floors {
             // The write that raised it is durable, and its sequence of no more use to anybody.
@@ -150,7 +152,7 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
     let parts = Parts {
         table: Table::with_options(TableOptions {
             tracked: false,
-            ..TableOptions::new(SHARDS, environment.seed)
+            ..table_options(&options, environment.seed)
         }),
         floors: Floors::default(),
         expiry: ExpiryQueue::default(),
@@ -173,6 +175,10 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
         Threads::default()
     });
     WarpEngine::new(shared, threads)
+}
+
+fn table_options(options: &Options, seed: u64) -> TableOptions {
+    TableOptions { huge_pages: options.budget_bytes() >= HUGE_PAGES_FROM, ..TableOptions::new(SHARDS, seed) }
 }
 
 /// What an engine is put together from.
@@ -237,6 +243,9 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
+        budget: Budget::new(options.budget_bytes().max(MEMORY_BUDGET_MIN), options.when_full),
+        residency: Residency::new(options.budget_bytes(), options.physics.gravity),
+        being_checkpointed: AtomicU64::new(0),
         waiters: Waiters::default(),
         ending: AtomicBool::new(false),
         log_ending: AtomicBool::new(false),

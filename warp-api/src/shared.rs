@@ -9,6 +9,7 @@ use warp_physics::Entanglement;
 
 use crate::advice::Advice;
 use crate::background::Orders;
+use crate::budget::Budget;
 use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::engine_time::EngineTime;
@@ -28,6 +29,7 @@ use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::reason::Requests;
 use crate::recovery_report::RecoveryReport;
+use crate::residency::Residency;
 use crate::tend::Tended;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
@@ -67,6 +69,10 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
     pub(crate) cold_reads: ColdReads,
+    pub(crate) budget: Budget,
+    pub(crate) residency: Residency,
+    /// Keys that were changed and that the checkpoint writes which is being taken: their entries cannot leave memory yet.
+    pub(crate) being_checkpointed: AtomicU64,
     pub(crate) waiters: Waiters,
     pub(crate) orders: Orders,
     /// Who does the background work.

@@ -117,8 +117,9 @@ pub(crate) struct ArenaMemory {
 }
 
 impl Arena {
-    pub(crate) fn new() -> Arena {
-        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new()) }
+    /// An empty arena; `huge` asks the system for huge pages once it has grown a little.
+    pub(crate) fn new(huge: bool) -> Arena {
+        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new(huge)) }
     }
 
     /// Takes a piece of at least `bytes`, and at most [`RUN_BYTES_MAX`]. Its memory is not zeroed.
@@ -325,10 +326,10 @@ struct Heap {
 }
 
 impl Heap {
-    fn new() -> Heap {
+    fn new(huge: bool) -> Heap {
         let chunks_max = if cfg!(shuttle) { 4 } else { CHUNKS_MAX };
         Heap {
-            pages: Pages::new(chunks_max),
+            pages: Pages::new(chunks_max, huge),
             spans: Vec::new(),
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),

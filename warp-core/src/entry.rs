@@ -155,6 +155,15 @@ impl<'a> EntryRef<'a> {
         self.record.set_heat(heat::used(self.record.heat(), self.tick));
     }
 
+    /// As [`EntryRef::touch`], unless the heat was told in this tick already: so that an entry which is read all the time is
+    /// written to once a tick.
+    #[inline]
+    pub fn touch_once(self) {
+        if !heat::is_used_at(self.record.heat(), self.tick) {
+            self.touch();
+        }
+    }
+
     /// The mass of the entry: an estimate of the uses that were counted with [`EntryRef::touch`], halved with each
     /// tick since. From 0 to 127.
     #[must_use]

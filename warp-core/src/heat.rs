@@ -28,10 +28,16 @@ pub(crate) fn used(heat: u8, tick: u8) -> u8 {
     ((level + u8::from(rises)) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
+/// Whether heat was told at `tick`, and is not that of an entry without a use.
+#[inline]
+pub(crate) fn is_used_at(heat: u8, tick: u8) -> bool {
+    heat % HEAT_TICKS == tick % HEAT_TICKS && heat >= HEAT_TICKS
+}
+
 /// The heat of so many uses at `tick`.
 pub(crate) fn of_mass(uses: u32, tick: u8) -> u8 {
-    let level = uses.saturating_add(1).ilog2().min(LEVEL_MAX.into());
-    ((level as u8) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
+    let level = u8::try_from(uses.saturating_add(1).ilog2()).unwrap_or(LEVEL_MAX).min(LEVEL_MAX);
+    (level << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
 /// The hotter of two at `tick`.

@@ -43,11 +43,11 @@ pub(crate) struct LongMemory {
 }
 
 impl LongValues {
-    pub(crate) fn new() -> LongValues {
+    pub(crate) fn new(huge: bool) -> LongValues {
         LongValues {
             arenas: std::array::from_fn(|_| {
                 Arc::new(ValueArena {
-                    arena: Arena::new(),
+                    arena: Arena::new(huge),
                     live_bytes: AtomicUsize::new(0),
                     apart_bytes: AtomicUsize::new(0),
                 })
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn values_of_every_kind_outlive_their_memory_and_give_it_back() {
-        let values = LongValues::new();
+        let values = LongValues::new(true);
         let lengths = [1, 513, 4096, 4097, 100_000, RUN_BYTES_MAX, RUN_BYTES_MAX + 1];
         let source: Vec<u8> = (0..=RUN_BYTES_MAX).map(|at| (at % 251) as u8).collect();
         let kept: Vec<Bytes> = lengths.iter().map(|len| values.copy(&source[..*len], *len)).collect();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn freed_memory_goes_back_to_the_system() {
-        let values = LongValues::new();
+        let values = LongValues::new(true);
         let many: Vec<Bytes> = (0..2000).map(|at| values.copy(&vec![7; 8000], at)).collect();
         let full = values.memory().resident;
         drop(many);

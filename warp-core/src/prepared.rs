@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::arena::{Address, Purpose};
+use crate::entry::EntryRef;
 use crate::hash::{KeyRef, slot_of};
 use crate::heat;
 use crate::record::{Contents, KEY_BYTES_MAX, NewValue, RECORD_VALUE_BYTES_MAX, Record, Stored};
@@ -108,6 +109,15 @@ impl Prepared<'_> {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Bytes of memory that the entry takes, as [`EntryRef::memory_bytes`](crate::EntryRef::memory_bytes).
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+        // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
+        let record = |address| unsafe { Record::at(arena.pointer(address)) };
+        self.address.map_or(0, |address| EntryRef::new(record(address), 0).memory_bytes())
     }
 
     pub(crate) fn is_for(&self, table: &Table) -> bool {

@@ -98,6 +98,8 @@ pub(crate) struct Store {
     pub(crate) long_values: LongValues,
     epochs: &'static Epochs,
     waiting: Mutex<Waiting>,
+    /// Held by whoever moves entries out of sparse memory: what is to be emptied is marked in the arenas.
+    pub(crate) shrinking: Mutex<()>,
     /// Bytes in `waiting`.
     waiting_bytes: AtomicUsize,
     /// The present tick of heat.
@@ -107,13 +109,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new() -> Store {
+    pub(crate) fn new(huge: bool) -> Store {
         fence::prepare();
         Store {
-            arenas: array::from_fn(|_| CachePadded::new(Arena::new())),
-            long_values: LongValues::new(),
+            arenas: array::from_fn(|_| CachePadded::new(Arena::new(huge))),
+            long_values: LongValues::new(huge),
             epochs: Epochs::shared(),
             waiting: Mutex::new(Waiting::default()),
+            shrinking: Mutex::new(()),
             waiting_bytes: AtomicUsize::new(0),
             tick: AtomicU8::new(0),
             resizes: ResizeTimes::default(),

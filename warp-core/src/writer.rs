@@ -177,10 +177,11 @@ impl Writer<'_> {
 
     /// Works on the slot's list of changed keys, and counts its memory anew.
     pub(crate) fn with_lists<R>(&mut self, work: impl FnOnce(&mut SlotState) -> R) -> R {
-        let before = self.list_bytes();
+        let (before, listed) = (self.list_bytes(), self.state.changed.open().len());
         let answer = work(self.state);
         let list_bytes = self.list_bytes().wrapping_sub(before);
-        self.counters.account(&Tally { list_bytes, ..Tally::default() });
+        let listed = (self.state.changed.open().len() as u64).wrapping_sub(listed as u64);
+        self.counters.account(&Tally { list_bytes, listed, ..Tally::default() });
         answer
     }
 
@@ -384,6 +385,7 @@ impl Writer<'_> {
             return Err(format!("holds {tally:?}, counts {:?} and {}", self.count, self.state.bytes));
         }
         tally.list_bytes = self.list_bytes();
+        tally.listed = self.state.changed.open().len() as u64;
         tally.writes = self.state.writes;
         Ok(tally)
     }

@@ -31,7 +31,10 @@ mod matching;
 // What is answered.
 mod entanglement;
 mod layout;
+// What is worth its memory.
+mod gravity;
 mod prefetch;
+mod remnants;
 // How even the load is, at a moment.
 mod entropy;
 // How even it is over time.
@@ -42,10 +45,12 @@ mod bytes;
 
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
+pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
+pub use remnants::Remnants;
 pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};

@@ -1,4 +1,4 @@
-//! Background work: the log's writer, and the worker that takes checkpoints and merges layers.
+//! Background work: the log's writer, and the worker that takes checkpoints.
 //!
 //! Both take orders over bounded channels. Without threads, [`Shared::step`] does whatever is due.
 
@@ -13,6 +13,7 @@ use warp_io::Clock;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::log_error;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 use crate::warm_start;
 
@@ -22,6 +23,8 @@ const ORDERS_MAX: usize = 16;
 const WORKER_INTERVAL: Duration = Duration::from_millis(100);
 /// Segments of the log that may gather without a checkpoint, beside those that its size asks for.
 const SEGMENTS_MAX: u64 = 16;
+/// How often the layers are looked at for garbage that came without a write: by deadlines, or all at once by a floor.
+const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// A checkpoint that a full disk calls for is tried at most this often.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
@@ -33,9 +36,9 @@ enum LogOrder {
 
 #[derive(Debug)]
 enum WorkerOrder {
-    Stop,
-    /// Look whether anything is due.
+    /// Look what is due: a checkpoint was asked for.
     Look,
+    Stop,
 }
 
 /// The sending ends of the two threads' channels.
@@ -76,7 +79,7 @@ impl Shared {
         self.journal.want_sync();
     }
 
-    /// Asks the worker to look whether anything is due. Never waits: a worker with a full channel before it looks anyway.
+    /// Has the worker look at once what is due. Never waits: a worker with a full channel before it looks anyway.
     pub(crate) fn wake_worker(&self) {
         let _ = self.orders.worker.try_send(WorkerOrder::Look);
     }
@@ -254,13 +257,16 @@ impl Shared {
         match error.kind() {
             // Said once, when it happened.
             ErrorKind::Poisoned | ErrorKind::Closed => {}
-            ErrorKind::Full => tracing::warn!(%error, "no space for the log"),
+            ErrorKind::Full => {
+                tracing::warn!(%error, "no space for the log");
+                self.request_checkpoint(CheckpointReason::Full);
+            }
             _ => tracing::error!(%error, "the log failed"),
         }
     }
 
-    /// Frees what has expired and what nobody reads any more, takes a checkpoint if one is due, merges layers if there are too many, measures the
-    /// load, and keeps up the order of keyspaces that were scanned.
+    /// Frees what has expired and what nobody reads any more, takes a checkpoint if one is due, measures the load, and
+    /// keeps up the order of keyspaces that were scanned.
     fn work(&self) {
         self.free_expired();
         self.tend_table(self.time.monotonic());
@@ -272,20 +278,11 @@ impl Shared {
             return;
         }
         self.remove_held_back();
-        if self.budget.wants_checkpoint.swap(false, Ordering::Relaxed) || self.checkpoint_is_due() {
+        if let Some(reason) = self.due_checkpoint() {
             // A failure is reported where it happens, and the next attempt comes when it is due.
-            let _ = self.take_checkpoint();
+            let _ = self.take_checkpoint(reason);
         }
-        self.merge_if_due();
         self.keep_learned_if_due();
-    }
-
-    /// Merges layers if there are too many. A failure is reported, and tried again after the next checkpoint: more
-    /// layers than there should be cost time, and nothing else.
-    pub(crate) fn merge_if_due(&self) {
-        if let Err(error) = self.merge_layers() {
-            tracing::error!(%error, "merging layers failed");
-        }
     }
 
     /// Segments after which a checkpoint is due, however little is in them: each open begins one.
@@ -293,26 +290,39 @@ impl Shared {
         SEGMENTS_MAX + self.options.checkpoint_log_bytes.saturating_mul(2) / self.options.log_segment_bytes
     }
 
-    fn checkpoint_is_due(&self) -> bool {
-        let (Some(home), Some(log)) = (&self.home, self.journal.log()) else { return false };
+    /// Why a checkpoint is due, if one is.
+    fn due_checkpoint(&self) -> Option<CheckpointReason> {
+        let (home, log) = (self.home.as_ref()?, self.journal.log()?);
         let stats = log.stats();
         let mut catalog = home.catalog.lock();
         let now = self.time.monotonic();
         let elapsed = now.saturating_sub(catalog.taken);
         let anything = log.next_seq() != catalog.manifest.replay_from;
-        if stats.full && elapsed >= FULL_RETRY {
+        let can_retry = elapsed >= FULL_RETRY;
+        let asked = self.requests.take().filter(|reason| *reason != CheckpointReason::Full || can_retry);
+        if stats.full && can_retry {
             if !anything {
                 // There is nothing to write; older checkpoints may hold what the log needs.
                 catalog.taken = now;
                 self.remove_obsolete(home, &catalog);
             }
-            return anything;
+            return anything.then_some(CheckpointReason::Full);
+        }
+        if now.saturating_sub(catalog.garbage_looked) >= GARBAGE_INTERVAL {
+            catalog.garbage_looked = now;
+            if self.garbage_is_due() {
+                return Some(CheckpointReason::Garbage);
+            }
+        }
+        if !anything {
+            return None;
         }
         let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes) + catalog.replayed_bytes;
         let segments = stats.segments.saturating_sub(catalog.segments);
-        anything
-            && (elapsed >= self.options.checkpoint_interval
-                || logged >= self.options.checkpoint_log_bytes
-                || segments >= self.segments_max())
+        let has_much_log = logged >= self.options.checkpoint_log_bytes || segments >= self.segments_max();
+        let by_time = elapsed >= self.options.checkpoint_interval;
+        asked
+            .or_else(|| has_much_log.then_some(CheckpointReason::LogBytes))
+            .or_else(|| by_time.then_some(CheckpointReason::Time))
     }
 }

@@ -27,6 +27,7 @@ use crate::from_crates::checkpoint_error;
 use crate::home::Home;
 use crate::open_at;
 use crate::progress::Task;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 use crate::types::Seq;
 
@@ -167,7 +168,7 @@ impl Shared {
         };
         if gathered > TAIL_BYTES_MAX {
             // Without it the tail is longer, which costs memory; the failure is reported where it happens.
-            let _ = self.take_checkpoint();
+            let _ = self.take_checkpoint(CheckpointReason::Demand);
         }
     }
 }

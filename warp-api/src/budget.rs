@@ -10,6 +10,7 @@ use warp_wal::Admit;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::WhenFull;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 
 /// A budget of at least this many bytes is large enough for huge pages.
@@ -49,8 +50,6 @@ pub(crate) struct Budget {
     scarce: AtomicBool,
     /// Set when the worker has something to do for memory.
     wanted: AtomicBool,
-    /// Set when a checkpoint is due since changed entries take too much.
-    pub(crate) wants_checkpoint: AtomicBool,
     freed: Condvar,
     freed_lock: Mutex<()>,
     /// How often writers had to wait, and for how long they were slowed in all.
@@ -89,7 +88,6 @@ impl Budget {
             taken_at_tick: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
-            wants_checkpoint: AtomicBool::new(false),
             freed: Condvar::new(),
             freed_lock: Mutex::new(()),
             waits: AtomicU64::new(0),
@@ -236,10 +234,10 @@ impl Shared {
             return Err(Error::new(ErrorKind::Busy, "the memory budget is used up for the moment"));
         }
         self.budget.waits.fetch_add(1, Ordering::Relaxed);
-        self.budget.wants_checkpoint.store(true, Ordering::Relaxed);
+        self.request_checkpoint(CheckpointReason::Memory);
         if self.running.load(Ordering::Relaxed) == 0 {
             // Nobody else will do it. A failure is seen on the next round.
-            let _ = self.take_checkpoint();
+            let _ = self.take_checkpoint(CheckpointReason::Memory);
             return Ok(());
         }
         self.wake_worker();
@@ -254,9 +252,7 @@ impl Shared {
         if self.home.is_none() || standing.dirty < budget.part(CHECKPOINT_FROM) {
             return;
         }
-        if !budget.wants_checkpoint.swap(true, Ordering::Relaxed) {
-            self.wake_worker();
-        }
+        self.request_checkpoint(CheckpointReason::Memory);
         let from = budget.part(SLOWED_FROM);
         if standing.dirty > from && !no_wait && self.running.load(Ordering::Relaxed) > 0 {
             let (above, range) = (standing.dirty - from, budget.part(KEPT_BELOW) - from);
@@ -308,7 +304,7 @@ impl Shared {
         self.pass_tick_by_turnover();
         let mut standing = self.memory_standing();
         if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
-            budget.wants_checkpoint.store(true, Ordering::Relaxed);
+            self.request_checkpoint(CheckpointReason::Memory);
         }
         if !budget.take_wanted() && standing.held < budget.part(KEPT_BELOW) {
             return;

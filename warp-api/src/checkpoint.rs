@@ -4,25 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use warp_checkpoint::{Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest, Published};
-use warp_core::{Entry, Key, KeyRef, Table};
+use warp_checkpoint::{Layer, Manifest, Published};
 use warp_io::Clock;
 
+use crate::changed::{Come, Kept};
+use crate::closed::ClosedLists;
+use crate::compose::{Compose, Composed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::floors::exists;
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home};
-use crate::links;
-use crate::packed::to_entry;
-use crate::progress::Task;
+use crate::pace::{Pace, Stop, broken_off};
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 use crate::types::Seq;
-
-/// Layouts of more entries than this keep the table's own order: finding who belongs with whom takes a few
-/// microseconds an entry, for which a checkpoint should not take minutes.
-const LAYOUT_ENTRIES_MAX: usize = 1 << 22;
-/// Entries between two reports of progress.
-const PROGRESS_EVERY: usize = 1 << 14;
 
 /// What a checkpoint did.
 #[derive(Clone, Debug)]
@@ -30,11 +24,17 @@ const PROGRESS_EVERY: usize = 1 << 14;
 pub struct CheckpointReport {
     /// The number of the checkpoint's manifest.
     pub number: u64,
+    /// Why it was taken.
+    pub reason: CheckpointReason,
     /// Recovery from this checkpoint replays the log from here on.
     pub replay_from: Seq,
     /// Entries that were written: those that changed since the checkpoint before.
     pub entries: u64,
-    /// Bytes of the new layer; 0 if nothing had changed.
+    /// Older layers that were merged into the new one.
+    pub merged_layers: usize,
+    /// Entries that were taken over from them.
+    pub merged_entries: u64,
+    /// Bytes of the new layer; 0 if there is none, since nothing had changed or nothing was left.
     pub bytes: u64,
     /// Layers that a read may have to look at from now on.
     pub layers: usize,
@@ -42,88 +42,127 @@ pub struct CheckpointReport {
     pub elapsed: Duration,
 }
 
-/// The closed lists of changed keys. Unless they are taken out, because a layer has the entries, they are put back:
-/// after an error, and after a panic of whoever is told of the progress, too.
-struct ClosedLists<'a> {
-    table: &'a Table,
-    hashes: Vec<u64>,
+/// Why a checkpoint was not taken.
+enum Failed {
+    /// While the layer was written of other layers, too: without them it may succeed.
+    Merging(Stop),
+    Otherwise(Stop),
 }
 
-impl Drop for ClosedLists<'_> {
-    fn drop(&mut self) {
-        self.table.reopen(std::mem::take(&mut self.hashes));
+impl<E: Into<Stop>> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed::Otherwise(error.into())
     }
-}
-
-/// An entry that goes into the layer.
-struct Changed {
-    hash: u64,
-    keyspace: u32,
-    key: Key,
-    entry: Entry,
 }
 
 impl Shared {
     /// Takes a checkpoint now; waits for one that is being taken.
-    pub(crate) fn take_checkpoint(&self) -> Result<CheckpointReport> {
+    pub(crate) fn take_checkpoint(&self, reason: CheckpointReason) -> Result<CheckpointReport> {
         self.check_writable()?;
         let Some(home) = &self.home else {
             return Err(Error::invalid("an engine without files takes no checkpoints"));
         };
         let mut catalog = home.catalog.lock();
-        let outcome = self.checkpoint_locked(home, &mut catalog);
+        let outcome = match self.checkpoint_locked(home, &mut catalog, reason, true) {
+            Err(Failed::Merging(Stop::Failed(error))) if self.check_writable().is_ok() => {
+                // A layer that cannot be read, or a disk with too little space for all of them, must not keep what
+                // changed from being written.
+                let why = crate::error::chain(&error);
+                tracing::error!(why, "merging layers failed; the checkpoint is taken without");
+                catalog.backoff.failed();
+                self.counters.merge_failures.add(1);
+                self.checkpoint_locked(home, &mut catalog, reason, false)
+            }
+            outcome => outcome,
+        };
+        self.checkpoint_memory.store(0, Ordering::Relaxed);
         self.being_checkpointed.store(0, Ordering::Relaxed);
-        match &outcome {
+        match outcome {
             Ok(report) => {
                 self.counters.checkpoints.add(1);
-                self.counters.checkpoint_entries.add(report.entries);
-                self.counters.checkpoint_bytes.add(report.bytes);
+                self.counters.checkpoint_reasons.count(reason);
                 tracing::info!(
                     number = report.number,
+                    ?reason,
                     entries = report.entries,
                     bytes = report.bytes,
                     layers = report.layers,
+                    merged = report.merged_layers,
                     "checkpoint taken"
                 );
+                Ok(report)
             }
-            Err(error) => {
+            Err(Failed::Merging(Stop::BrokenOff) | Failed::Otherwise(Stop::BrokenOff)) => Err(broken_off()),
+            Err(Failed::Merging(Stop::Failed(error)) | Failed::Otherwise(Stop::Failed(error))) => {
                 self.counters.checkpoint_failures.add(1);
                 tracing::error!(%error, "checkpoint failed");
+                Err(error)
             }
         }
-        outcome
     }
 
-    fn checkpoint_locked(&self, home: &Home, catalog: &mut Catalog) -> Result<CheckpointReport> {
+    fn checkpoint_locked(
+        &self,
+        home: &Home,
+        catalog: &mut Catalog,
+        reason: CheckpointReason,
+        may_merge: bool,
+    ) -> Result<CheckpointReport, Failed> {
         let start = self.time.monotonic();
+        let since = start.saturating_sub(catalog.taken);
         // Whatever the outcome, the next attempt that is due by time or size is a full interval away.
         catalog.taken = start;
         let log =
             self.journal.log().ok_or_else(|| Error::new(ErrorKind::ReadOnly, "no log to checkpoint"))?;
         let stats = log.stats();
+        let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes);
         catalog.log_bytes = stats.payload_bytes;
         catalog.segments = stats.segments;
         // Read before the lists are closed: every write below it is in the table, and on a closed list or in
         // an older layer, once the table has held every lock.
         let replay_from = log.next_seq();
-        let mut closed =
-            ClosedLists { table: &self.table, hashes: self.table.close_lists(|| log.next_seq()) };
-        self.being_checkpointed.store(closed.hashes.len() as u64, Ordering::Relaxed);
-        let layer = self.write_changed(home, catalog, &closed.hashes, replay_from)?;
+        let has_links = self.new_links.swap(false, Ordering::AcqRel);
+        let clean_below = self.clean_below.load(Ordering::Acquire);
+        let mut closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
+        self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
+        let new_bytes = self.expected_bytes(closed.len());
+        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes) } else { 0 };
+        let mut pace = Pace::new(self, reason, merged > 0, since, logged);
+        let mut come = Come::default();
+        let written = self.write_changed(
+            home,
+            catalog,
+            &mut Writing { closed: &mut closed, merged, has_links, pace: &mut pace, come: &mut come },
+            replay_from,
+        );
+        if written.is_err() && has_links {
+            self.new_links.store(true, Ordering::Release);
+        }
+        let written = written?;
         catalog.replayed_bytes = 0;
         // Clean now: a layer has them, and readers know of it. Tombstones have no more to say in memory.
         self.clean_below.store(replay_from, Ordering::Release);
-        let hashes = std::mem::take(&mut closed.hashes);
-        self.table.remove_clean(&hashes, replay_from, |_, entry| entry.is_tombstone());
+        closed.published();
+        come.stubs.sort_unstable();
+        self.table.remove_clean(&come.stubs, replay_from, |_, entry| entry.is_tombstone());
         self.being_checkpointed.store(0, Ordering::Relaxed);
         self.budget.say_freed();
+        if merged > 0 {
+            catalog.backoff.succeeded();
+            self.counters.merges.add(1);
+        }
+        self.counters.checkpoint_entries.add(written.changed);
+        self.counters.checkpoint_bytes.add(written.bytes() - written.merged_bytes);
+        self.counters.merged_bytes.add(written.merged_bytes);
         self.remove_obsolete(home, catalog);
-        let (entries, bytes) = layer.map_or((0, 0), |layer| (layer.entries, layer.bytes));
         Ok(CheckpointReport {
             number: catalog.manifest.number,
+            reason,
             replay_from: Seq(catalog.manifest.replay_from),
-            entries,
-            bytes,
+            entries: written.changed,
+            merged_layers: merged,
+            merged_entries: written.merged,
+            bytes: written.bytes(),
             layers: catalog.manifest.layers.len(),
             elapsed: self.time.monotonic().saturating_sub(start),
         })
@@ -134,37 +173,76 @@ impl Shared {
         &self,
         home: &Home,
         catalog: &mut Catalog,
-        closed: &[u64],
+        writing: &mut Writing<'_, '_>,
         replay_from: u64,
-    ) -> Result<Option<LayerInfo>> {
+    ) -> Result<Composed, Failed> {
         let log = self.journal.log().ok_or_else(Error::closed)?;
-        // Taken after the lists were closed, so that every floor below the start of replay is among them; and used
-        // throughout, so that what is left out is what the manifest says does not exist.
-        let floors = self.floors.all();
-        let (changed, seen) = self.collect(closed, &floors, catalog.manifest.layers.is_empty());
-        let layer = if changed.is_empty() { None } else { Some(self.write_layer(home, catalog, changed)?) };
+        let merged = writing.merged;
+        let list = self.layers.snapshot();
+        // Floors are taken after the lists were closed, so that every floor below the start of replay is among them; and
+        // used throughout, so that what is left out is what the manifest says does not exist.
+        let is_lowest = merged == catalog.manifest.layers.len();
+        let kept = Kept { floors: self.floors.all(), is_lowest };
+        let composed = self.write_layer(home, catalog, writing, &list.layers[..merged], &kept);
+        let composed = composed
+            .map_err(|stop| if merged > 0 { Failed::Merging(stop) } else { Failed::Otherwise(stop) })?;
+        // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
+        let seen = writing.come.highest.max(self.floors.raised());
         let highest = seen.max(replay_from.saturating_sub(1));
         // A manifest never speaks of what the log has not got: recovery would take that for damage.
         log.sync_to(highest).map_err(log_error)?;
         self.waiters.wake(self.journal.durable_seq());
-        let unchanged = layer.is_none()
+        let unchanged = composed.layer.is_none()
+            && merged == 0
             && catalog.manifest.replay_from == replay_from
-            && catalog.manifest.floors == floors;
+            && catalog.manifest.floors == kept.floors;
         if unchanged {
-            return Ok(None);
+            return Ok(composed);
         }
         let mut layers = catalog.manifest.layers.clone();
-        layers.splice(0..0, layer);
-        let next = Manifest { replay_from, highest, layers, floors, ..catalog.manifest.clone() };
-        let opened = layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
+        layers.splice(..merged, composed.layer);
+        let next = Manifest { replay_from, highest, layers, floors: kept.floors, ..catalog.manifest.clone() };
+        let opened =
+            composed.layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
         let opened = opened.map_err(checkpoint_error)?;
         self.publish(home, catalog, next)?;
-        if let Some(opened) = opened {
-            let mut list = self.layers.snapshot().layers.clone();
-            list.insert(0, opened);
-            self.layers.publish(list);
+        if merged > 0 || opened.is_some() {
+            let mut layers = list.layers.clone();
+            layers.splice(..merged, opened);
+            self.layers.publish(layers);
         }
-        Ok(layer)
+        Ok(composed)
+    }
+
+    fn write_layer(
+        &self,
+        home: &Home,
+        catalog: &mut Catalog,
+        writing: &mut Writing<'_, '_>,
+        inputs: &[Layer],
+        kept: &Kept,
+    ) -> Result<Composed, Stop> {
+        if writing.closed.len() == 0 && inputs.is_empty() {
+            return Ok(Composed::default());
+        }
+        let id = catalog.next_layer;
+        // Spent even if writing fails: a name is never used twice.
+        catalog.next_layer = catalog.next_layer.saturating_add(1);
+        let composed = Compose::new(self, home, id, kept, writing).and_then(|compose| compose.run(inputs));
+        if composed.as_ref().map_or(true, |composed| composed.layer.is_none()) {
+            // Best effort: what stays behind is removed by the next checkpoint or open.
+            let _ = home.layers_dir.remove(&warp_checkpoint::layer_name(id));
+        }
+        composed
+    }
+
+    /// Bytes that a layer of so many entries has, about: those of the table are taken for average.
+    pub(crate) fn expected_bytes(&self, entries: usize) -> u64 {
+        /// What a layer has for an entry beside its key and value: head, index, filter.
+        const ENTRY_BYTES: u64 = 36;
+        let memory = self.table.memory();
+        let average = (memory.key_bytes + memory.value_bytes) / memory.entries.max(1);
+        entries as u64 * (average + ENTRY_BYTES)
     }
 
     /// Publishes `next` under the next number; the catalog then names it as the newest.
@@ -186,102 +264,6 @@ impl Shared {
         home.current.store(Arc::new(next.clone()));
         catalog.manifest = next;
         Ok(())
-    }
-
-    /// The present versions of the changed entries, and the highest sequence that has made them what they are: a
-    /// checkpoint must not outlive a write that has replaced or removed what it would else have.
-    fn collect(&self, closed: &[u64], floors: &[(u32, u64)], lowest: bool) -> (Vec<Changed>, u64) {
-        let mut changed = Vec::with_capacity(closed.len());
-        let mut seen = 0;
-        for &hash in closed {
-            self.table.entries(hash, |entry| {
-                let (keyspace, key) = (entry.keyspace(), entry.key());
-                let mut entry = to_entry(entry);
-                seen = seen.max(entry.seq);
-                if self.expired(entry.deadline) {
-                    entry.value = None;
-                }
-                let is_gone = !exists(floors, keyspace, key, entry.seq);
-                // With no layer below there is nothing that a tombstone would have to hide.
-                if is_gone || (lowest && entry.is_tombstone()) {
-                    return;
-                }
-                changed.push(Changed { hash, keyspace, key: Key::from(key), entry });
-            });
-        }
-        // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
-        let seen = seen.max(self.floors.raised());
-        (changed, seen)
-    }
-
-    fn write_layer(&self, home: &Home, catalog: &mut Catalog, changed: Vec<Changed>) -> Result<LayerInfo> {
-        let id = catalog.next_layer;
-        // Spent even if writing fails: a name is never used twice.
-        catalog.next_layer = catalog.next_layer.saturating_add(1);
-        let options = LayerOptions { compress_from: self.options.compress_values_from };
-        let written = self.write_entries(home, id, &options, &changed);
-        if written.is_err() {
-            // Best effort: what stays behind is removed by the next checkpoint or open.
-            let _ = home.layers_dir.remove(&warp_checkpoint::layer_name(id));
-        }
-        written
-    }
-
-    fn write_entries(
-        &self,
-        home: &Home,
-        id: u64,
-        options: &LayerOptions,
-        changed: &[Changed],
-    ) -> Result<LayerInfo> {
-        let mut writer = LayerWriter::create_in(&*home.layers_dir, id, options).map_err(checkpoint_error)?;
-        let total = changed.len();
-        for (done, index) in self.layout(changed).into_iter().enumerate() {
-            let Changed { hash, keyspace, key, entry } = &changed[index];
-            let entry = LayerEntry {
-                hash: *hash,
-                keyspace: *keyspace,
-                key,
-                seq: entry.seq,
-                deadline: entry.deadline,
-                value: entry.value.as_deref(),
-            };
-            writer.add(&entry).map_err(checkpoint_error)?;
-            if done % PROGRESS_EVERY == 0 {
-                self.progress(Task::Checkpoint, done as u64, Some(total as u64));
-            }
-        }
-        let info = finish_layer(home, writer)?;
-        self.progress(Task::Checkpoint, total as u64, Some(total as u64));
-        Ok(info)
-    }
-
-    /// The order in which to lay the entries out, as the physics layer advises. `changed` is in the order of hashes.
-    fn layout(&self, changed: &[Changed]) -> Vec<usize> {
-        let count = changed.len();
-        let in_order = || (0..count).collect();
-        if count > LAYOUT_ENTRIES_MAX || !self.may_have_partners(changed) {
-            return in_order();
-        }
-        let mut asked = 0;
-        let order = self.advice.layout(count, &mut |index| {
-            asked += 1;
-            let item = &changed[index];
-            let partners = self.links_in_memory(item.keyspace, &item.key);
-            partners.iter().filter_map(|link| find(changed, self.key(link.keyspace, &link.key))).collect()
-        });
-        if !is_permutation(&order, count) {
-            return in_order();
-        }
-        // Whoever was not asked for partners of its own was laid beside the one whose partner it is.
-        self.counters.laid_out.add((count - count.min(asked)) as u64);
-        order
-    }
-
-    /// Whether any of the entries can have a partner: there are rules, or declared links among them.
-    fn may_have_partners(&self, changed: &[Changed]) -> bool {
-        !self.entanglement.load().rules().is_empty()
-            || changed.iter().any(|item| links::is_links_key(item.keyspace, &item.key))
     }
 
     /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log. A failure is reported, and
@@ -312,40 +294,13 @@ impl Shared {
     }
 }
 
-fn is_permutation(order: &[usize], count: usize) -> bool {
-    let mut seen = vec![false; count];
-    order.len() == count
-        && order.iter().all(|&index| index < count && !std::mem::replace(&mut seen[index], true))
-}
-
-/// Ends a layer: its file and its name are durable, and it was read back and verified.
-pub(crate) fn finish_layer(home: &Home, writer: LayerWriter) -> Result<LayerInfo> {
-    let info = writer.finish().map_err(checkpoint_error)?;
-    home.layers_dir.sync_dir().map_err(|error| {
-        Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
-    })?;
-    Ok(info)
-}
-
-/// Where an entry is among those that changed, which are in the order of hashes.
-fn find(changed: &[Changed], key: KeyRef<'_>) -> Option<usize> {
-    let first = changed.partition_point(|item| item.hash < key.hash);
-    let same = changed[first..].iter().take_while(|item| item.hash == key.hash);
-    let place =
-        same.into_iter().position(|item| item.keyspace == key.keyspace && item.key[..] == *key.bytes)?;
-    Some(first + place)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_permutation;
-
-    #[test]
-    fn only_permutations_are_followed() {
-        assert!(is_permutation(&[], 0));
-        assert!(is_permutation(&[2, 0, 1], 3));
-        assert!(!is_permutation(&[0, 1], 3));
-        assert!(!is_permutation(&[0, 1, 1], 3));
-        assert!(!is_permutation(&[0, 1, 3], 3));
-    }
+/// What a layer is written from, and how fast.
+pub(crate) struct Writing<'a, 'b> {
+    pub(crate) closed: &'a mut ClosedLists<'b>,
+    /// How many of the newest layers are merged into it.
+    pub(crate) merged: usize,
+    /// Whether links were declared since the last checkpoint.
+    pub(crate) has_links: bool,
+    pub(crate) pace: &'a mut Pace<'b>,
+    pub(crate) come: &'a mut Come,
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use thread_local::ThreadLocal;
 
+use crate::reason::Reasons;
+
 /// A count of events, added to by many threads and read seldom.
 ///
 /// Each thread adds to a cell of its own, with a load and a store: an addition that is atomic would keep the processor
@@ -97,7 +99,9 @@ pub(crate) struct Counters {
     pub(crate) checkpoint_failures: Counter,
     pub(crate) checkpoint_entries: Counter,
     pub(crate) checkpoint_bytes: Counter,
+    pub(crate) checkpoint_reasons: Reasons,
     pub(crate) merges: Counter,
+    pub(crate) merge_failures: Counter,
     pub(crate) merged_bytes: Counter,
     /// Files that no kept checkpoint needed any more.
     pub(crate) removed_files: Counter,

@@ -17,6 +17,7 @@ use crate::exchange::ExchangeReport;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME, Keyspace};
 use crate::life::Life;
 use crate::options::{Durability, Options};
+use crate::reason::CheckpointReason;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::space::Space;
@@ -175,7 +176,7 @@ impl WarpEngine {
     /// `Invalid` for an engine without files; `Io` or `Full` if it could not be written: the checkpoint before
     /// stands, and nothing is lost; `ReadOnly`, `Poisoned`, `Closed`.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
-        self.shared.take_checkpoint()
+        self.shared.take_checkpoint(CheckpointReason::Demand)
     }
 
     /// What the open of this engine found.

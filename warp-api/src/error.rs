@@ -9,7 +9,7 @@ use crate::point::PointRange;
 use crate::types::Seq;
 
 /// The result of a call on the engine.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in the terms in which a caller would act on it.
 ///

@@ -9,6 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::Manifest;
 use warp_io::{Dir, DirLock};
 
+use crate::merge::Backoff;
+
 /// Subdirectory of the log's segments.
 pub(crate) const LOG_DIR: &str = "wal";
 /// The file whose lock those share who read the directory while an engine has it open.
@@ -58,6 +60,8 @@ pub(crate) struct Catalog {
     /// Whether files that no kept checkpoint needs may go. Not after a fallback to an older checkpoint, whose
     /// newer ones may be of use to whoever repairs them, and not while it is unknown which one is current.
     pub(crate) may_remove: bool,
-    /// The number of the manifest whose layers could not be merged: that is not tried again until the next one.
-    pub(crate) unmergeable: Option<u64>,
+    /// How long merging is left out after it failed.
+    pub(crate) backoff: Backoff,
+    /// When the layers were last looked at for garbage, by the monotonic clock.
+    pub(crate) garbage_looked: Duration,
 }

@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use warp_checkpoint::{Layer, LayerValue};
 use warp_core::KeyRef;
 
+use crate::counters::Counter;
 use crate::error::Result;
 use crate::from_crates::checkpoint_error;
 
@@ -13,6 +14,20 @@ use crate::from_crates::checkpoint_error;
 #[derive(Debug, Default)]
 pub(crate) struct LayerList {
     pub(crate) layers: Vec<Layer>,
+    probes: Arc<Probes>,
+}
+
+/// What lookups in layers came to, over all lists of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    /// Lookups of a key.
+    pub(crate) lookups: Counter,
+    /// Layers whose filter was asked.
+    pub(crate) filters: Counter,
+    /// Layers whose index was looked into, since the filter let the key pass.
+    pub(crate) layers: Counter,
+    /// Of those, how many did not have the key.
+    pub(crate) false_positives: Counter,
 }
 
 impl LayerList {
@@ -23,12 +38,22 @@ impl LayerList {
 
     /// As [`LayerList::get`], looking only at the layer at `first` and older ones.
     pub(crate) fn get_from(&self, first: usize, key: KeyRef<'_>) -> Result<Option<LayerValue>> {
+        let (mut asked, mut passed, mut found) = (0, 0, None);
         for layer in &self.layers[first..] {
-            if let Some(found) = layer.get(key.hash, key.keyspace, key.bytes).map_err(checkpoint_error)? {
-                return Ok(Some(found));
+            asked += 1;
+            found = layer.get(key.hash, key.keyspace, key.bytes).map_err(checkpoint_error)?;
+            if found.is_some() {
+                passed += 1;
+                break;
             }
+            // Asked again only where the answer was no, and then its line is at hand.
+            passed += u64::from(layer.may_contain(key.hash).map_err(checkpoint_error)?);
         }
-        Ok(None)
+        self.probes.lookups.add(1);
+        self.probes.filters.add(asked);
+        self.probes.layers.add(passed);
+        self.probes.false_positives.add(passed - u64::from(found.is_some()));
+        Ok(found)
     }
 
     /// Asks the system for the pages that a lookup of `hash` will touch, without waiting for them.
@@ -49,6 +74,13 @@ impl LayerList {
 pub(crate) struct Layers(ArcSwap<LayerList>);
 
 impl Layers {
+    /// What lookups came to.
+    pub(crate) fn probes(&self) -> Arc<Probes> {
+        Arc::clone(&self.0.load().probes)
+    }
+}
+
+impl Layers {
     pub(crate) fn load(&self) -> Guard<Arc<LayerList>> {
         self.0.load()
     }
@@ -58,7 +90,7 @@ impl Layers {
     }
 
     pub(crate) fn publish(&self, layers: Vec<Layer>) {
-        self.0.store(Arc::new(LayerList { layers }));
+        self.0.store(Arc::new(LayerList { layers, probes: self.probes() }));
     }
 
     /// Whether `list` is still the current one.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::background::Threads;
 use crate::error::{ErrorKind, Result};
 use crate::from_crates::log_error;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 
 /// Ends the engine when the last handle goes.
@@ -32,7 +33,7 @@ impl Life {
         threads.stop_worker(shared);
         let taken = match (&shared.home, shared.journal.log()) {
             (Some(_), Some(log)) if checkpoint && !log.is_poisoned() => {
-                shared.take_checkpoint().map(|_| shared.merge_if_due())
+                shared.take_checkpoint(CheckpointReason::Close).map(drop)
             }
             _ => Ok(()),
         };

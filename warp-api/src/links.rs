@@ -156,6 +156,7 @@ impl Shared {
                 .chain(also.iter().copied())
                 .collect();
             if let Some(written) = self.write_all(&ops, &witnesses, terms)? {
+                self.new_links.store(true, Ordering::Release);
                 return Ok(Some(written.seq));
             }
             self.counters.conflicts.add(1);

@@ -1,116 +1,208 @@
-//! Merging layers, so that a read has few to look at, and overwritten and deleted data gives its space back.
+//! Which layers a checkpoint merges into the one that it writes, so that a read has few to look at, and overwritten and
+//! deleted data gives its space back.
+//!
+//! There is no merging beside checkpoints: what a merge would write again, the checkpoint writes once, and a kept
+//! checkpoint never has two copies of what it holds.
 
-use warp_checkpoint::{Layer, LayerInfo, LayerOptions, LayerWriter, Manifest, Merge};
+use warp_checkpoint::{Layer, LayerEntryRef, LayerInfo};
 
-use crate::checkpoint::finish_layer;
 use crate::error::Result;
 use crate::floors::exists;
 use crate::from_crates::checkpoint_error;
-use crate::home::{Catalog, Home};
+use crate::home::Catalog;
+use crate::layers::LayerList;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 
-/// More layers than this are merged.
+/// With more layers than this some are merged.
 pub(crate) const LAYERS_MAX: usize = 6;
 /// The run of newest layers that is merged is extended by the next older layer as long as that is at most this
 /// many times as large as the run: sizes then grow geometrically, and each byte is rewritten a logarithmic
-/// number of times (size-tiered merging).
+/// number of times (size-tiered merging; Cassandra's `SizeTieredCompactionStrategy`, after the log-structured merge tree
+/// of O'Neil et al., 1996).
 const TIER_FACTOR: u64 = 2;
-/// Entries a step of a merge handles; between steps the engine may be closed.
-const STEP_ENTRIES: usize = 1 << 12;
+/// All layers are merged when so large a part of their live data would be garbage. Less would write more often, more would
+/// take more space: with three checkpoints kept, whose oldest has the layers before the merge.
+const GARBAGE_PART_MAX: f64 = 0.75;
+/// Entries that are looked at to estimate how much is garbage. Of a thousand the standard error is below 1.6 %.
+const SAMPLES: u64 = 1024;
+/// The fewest that are looked at in one layer.
+const LAYER_SAMPLES_MIN: u64 = 32;
+/// Closing a database merges no more bytes than this, unless there are twice as many layers as there should be: whoever
+/// closes waits.
+const CLOSE_BYTES_MAX: u64 = 64 << 20;
+/// After a merge that failed, at most so many checkpoints are taken without trying again.
+const SKIPPED_MAX: u32 = 64;
 
-impl Shared {
-    /// Merges layers until there are no more than [`LAYERS_MAX`].
-    pub(crate) fn merge_layers(&self) -> Result<()> {
-        let Some(home) = &self.home else { return Ok(()) };
-        let mut catalog = home.catalog.lock();
-        while catalog.manifest.layers.len() > LAYERS_MAX
-            && catalog.unmergeable != Some(catalog.manifest.number)
-        {
-            self.check_writable()?;
-            let count = run_to_merge(&catalog.manifest.layers);
-            match self.merge_newest(home, &mut catalog, count) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    catalog.unmergeable = Some(catalog.manifest.number);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
+/// How much of the layers is garbage, estimated from a sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Garbage {
+    /// Bytes of all layers.
+    pub(crate) bytes: f64,
+    /// Bytes of what is overwritten, deleted, or expired among them, tombstones included.
+    pub(crate) garbage: f64,
+}
 
-    /// Replaces the newest `count` layers by one. `false` if the engine is being closed meanwhile.
-    fn merge_newest(&self, home: &Home, catalog: &mut Catalog, count: usize) -> Result<bool> {
-        let layers = self.layers.snapshot();
-        let inputs: Vec<Layer> = layers.layers[..count].to_vec();
-        let lowest = count == layers.layers.len();
-        let id = catalog.next_layer;
-        catalog.next_layer = catalog.next_layer.saturating_add(1);
-        // The published floors: one that was raised since may yet be lost, and with it what was left out for it.
-        let floors = catalog.manifest.floors.clone();
-        let merged = self.write_merged(home, id, &inputs, &floors, lowest);
-        let merged = match merged {
-            Ok(Some(merged)) => merged,
-            other => {
-                // Best effort: what stays behind is removed by the next checkpoint or open.
-                let _ = home.layers_dir.remove(&warp_checkpoint::layer_name(id));
-                return other.map(|_| false);
-            }
-        };
-        let opened = Layer::open_in(&*home.layers_dir, &merged).map_err(checkpoint_error)?;
-        let mut infos = catalog.manifest.layers.clone();
-        infos.splice(..count, [merged]);
-        let next = Manifest { layers: infos, ..catalog.manifest.clone() };
-        self.publish(home, catalog, next)?;
-        let mut list = layers.layers.clone();
-        list.splice(..count, [opened]);
-        self.layers.publish(list);
-        self.counters.merges.add(1);
-        self.counters.merged_bytes.add(merged.bytes);
-        tracing::info!(layers = count, entries = merged.entries, bytes = merged.bytes, "layers merged");
-        self.remove_obsolete(home, catalog);
-        Ok(true)
-    }
-
-    /// Writes the merged layer; `None` if the engine is being closed meanwhile.
-    fn write_merged(
-        &self,
-        home: &Home,
-        id: u64,
-        inputs: &[Layer],
-        floors: &[(u32, u64)],
-        lowest: bool,
-    ) -> Result<Option<LayerInfo>> {
-        let options = LayerOptions { compress_from: self.options.compress_values_from };
-        let mut writer = LayerWriter::create_in(&*home.layers_dir, id, &options).map_err(checkpoint_error)?;
-        let inputs: Vec<&Layer> = inputs.iter().collect();
-        let mut merge = Merge::new(&inputs);
-        loop {
-            let done = merge
-                .step(&mut writer, STEP_ENTRIES, |entry| {
-                    let dead = entry.is_tombstone() || self.expired(entry.deadline);
-                    exists(floors, entry.keyspace, entry.key, entry.seq) && !(lowest && dead)
-                })
-                .map_err(checkpoint_error)?;
-            if done {
-                break;
-            }
-            if self.is_ending() || self.check_writable().is_err() {
-                return Ok(None);
-            }
-        }
-        finish_layer(home, writer).map(Some)
+impl Garbage {
+    /// Whether merging everything pays, with `new` more bytes that are live.
+    fn is_too_much(self, new: f64) -> bool {
+        self.garbage > 0.0 && self.garbage >= GARBAGE_PART_MAX * (self.bytes - self.garbage + new)
     }
 }
 
-/// How many of the newest layers to merge; `layers` is newest first, and has at least two.
-fn run_to_merge(layers: &[LayerInfo]) -> usize {
-    let mut run = layers[0].bytes + layers[1].bytes;
-    let mut count = 2;
+/// How a merge that failed keeps others from being tried.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    /// Checkpoints that do without merging, before the next that merges.
+    skip: u32,
+    /// How many it will be after the next failure.
+    next: u32,
+}
+
+impl Backoff {
+    pub(crate) fn failed(&mut self) {
+        self.skip = self.next.max(1);
+        self.next = (self.skip * 2).min(SKIPPED_MAX);
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        *self = Backoff::default();
+    }
+
+    /// Whether the next checkpoint may merge.
+    fn may_try(&mut self) -> bool {
+        let may = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        may
+    }
+}
+
+impl Shared {
+    /// How many of the newest layers are merged with a new one of about `new` bytes.
+    pub(crate) fn plan_merge(&self, catalog: &mut Catalog, reason: CheckpointReason, new: u64) -> usize {
+        let infos = &catalog.manifest.layers;
+        if infos.is_empty() || !catalog.backoff.may_try() {
+            return 0;
+        }
+        let mut count = run_to_merge(infos, new);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        match self.estimate_garbage(true) {
+            Ok(garbage) if garbage.is_too_much(new as f64) => count = infos.len(),
+            Ok(_) => {}
+            // Merging would meet the damage, too; reads report it.
+            Err(error) => tracing::warn!(%error, "a layer could not be looked at"),
+        }
+        let bytes: u64 = infos[..count].iter().map(|layer| layer.bytes).sum();
+        let can_wait = infos.len() < 2 * LAYERS_MAX;
+        if reason == CheckpointReason::Close && bytes > CLOSE_BYTES_MAX && can_wait { 0 } else { count }
+    }
+
+    /// Whether so much of the layers is garbage by what is in them that a checkpoint is due for it.
+    pub(crate) fn garbage_is_due(&self) -> bool {
+        self.estimate_garbage(false).is_ok_and(|garbage| garbage.is_too_much(0.0))
+    }
+
+    /// Looks at a sample of the entries of each layer: whether a newer layer has the key, a floor or its deadline has taken
+    /// it away, it is a tombstone, or memory has a newer entry, if that `counts`, since the checkpoint will write it.
+    fn estimate_garbage(&self, memory_counts: bool) -> Result<Garbage> {
+        let list = self.layers.snapshot();
+        let total: u64 = list.layers.iter().map(Layer::bytes).sum();
+        let floors = self.floors.all();
+        let mut sum = Garbage::default();
+        for (age, layer) in list.layers.iter().enumerate() {
+            let entries = layer.info().entries;
+            let share = u128::from(SAMPLES) * u128::from(layer.bytes()) / u128::from(total.max(1));
+            let samples = u64::try_from(share).unwrap_or(SAMPLES).max(LAYER_SAMPLES_MIN).min(entries);
+            let mut dead = 0;
+            for sample in 0..samples {
+                // Evenly spread, each in the middle of its part; hashes are in no relation to what became of a key.
+                let rank = u128::from(entries) * u128::from(2 * sample + 1) / u128::from(2 * samples);
+                let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+                let Some(entry) = layer.nth(rank).map_err(checkpoint_error)? else { continue };
+                dead += u64::from(self.is_garbage(&list, age, &entry, &floors, memory_counts)?);
+            }
+            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+            let (bytes, part) = (layer.bytes() as f64, dead as f64 / samples.max(1) as f64);
+            sum.bytes += bytes;
+            sum.garbage += bytes * part;
+        }
+        Ok(sum)
+    }
+
+    fn is_garbage(
+        &self,
+        list: &LayerList,
+        age: usize,
+        entry: &LayerEntryRef<'_>,
+        floors: &[(u32, u64)],
+        memory_counts: bool,
+    ) -> Result<bool> {
+        let is_gone = entry.is_tombstone()
+            || self.expired(entry.deadline)
+            || !exists(floors, entry.keyspace, entry.key, entry.seq);
+        if is_gone {
+            return Ok(true);
+        }
+        for newer in &list.layers[..age] {
+            if newer.find(entry.hash, entry.keyspace, entry.key).map_err(checkpoint_error)?.is_some() {
+                return Ok(true);
+            }
+        }
+        let in_memory = || self.table.with(self.key(entry.keyspace, entry.key), |newer| newer.seq());
+        Ok(memory_counts && in_memory().is_some_and(|seq| seq > entry.seq))
+    }
+}
+
+/// How many of the newest layers to merge with one of `new` bytes so that there are no more than [`LAYERS_MAX`]; `layers`
+/// is newest first.
+fn run_to_merge(layers: &[LayerInfo], new: u64) -> usize {
+    let needed = (layers.len() + 1).saturating_sub(LAYERS_MAX);
+    if needed == 0 {
+        return 0;
+    }
+    let mut run = new + layers[..needed].iter().map(|layer| layer.bytes).sum::<u64>();
+    let mut count = needed;
     while count < layers.len() && layers[count].bytes <= TIER_FACTOR * run {
         run += layers[count].bytes;
         count += 1;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(sizes: &[u64], new: u64) -> usize {
+        let layers: Vec<LayerInfo> =
+            sizes.iter().map(|bytes| LayerInfo { bytes: *bytes, ..LayerInfo::default() }).collect();
+        run_to_merge(&layers, new)
+    }
+
+    #[test]
+    fn runs_grow_by_what_is_not_much_larger() {
+        assert_eq!(run(&[5; 5], 5), 0);
+        assert_eq!(run(&[5; 6], 5), 6);
+        assert_eq!(run(&[1, 4, 16, 64, 256, 1024], 1), 2);
+        assert_eq!(run(&[1, 9, 9, 9, 9, 9], 1), 1);
+        assert_eq!(
+            run(&[1, 100, 100, 100, 100, 100, 100, 100], 1),
+            3 + 5,
+            "three are needed, and the rest is alike"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_followed_by_longer_and_longer_waits() {
+        let mut backoff = Backoff::default();
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            assert!(backoff.may_try());
+            backoff.failed();
+            let waits = std::iter::from_fn(|| (!backoff.may_try()).then_some(())).count();
+            assert_eq!(waits, expected);
+        }
+        backoff.succeeded();
+        backoff.failed();
+        assert!(!backoff.may_try() && backoff.may_try());
+    }
 }

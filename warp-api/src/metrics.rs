@@ -11,6 +11,7 @@ use crate::engine::WarpEngine;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
 use crate::learned::LearnedMetrics;
+use crate::reason::ReasonCounts;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
@@ -187,14 +188,18 @@ pub struct CheckpointMetrics {
     pub taken: u64,
     /// Checkpoints that failed.
     pub failed: u64,
-    /// Entries that they wrote.
+    /// Why they were taken.
+    pub reasons: ReasonCounts,
+    /// Changed entries that they wrote.
     pub entries: u64,
-    /// Bytes that they wrote.
+    /// Bytes that they wrote of them. All bytes that checkpoints wrote are these and `merged_bytes`.
     pub bytes: u64,
-    /// Merges of layers.
+    /// Checkpoints that merged older layers into their own.
     pub merges: u64,
-    /// Bytes that merges wrote.
+    /// Bytes that they wrote of what was in older layers.
     pub merged_bytes: u64,
+    /// Merges that failed, so that the checkpoint was taken without.
+    pub merge_failures: u64,
     /// Files that no kept checkpoint needed any more, and that were removed.
     pub removed_files: u64,
     /// Times that they were not, since somebody else was reading the directory.
@@ -209,6 +214,14 @@ pub struct CheckpointMetrics {
     pub layers: usize,
     /// Bytes of those layers.
     pub layer_bytes: u64,
+    /// Lookups of keys in layers, by any call.
+    pub lookups: u64,
+    /// Layers whose filter they asked: so many, on average, does a read look at that is not answered from memory.
+    pub filters_asked: u64,
+    /// Layers whose index they looked into, since the filter let the key pass.
+    pub layers_probed: u64,
+    /// Of those, how many did not have the key after all.
+    pub filter_false_positives: u64,
 }
 
 /// Memory that the engine holds, in bytes.
@@ -230,6 +243,8 @@ pub struct MemoryMetrics {
     /// The order of keys, for keyspaces that were scanned: what it holds, and the list of new keys that are yet to be
     /// put in their places. 0 before the first scan.
     pub order_bytes: u64,
+    /// What a checkpoint holds that is being taken: lists of changed keys, and what it has not written yet.
+    pub checkpoint_bytes: u64,
     /// The log's buffer; 0 without files.
     pub log_buffer_bytes: u64,
     /// What the engine may hold.
@@ -309,6 +324,7 @@ impl WarpEngine {
                 retired_bytes: table.retired_bytes,
                 expiry_bytes: shared.expiry.bytes(),
                 order_bytes: shared.order_bytes() as u64,
+                checkpoint_bytes: shared.checkpoint_memory.load(Ordering::Relaxed),
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
                 budget_bytes: shared.budget.limit(),
                 held_bytes: standing.held,
@@ -444,11 +460,14 @@ impl Shared {
         let home = self.home.as_ref()?;
         let counters = &self.counters;
         let manifest = home.current.load();
+        let probes = self.layers.probes();
         Some(CheckpointMetrics {
             taken: counters.checkpoints.sum(),
             failed: counters.checkpoint_failures.sum(),
             entries: counters.checkpoint_entries.sum(),
             bytes: counters.checkpoint_bytes.sum(),
+            reasons: counters.checkpoint_reasons.counts(),
+            merge_failures: counters.merge_failures.sum(),
             merges: counters.merges.sum(),
             merged_bytes: counters.merged_bytes.sum(),
             removed_files: counters.removed_files.sum(),
@@ -458,6 +477,10 @@ impl Shared {
             replay_from: Seq(manifest.replay_from),
             layers: manifest.layers.len(),
             layer_bytes: manifest.layers.iter().map(|layer| layer.bytes).sum(),
+            lookups: probes.lookups.sum(),
+            filters_asked: probes.filters.sum(),
+            layers_probed: probes.layers.sum(),
+            filter_false_positives: probes.false_positives.sum(),
         })
     }
 }

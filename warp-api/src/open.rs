@@ -32,12 +32,15 @@ use crate::journal::Journal;
 use crate::latency::Latencies;
 use crate::layers::Layers;
 use crate::learned::LearnedState;
+use crate::links;
+use crate::merge::Backoff;
 use crate::names::Names;
 use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::readers::{hold_files, settled};
+use crate::reason::Requests;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
 use crate::residency::Residency;
 use crate::shared::{SHARDS, Shared};
@@ -92,6 +95,8 @@ pub(crate) struct State {
     expiry: ExpiryQueue,
     time: EngineTime,
     journal: Journal,
+    /// Whether the log's tail has declared links.
+    new_links: bool,
 }
 
 impl State {
@@ -106,13 +111,19 @@ impl State {
         let expiry = ExpiryQueue::default();
         let time = EngineTime::new(Arc::clone(&environment.clock));
         time.seen(found.manifest.time);
-        let recovered =
-            Recovered { table: &table, floors: &floors, expiry: &expiry, is_full: AtomicBool::new(false) };
+        let recovered = Recovered {
+            table: &table,
+            floors: &floors,
+            expiry: &expiry,
+            is_full: AtomicBool::new(false),
+            has_links: AtomicBool::new(false),
+        };
         let (journal, replay) = replay(&found, options, environment, &time, &recovered)?;
         if replay.lost.iter().any(|lost| lost.seqs.is_some()) {
             leave_newer_to_layers(&table, &found.layers);
         }
-        Ok(State { found, replay, table, floors, expiry, time, journal })
+        let new_links = recovered.has_links.into_inner();
+        Ok(State { found, replay, table, floors, expiry, time, journal, new_links })
     }
 
     /// Starts an engine with it, whose opening began at `start` by the monotonic clock.
@@ -124,7 +135,7 @@ impl State {
         options: Options,
         environment: &Environment,
     ) -> Result<WarpEngine> {
-        let State { found, replay, table, floors, expiry, time, journal } = self;
+        let State { found, replay, table, floors, expiry, time, journal, new_links } = self;
         let now = environment.clock.monotonic();
         let recovery = found.report(&replay, now.saturating_sub(start));
         let current = ArcSwap::from_pointee(found.manifest.clone());
@@ -141,7 +152,8 @@ impl State {
                 segments: 0,
                 replayed_bytes: replay.bytes,
                 may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
-                unmergeable: None,
+                backoff: Backoff::default(),
+                garbage_looked: now,
             }),
             current,
             archive: found.archive,
@@ -151,7 +163,8 @@ impl State {
         };
         let layers = Layers::default();
         layers.publish(found.layers);
-        let parts = Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home) };
+        let parts =
+            Parts { table, floors, expiry, time, journal, layers, recovery, home: Some(home), new_links };
         start_engine(parts, options, environment)
     }
 }
@@ -169,6 +182,7 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
         layers: Layers::default(),
         recovery: RecoveryReport::default(),
         home: None,
+        new_links: false,
     };
     let (shared, inbox) = assemble(parts, options, &environment, environment.seed);
     let shared = Arc::new(shared);
@@ -198,6 +212,8 @@ struct Parts {
     layers: Layers,
     recovery: RecoveryReport,
     home: Option<Home>,
+    /// Whether the log's tail has declared links.
+    new_links: bool,
 }
 
 fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Result<WarpEngine> {
@@ -230,7 +246,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         Some(advice) => Arc::clone(advice),
         None => Arc::new(PhysicsAdvice { entanglement: options.physics.entanglement }),
     };
-    let Parts { table, floors, expiry, time, journal, layers, recovery, home } = parts;
+    let Parts { table, floors, expiry, time, journal, layers, recovery, home, new_links } = parts;
     let shared = Shared {
         id: next_engine_id(),
         names: ArcSwap::from_pointee(Names::default()),
@@ -270,6 +286,10 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         home,
         recovery,
         orders,
+        background: environment.background,
+        requests: Requests::default(),
+        checkpoint_memory: AtomicU64::new(0),
+        new_links: AtomicBool::new(new_links),
     };
     (shared, inbox)
 }
@@ -537,6 +557,8 @@ struct Recovered<'a> {
     expiry: &'a ExpiryQueue,
     /// Set when an entry found no place in the table.
     is_full: AtomicBool,
+    /// Set when an entry declares links.
+    has_links: AtomicBool,
 }
 
 impl Recovered<'_> {
@@ -551,6 +573,9 @@ impl Recovered<'_> {
             // Where slots are placed and how the load was is not state that an answer depends on.
             _ => return,
         };
+        if links::is_links_key(entry.keyspace, entry.key) {
+            self.has_links.store(true, Ordering::Relaxed);
+        }
         let Ok(prepared) = prepared else { return self.is_full.store(true, Ordering::Relaxed) };
         let mut guard = self.table.lock(key.hash);
         let former = if deadline == 0 { None } else { guard.with(key, |former| former.deadline()) };

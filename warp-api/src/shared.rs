@@ -14,6 +14,7 @@ use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
+use crate::environment::Background;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryQueue;
 use crate::floors::Floors;
@@ -27,6 +28,7 @@ use crate::options::Options;
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
+use crate::reason::Requests;
 use crate::recovery_report::RecoveryReport;
 use crate::residency::Residency;
 use crate::tend::Tended;
@@ -79,6 +81,14 @@ pub(crate) struct Shared {
     pub(crate) being_checkpointed: AtomicU64,
     pub(crate) waiters: Waiters,
     pub(crate) orders: Orders,
+    /// Who does the background work.
+    pub(crate) background: Background,
+    /// Checkpoints that were asked for.
+    pub(crate) requests: Requests,
+    /// Bytes of memory that the checkpoint holds which is being taken.
+    pub(crate) checkpoint_memory: AtomicU64,
+    /// Set when links are declared: the next checkpoint lays related entries out side by side.
+    pub(crate) new_links: AtomicBool,
     /// Set while the worker is to end.
     pub(crate) ending: AtomicBool,
     /// Set when the log's thread is to end, which is later.

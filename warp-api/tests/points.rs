@@ -212,6 +212,10 @@ fn what_has_expired_since_is_there_before_its_deadline() {
         let machine = Machine::new(1);
         let engine = machine.open(small().durability(Durability::Sync).checkpoints_kept(10));
         let ttl = PutOptions::new().ttl(Duration::from_millis(500));
+        // So much that stays that layers are not merged for the little that does not.
+        for number in 0..30 {
+            engine.put(format!("stays:{number}"), "value").unwrap();
+        }
         let first = engine.put_with("key", "value", &ttl).unwrap();
         machine.clock.advance(Duration::from_millis(100));
         let second = engine.put("other", "1").unwrap();

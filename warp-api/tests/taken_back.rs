@@ -20,14 +20,14 @@ use warp_io::Survival;
 
 /// What survives is chosen anew for each of these at every crash point.
 const SURVIVALS: u64 = 8;
-/// One layer more than there may be.
-const LAYERS: u32 = 7;
+/// As many layers as there may be: the next checkpoint merges.
+const LAYERS: u32 = 6;
 /// The two durabilities whose writes a power loss may take back.
 const LOOSE: [Durability; 2] = [Durability::Os, Durability::Interval];
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Fills as many layers as are merged, the lowest much larger than the others or all of one size. All of it is durable.
+/// Fills as many layers as are not merged yet, the lowest much larger than the others or all of one size. All of it is durable.
 fn fill(engine: &WarpEngine, lowest: u32) -> Entries {
     let mut written = Entries::new();
     let mut put = |key: String| {
@@ -102,25 +102,21 @@ fn a_clear_that_is_taken_back_takes_nothing_with_it() {
 #[test]
 fn a_merge_after_a_clear_leaves_nothing_out_that_may_come_back() {
     clear_and_crash("a merge", |engine| {
-        engine.step();
+        engine.checkpoint().unwrap();
         assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().merges, 1);
     });
 }
 
 #[test]
-fn a_checkpoint_after_a_clear_leaves_nothing_out_that_may_come_back() {
-    clear_and_crash("a checkpoint", |engine| {
+fn checkpoints_after_a_clear_leave_nothing_out_that_may_come_back() {
+    clear_and_crash("two checkpoints", |engine| {
         engine.checkpoint().unwrap();
-    });
-    clear_and_crash("a checkpoint and a merge", |engine| {
         engine.checkpoint().unwrap();
-        engine.step();
-        assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().merges, 1);
     });
 }
 
-/// Clears while `work` looks at the first entry.
-fn clear_during(name: &str, work: impl Fn(&WarpEngine)) {
+/// Clears while a checkpoint that merges looks at an entry: the one after `looks` others.
+fn clear_during(name: &str, looks: u32) {
     for durability in LOOSE {
         let machine = Machine::new(1);
         let (engine, interruptions) = machine.open_interruptible(small());
@@ -128,8 +124,8 @@ fn clear_during(name: &str, work: impl Fn(&WarpEngine)) {
         machine.disk.record();
         let clear = Arc::new(AtomicU64::new(0));
         let (loose, seq) = (engine.with_durability(durability), Arc::clone(&clear));
-        interruptions.at_next_look(move || seq.store(loose.clear().unwrap().0, Ordering::Relaxed));
-        work(&engine);
+        interruptions.at_look(looks, move || seq.store(loose.clear().unwrap().0, Ordering::Relaxed));
+        assert_eq!(engine.checkpoint().unwrap().merged_layers, LAYERS as usize);
         assert!(interruptions.is_done(), "{name}: it was not interrupted");
         engine.with_durability(durability).put("after", "1").unwrap();
         machine.pass(&engine, Duration::from_millis(200));
@@ -141,17 +137,19 @@ fn clear_during(name: &str, work: impl Fn(&WarpEngine)) {
 
 #[test]
 fn a_clear_while_a_checkpoint_collects_its_entries_takes_nothing_with_it() {
-    clear_during("a checkpoint", |engine| {
-        engine.checkpoint().unwrap();
-    });
+    // It has looked at all entries of the layers, to decide what to merge.
+    let planned = LAYERS * 5;
+    for looks in [0, planned, planned + 10] {
+        clear_during("collecting", looks);
+    }
 }
 
 #[test]
 fn a_clear_while_layers_are_merged_takes_nothing_with_it() {
-    clear_during("a merge", |engine| {
-        engine.step();
-        assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().merges, 1);
-    });
+    // It has also collected what was in memory.
+    for merged in [0, 7, 29] {
+        clear_during("merging", LAYERS * 5 + 20 + merged);
+    }
 }
 
 #[test]
@@ -169,6 +167,7 @@ fn a_clear_while_a_checkpoint_writes_its_layer_takes_nothing_with_it() {
             }
         }));
         let before = fill(&engine, 5);
+        assert!(engine.cosmic_metrics().checkpoints.unwrap().merges == 0);
         machine.disk.record();
         *handle.lock().unwrap() = Some(engine.with_durability(durability));
         engine.checkpoint().unwrap();

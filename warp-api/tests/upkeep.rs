@@ -100,29 +100,41 @@ fn a_count_is_right_while_checkpoints_are_taken() {
     }
 }
 
-#[test]
-fn a_merge_that_fails_is_not_tried_again_before_the_next_checkpoint() {
-    let machine = Machine::new(1);
-    let engine = machine.open(small());
-    fill(&engine, LAYERS + 1);
-    let attempts = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&attempts);
+/// Has the next layer that is created fail, and returns how often that happened.
+fn fail_next_layer(machine: &Machine) -> Arc<AtomicU32> {
+    let failed = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&failed);
     machine.disk.inject_when(move |operation| {
         let is_layer = operation.kind == OpKind::CreateNew && operation.path.starts_with("layers/");
-        is_layer.then(|| count.fetch_add(1, Ordering::Relaxed)).map(|_| Fault::Eio)
+        (is_layer && count.load(Ordering::Relaxed) == 0).then(|| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Fault::Eio
+        })
     });
-    machine.pass(&engine, Duration::from_secs(10));
-    assert_eq!(attempts.load(Ordering::Relaxed), 1);
-    assert_eq!(entries(&engine).len(), 140, "more layers than there should be cost time, and nothing else");
-    machine.disk.clear_faults();
-    machine.pass(&engine, Duration::from_secs(1));
-    assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().merges, 0);
-    engine.put("after", "1").unwrap();
-    engine.checkpoint().unwrap();
-    machine.pass(&engine, Duration::from_secs(1));
+    failed
+}
+
+#[test]
+fn a_merge_that_fails_does_not_fail_the_checkpoint_and_is_tried_again_later() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    fill(&engine, LAYERS);
+    engine.put("last", "1").unwrap();
+    let failed = fail_next_layer(&machine);
+    let report = engine.checkpoint().unwrap();
+    assert_eq!(failed.load(Ordering::Relaxed), 1);
+    assert_eq!((report.merged_layers, report.layers, report.entries), (0, 7, 1));
+    assert_eq!(entries(&engine).len(), 121, "more layers than there should be cost time, and nothing else");
+    // The next one does without trying, and the one after that merges.
+    for (merged, layers) in [(0, 8), (8, 1)] {
+        engine.put("after", "1").unwrap();
+        let report = engine.checkpoint().unwrap();
+        assert_eq!((report.merged_layers, report.layers), (merged, layers));
+    }
     let metrics = engine.cosmic_metrics().checkpoints.unwrap();
-    assert_eq!((metrics.merges, metrics.layers), (1, 1));
-    assert_eq!(entries(&engine).len(), 141);
+    assert_eq!((metrics.merges, metrics.merge_failures, metrics.failed), (1, 1, 0));
+    assert_eq!(entries(&engine).len(), 122);
+    assert!(engine.verify().unwrap().is_clean());
 }
 
 #[test]
@@ -131,15 +143,7 @@ fn a_merge_that_fails_does_not_fail_the_close() {
     let engine = machine.open(small());
     fill(&engine, LAYERS);
     engine.put("last", "1").unwrap();
-    // The close writes a layer, and then the merged one.
-    let created = AtomicU32::new(0);
-    let failed = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&failed);
-    machine.disk.inject_when(move |operation| {
-        let is_layer = operation.kind == OpKind::CreateNew && operation.path.starts_with("layers/");
-        let is_merged = is_layer && created.fetch_add(1, Ordering::Relaxed) == 1;
-        is_merged.then(|| count.fetch_add(1, Ordering::Relaxed)).map(|_| Fault::Eio)
-    });
+    let failed = fail_next_layer(&machine);
     engine.close().unwrap();
     assert_eq!(failed.load(Ordering::Relaxed), 1, "nothing failed, so this test shows nothing");
     machine.disk.clear_faults();

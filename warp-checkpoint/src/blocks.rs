@@ -11,6 +11,10 @@ use crate::format::BLOCK_BYTES;
 const BUFFER_BYTES: usize = 256 << 10;
 const _: () = assert!(BUFFER_BYTES.is_multiple_of(BLOCK_BYTES));
 
+/// Bytes after which the system is asked to write what it was given: enough for one large operation of the disk, and little
+/// enough for others not to wait long behind it.
+const START_BYTES: u64 = 1 << 20;
+
 /// A body that is written in full.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -26,18 +30,31 @@ pub(crate) struct BlockWriter {
     file: Arc<dyn File>,
     /// Bytes that were written; a multiple of a block until the body ends.
     written: u64,
+    /// Up to where the system was asked to write.
+    started: u64,
     buffer: Vec<u8>,
     checks: Vec<u32>,
 }
 
 impl BlockWriter {
     pub(crate) fn new(file: Arc<dyn File>) -> BlockWriter {
-        BlockWriter { file, written: 0, buffer: Vec::with_capacity(BUFFER_BYTES), checks: Vec::new() }
+        BlockWriter {
+            file,
+            written: 0,
+            started: 0,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            checks: Vec::new(),
+        }
     }
 
     /// Where the next byte goes.
     pub(crate) fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
+    }
+
+    /// Bytes of memory that this holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.checks.capacity() * size_of::<u32>()
     }
 
     /// Adds bytes to the body.
@@ -70,6 +87,10 @@ impl BlockWriter {
         write_all_at(&*self.file, self.written, &self.buffer)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.written - self.started >= START_BYTES {
+            self.file.start_writing(self.started, self.written - self.started);
+            self.started = self.written;
+        }
         Ok(())
     }
 }

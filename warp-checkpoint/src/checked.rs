@@ -10,6 +10,9 @@ use warp_io::MappedBytes;
 use crate::error::{Corruption, Result, corrupt};
 use crate::format::{BLOCK_BYTES, BLOCKS_PER_PIECE, CHECK_BYTES, Layout, u32_at};
 
+/// Blocks that are checked in one step when all are.
+const BLOCKS_TOGETHER: usize = 32;
+
 /// One bit for each block of a piece: it was checked since the file was opened.
 type CheckedBits = [AtomicU64; BLOCKS_PER_PIECE / 64];
 
@@ -76,11 +79,20 @@ impl CheckedMap {
         self.map.will_need(range);
     }
 
-    /// Checks every block anew, whether it was checked before or not; returns how many there are.
-    pub(crate) fn check_all(&self) -> Result<u64> {
+    /// Checks every block anew, whether it was checked before or not; returns how many there are. Calls `step` with the
+    /// number of bytes that were checked since; if it says no, the rest is not checked.
+    pub(crate) fn check_all(&self, step: &mut dyn FnMut(u64) -> bool) -> Result<u64> {
         self.check_pieces()?;
-        for block in 0..self.layout.blocks() {
-            self.check_block(block)?;
+        for first in (0..self.layout.blocks()).step_by(BLOCKS_TOGETHER) {
+            let last = (first + BLOCKS_TOGETHER).min(self.layout.blocks());
+            let bytes = first * BLOCK_BYTES..(last * BLOCK_BYTES).min(self.layout.body_bytes);
+            self.will_need(bytes);
+            for block in first..last {
+                self.check_block(block)?;
+            }
+            if !step(((last - first) * BLOCK_BYTES) as u64) {
+                return Err(crate::Error::Stopped { file: self.file.clone() });
+            }
         }
         Ok(self.layout.blocks() as u64)
     }

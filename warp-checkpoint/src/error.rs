@@ -72,6 +72,12 @@ pub enum Error {
         /// The file's name.
         file: String,
     },
+    /// The caller had the writer stop before the file was complete.
+    #[error("{file} was not completed, as its writer was told")]
+    Stopped {
+        /// The file's name.
+        file: String,
+    },
     /// A manifest or advice file of that number, or a larger one, exists. Published files are never replaced.
     #[error("file {number} would not be newer than file {newest}")]
     NotNewer {
@@ -119,6 +125,7 @@ impl Error {
             | Error::Unsupported { file, .. }
             | Error::LayerFull { file }
             | Error::DuplicateKey { file, .. }
+            | Error::Stopped { file }
             | Error::WriterFailed { file } => Some(file).filter(|file| !file.is_empty()).map(String::as_str),
             Error::KeyTooLong { .. }
             | Error::ValueTooLong { .. }

@@ -74,6 +74,12 @@ impl Index {
         Ok((u64_at(bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX)))
     }
 
+    /// Where in the file the entries of the index with these ranks are, of those that there are.
+    pub(crate) fn bytes_of(&self, ranks: Range<u32>) -> Range<usize> {
+        let place = |rank: u32| self.index.start + rank.min(self.entries) as usize * INDEX_ENTRY_BYTES;
+        place(ranks.start)..place(ranks.end)
+    }
+
     /// The first rank of `slot` whose hash is `hash` or larger; the end of the slot if there is none.
     pub(crate) fn lower_bound(&self, map: &CheckedMap, slot: &Range<u32>, hash: u64) -> Result<u32> {
         let below = |rank: u32| Ok::<bool, crate::Error>(self.at(map, rank)?.0 < hash);

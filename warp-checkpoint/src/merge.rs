@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::{Layer, LayerEntryRef, LayerWriter, Result};
+use crate::{Layer, LayerEntry, LayerEntryRef, LayerWriter, Result};
 
 /// What a merge did with the entries that it read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,18 @@ pub fn merge(
     let mut merge = Merge::new(inputs);
     while !merge.step(writer, usize::MAX, &mut keep)? {}
     Ok(merge.report())
+}
+
+/// An entry that is newer than all entries of a merge's inputs; see [`Merge::take_newer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Newer<'a> {
+    /// The entry.
+    pub entry: LayerEntry<'a>,
+    /// The length of its value before compression, if the entry holds it compressed, as
+    /// [`LayerWriter::add_compressed`] takes it.
+    pub raw_bytes: Option<u32>,
+    /// Whether it is written. Whether or not, those of the inputs for its key are not.
+    pub is_kept: bool,
 }
 
 /// A merge in steps of a bounded size, so that it can be paced. See [`merge`] for what it does.
@@ -76,17 +88,34 @@ pub struct Merge {
 #[derive(Debug)]
 struct Input {
     layer: Layer,
+    /// The rank of the next entry.
     next: u32,
-    /// The hash of the next entry; `None` at the end.
-    hash: Option<u64>,
+    /// The hash and the offset of the next entry; `None` at the end.
+    head: Option<(u64, usize)>,
     started: bool,
+    /// How far the system was asked to read the data area ahead.
+    data_asked: usize,
+    /// How far it was asked to read the index, as a rank.
+    index_asked: u32,
 }
+
+/// Bytes of an input's data area for which the system is asked at once, when it is read from front to back.
+const AHEAD_BYTES: usize = 4 << 20;
+/// Entries of its index, likewise.
+const AHEAD_RANKS: u32 = 1 << 16;
 
 impl Merge {
     /// A merge of `inputs`, newest first, that has not begun.
     #[must_use]
     pub fn new(inputs: &[&Layer]) -> Merge {
-        let input = |layer: &&Layer| Input { layer: (*layer).clone(), next: 0, hash: None, started: false };
+        let input = |layer: &&Layer| Input {
+            layer: (*layer).clone(),
+            next: 0,
+            head: None,
+            started: false,
+            data_asked: 0,
+            index_asked: 0,
+        };
         Merge { inputs: inputs.iter().map(input).collect(), report: MergeReport::default() }
     }
 
@@ -98,60 +127,146 @@ impl Merge {
         &mut self,
         writer: &mut LayerWriter,
         entries: usize,
-        mut keep: impl FnMut(&LayerEntryRef<'_>) -> bool,
+        keep: impl FnMut(&LayerEntryRef<'_>) -> bool,
     ) -> Result<bool> {
-        for input in self.inputs.iter_mut().filter(|input| !input.started) {
-            input.look_ahead()?;
-            input.started = true;
-        }
-        let target = self.report.read.saturating_add(entries.max(1) as u64);
-        while self.report.read < target {
-            let Some(hash) = self.inputs.iter().filter_map(|input| input.hash).min() else {
-                return Ok(true);
-            };
-            self.merge_hash(hash, writer, &mut keep)?;
-        }
-        Ok(self.inputs.iter().all(|input| input.hash.is_none()))
+        self.step_below(None, writer, entries, keep)
     }
 
-    /// What was done so far.
+    /// As [`step`](Merge::step), of entries whose hash is below `limit`, if there is one; returns whether all of them were
+    /// read.
+    ///
+    /// # Errors
+    /// Those of [`merge`]. The merge cannot be continued after one.
+    pub fn step_below(
+        &mut self,
+        limit: Option<u64>,
+        writer: &mut LayerWriter,
+        entries: usize,
+        mut keep: impl FnMut(&LayerEntryRef<'_>) -> bool,
+    ) -> Result<bool> {
+        self.start()?;
+        let target = self.report.read.saturating_add(entries.max(1) as u64);
+        loop {
+            let Some(hash) = self.next_hash().filter(|hash| limit.is_none_or(|limit| *hash < limit)) else {
+                return Ok(true);
+            };
+            if self.report.read >= target {
+                return Ok(false);
+            }
+            self.merge_hash(hash, &[], writer, &mut keep)?;
+        }
+    }
+
+    /// Writes those of `newer` that are to be kept, which have the same hash, and reads all entries of that hash in the
+    /// inputs: those of other keys are merged as ever, those of the same keys are shadowed.
+    ///
+    /// All entries with lower hashes were read by [`step_below`](Merge::step_below) before, and none with higher ones.
+    ///
+    /// # Errors
+    /// Those of [`merge`]. The merge cannot be continued after one.
+    ///
+    /// # Panics
+    /// If the entries do not all have one hash, or an entry of a lower one is still to be read.
+    pub fn take_newer(
+        &mut self,
+        newer: &[Newer<'_>],
+        writer: &mut LayerWriter,
+        mut keep: impl FnMut(&LayerEntryRef<'_>) -> bool,
+    ) -> Result<()> {
+        let Some(hash) = newer.first().map(|newer| newer.entry.hash) else { return Ok(()) };
+        assert!(newer.iter().all(|newer| newer.entry.hash == hash), "entries of one hash at a time");
+        self.start()?;
+        assert!(self.next_hash().is_none_or(|next| next >= hash), "lower hashes come first");
+        for Newer { entry, raw_bytes, .. } in newer.iter().filter(|newer| newer.is_kept) {
+            match raw_bytes {
+                Some(raw_bytes) => writer.add_compressed(entry, *raw_bytes)?,
+                None => writer.add(entry)?,
+            }
+        }
+        self.merge_hash(hash, newer, writer, &mut keep)
+    }
+
+    /// What was done so far, with the entries of the inputs.
     #[must_use]
     pub fn report(&self) -> MergeReport {
         self.report
     }
 
-    /// Merges all entries of one hash: nearly always those of one key.
+    fn start(&mut self) -> Result<()> {
+        for input in self.inputs.iter_mut().filter(|input| !input.started) {
+            input.look_ahead()?;
+            input.started = true;
+        }
+        Ok(())
+    }
+
+    fn next_hash(&self) -> Option<u64> {
+        self.inputs.iter().filter_map(|input| Some(input.head?.0)).min()
+    }
+
+    /// Merges all entries of one hash: nearly always those of one key. Those of a key in `newer` are shadowed.
     fn merge_hash(
         &mut self,
         hash: u64,
+        newer: &[Newer<'_>],
         writer: &mut LayerWriter,
         keep: &mut impl FnMut(&LayerEntryRef<'_>) -> bool,
     ) -> Result<()> {
-        let mut entries = Vec::with_capacity(self.inputs.len());
+        let mut offsets = Vec::new();
+        let mut only = None;
         for (age, input) in self.inputs.iter_mut().enumerate() {
-            let first = input.next;
-            while input.hash == Some(hash) {
+            while let Some((_, offset)) = input.head.filter(|head| head.0 == hash) {
+                // Mostly there is one, and no list is needed.
+                offsets.extend(only.replace((age, offset)));
                 input.next += 1;
                 input.look_ahead()?;
             }
-            for rank in first..input.next {
-                entries.push((age, input.layer.entry_of_rank(rank)?));
-            }
+        }
+        let Some(last) = only else { return Ok(()) };
+        let layer = |age: usize| &self.inputs[age].layer;
+        let is_shadowed = |entry: &LayerEntryRef<'_>| {
+            newer
+                .iter()
+                .any(|Newer { entry: newer, .. }| newer.keyspace == entry.keyspace && newer.key == entry.key)
+        };
+        self.report.read += offsets.len() as u64 + 1;
+        if offsets.is_empty() {
+            let entry = layer(last.0).entry_at(hash, last.1)?;
+            let is_shadowed = is_shadowed(&entry);
+            return self.report.take(&entry, is_shadowed, writer, keep);
+        }
+        offsets.push(last);
+        let mut entries = Vec::with_capacity(offsets.len());
+        for (age, offset) in offsets {
+            entries.push((age, layer(age).entry_at(hash, offset)?));
         }
         entries.sort_by_key(|&(age, ref entry)| (entry.keyspace, entry.key, Reverse(entry.seq), age));
-        self.report.read += entries.len() as u64;
         let mut previous = None;
         for (_, entry) in &entries {
             let key = Some((entry.keyspace, entry.key));
-            if key == previous {
-                self.report.shadowed += 1;
-            } else if keep(entry) {
-                writer.add_ref(entry)?;
-                self.report.written += 1;
-            } else {
-                self.report.dropped += 1;
-            }
+            self.report.take(entry, key == previous || is_shadowed(entry), writer, keep)?;
             previous = key;
+        }
+        Ok(())
+    }
+}
+
+impl MergeReport {
+    /// Writes an entry, if it is neither shadowed nor unwanted, and counts it.
+    fn take(
+        &mut self,
+        entry: &LayerEntryRef<'_>,
+        is_shadowed: bool,
+        writer: &mut LayerWriter,
+        keep: &mut impl FnMut(&LayerEntryRef<'_>) -> bool,
+    ) -> Result<()> {
+        if is_shadowed {
+            self.shadowed += 1;
+        } else if keep(entry) {
+            writer.add_ref(entry)?;
+            self.written += 1;
+        } else {
+            self.dropped += 1;
         }
         Ok(())
     }
@@ -159,12 +274,23 @@ impl Merge {
 
 impl Input {
     fn look_ahead(&mut self) -> Result<()> {
-        let index = self.layer.index();
-        self.hash = if self.next < index.entries() {
-            Some(index.at(self.layer.map_ref(), self.next)?.0)
-        } else {
-            None
-        };
+        let (index, map) = (self.layer.index(), self.layer.map_ref());
+        if self.next >= index.entries() {
+            self.head = None;
+            return Ok(());
+        }
+        if self.next >= self.index_asked {
+            self.index_asked = self.next.saturating_add(AHEAD_RANKS);
+            map.will_need(index.bytes_of(self.next..self.index_asked));
+        }
+        let (hash, offset) = index.at(map, self.next)?;
+        // A layer that lies in the order of its hashes is read from front to back; of any other, pages come one by one.
+        let is_next = offset >= self.data_asked && offset <= self.data_asked.saturating_add(AHEAD_BYTES);
+        if is_next {
+            self.data_asked = offset.saturating_add(AHEAD_BYTES).min(self.layer.data().end);
+            map.will_need(offset..self.data_asked);
+        }
+        self.head = Some((hash, offset));
         Ok(())
     }
 }

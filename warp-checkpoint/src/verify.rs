@@ -1,8 +1,13 @@
 //! Checks all of a layer. See `docs/format/checkpoint.md`, "What a reader does with damage".
 
 use crate::checked::CheckedMap;
-use crate::error::{Corruption, Result, corrupt};
+use crate::error::{Corruption, Error, Result, corrupt};
+use crate::format::INDEX_ENTRY_BYTES;
+use crate::writer::STEP_BYTES;
 use crate::{Layer, LayerInfo};
+
+/// Entries of the index that are looked at in one step.
+const STEP_RANKS: u32 = 1 << 12;
 
 /// What [`Layer::verify`] went through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +29,14 @@ impl Offsets {
     }
 }
 
-pub(crate) fn verify(layer: &Layer) -> Result<VerifyReport> {
+/// Checks all of a layer; `step` is called with the number of bytes that were looked at since, and says whether to go on.
+pub(crate) fn verify(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<VerifyReport> {
     let map = layer.map_ref();
     layer.check_ends()?;
-    let blocks = map.check_all()?;
-    let (counted, in_data) = walk_data(layer)?;
+    let blocks = map.check_all(step)?;
+    let (counted, in_data) = walk_data(layer, step)?;
     compare_counts(map, layer.info(), &counted)?;
-    let in_index = walk_index(layer)?;
+    let in_index = walk_index(layer, step)?;
     if in_data != in_index {
         let offset = map.layout().footer_offset as u64;
         return Err(corrupt(map.file(), offset, Corruption::OutOfOrder));
@@ -39,12 +45,17 @@ pub(crate) fn verify(layer: &Layer) -> Result<VerifyReport> {
 }
 
 /// Goes through the data area from front to back: decodes everything, leaves no byte out, and counts.
-fn walk_data(layer: &Layer) -> Result<(LayerInfo, Offsets)> {
+fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerInfo, Offsets)> {
     let data = layer.data();
     let mut counted = LayerInfo { seq_min: u64::MAX, ..LayerInfo::default() };
     let mut offsets = Offsets::default();
     let mut offset = data.start;
+    let mut stepped = offset;
     while offset < data.end {
+        if (offset - stepped) as u64 >= STEP_BYTES {
+            go_on(layer, step((offset - stepped) as u64))?;
+            stepped = offset;
+        }
         let entry = layer.entry_at(0, offset)?;
         entry.value()?;
         counted.entries += 1;
@@ -81,12 +92,15 @@ fn compare_counts(map: &CheckedMap, footer: &LayerInfo, counted: &LayerInfo) -> 
 }
 
 /// Goes through the index: ascending hashes, each in its slot, passed by the filter, and no key twice.
-fn walk_index(layer: &Layer) -> Result<Offsets> {
+fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offsets> {
     let (map, index) = (layer.map_ref(), layer.index());
     let mut offsets = Offsets::default();
     let mut run = Vec::new(); // offsets of the entries that have `run_hash`
     let mut run_hash = 0;
     for rank in 0..index.entries() {
+        if rank.is_multiple_of(STEP_RANKS) {
+            go_on(layer, step(u64::from(STEP_RANKS) * INDEX_ENTRY_BYTES as u64))?;
+        }
         let (hash, offset) = index.at(map, rank)?;
         let damaged = |found| corrupt(map.file(), offset as u64, found);
         if hash < run_hash || !index.slot(map, hash)?.contains(&rank) {
@@ -105,6 +119,10 @@ fn walk_index(layer: &Layer) -> Result<Offsets> {
     }
     check_distinct(layer, run_hash, &run)?;
     Ok(offsets)
+}
+
+fn go_on(layer: &Layer, yes: bool) -> Result<()> {
+    if yes { Ok(()) } else { Err(Error::Stopped { file: layer.map_ref().file().to_owned() }) }
 }
 
 /// Checks that the entries at these offsets, which have the same hash, have different keys.

@@ -16,16 +16,21 @@ use crate::format::{
     BLOCK_BYTES, DATA_END_MAX, ENTRIES_MAX, Footer, HEADER_BYTES, KEY_BYTES_MAX, SECTION_ALIGN, Section,
     TRAILER_MAGIC, Trailer, VALUE_BYTES_MAX, encode_header,
 };
-use crate::index::{self, slot_bits_for, slot_of};
+use crate::index::{self, slot_bits_for};
 use crate::layer::{Layer, LayerInfo};
 use crate::names::{layer_name, parse_layer_name, temporary_name};
 use crate::place::split_path;
+use crate::places::Places;
+use crate::verify::verify;
 
 /// Values below this size are rarely worth a decompression at each read.
 const COMPRESS_FROM_BYTES_DEFAULT: usize = 256;
 
 /// Memory for compressing that is kept from one value to the next.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a step of the completion of a file.
+pub(crate) const STEP_BYTES: u64 = 64 << 10;
 
 /// How a layer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +49,15 @@ impl Default for LayerOptions {
 /// Writes a layer file: entries in any order, then [`finish`](LayerWriter::finish).
 ///
 /// Entries that are read together are best added one after the other, since they are stored in that order. The
-/// writer holds 16 bytes of memory for each entry. Dropping it without finishing removes the file.
+/// writer holds about 7 bytes of memory for each entry if they come in ascending order of their hashes, and about 11
+/// otherwise. Dropping it without finishing removes the file.
 #[derive(Debug)]
 pub struct LayerWriter {
     target: Target,
     out: Option<BlockWriter>,
     compress_from: Option<usize>,
     id: u64,
-    entries: Vec<(u64, u64)>,
+    entries: Places,
     counts: Footer,
     head: Vec<u8>,
     compressed: Vec<u8>,
@@ -110,7 +116,7 @@ impl LayerWriter {
             out: Some(out),
             compress_from: options.compress_from,
             id,
-            entries: Vec::new(),
+            entries: Places::new(),
             counts: Footer { id, seq_min: u64::MAX, ..Footer::default() },
             head: Vec::new(),
             compressed: Vec::new(),
@@ -139,6 +145,24 @@ impl LayerWriter {
         answer
     }
 
+    /// Adds an entry whose value is compressed already: `entry.value` is an LZ4 block without a frame, which decompresses to
+    /// `raw_bytes` bytes. A tombstone is added as by [`add`](LayerWriter::add).
+    ///
+    /// # Errors
+    /// Those of [`add`](LayerWriter::add). What the block holds is not looked at: one that does not decompress is found
+    /// by [`finish`](LayerWriter::finish).
+    pub fn add_compressed(&mut self, entry: &LayerEntry<'_>, raw_bytes: u32) -> Result<()> {
+        let longest = raw_bytes as usize;
+        let stored = match entry.value {
+            None => Stored::Tombstone,
+            Some(bytes) if longest.max(bytes.len()) > VALUE_BYTES_MAX => {
+                return Err(Error::ValueTooLong { bytes: longest.max(bytes.len()) });
+            }
+            Some(bytes) => Stored::Compressed { bytes, raw_bytes },
+        };
+        self.write(entry, stored)
+    }
+
     /// Adds an entry of another layer. Its value is taken over as it is stored there.
     ///
     /// # Errors
@@ -148,6 +172,18 @@ impl LayerWriter {
         let &LayerEntryRef { hash, keyspace, key, seq, deadline, .. } = entry;
         let stored = entry.stored()?;
         self.write(&LayerEntry { hash, keyspace, key, seq, deadline, value: None }, stored)
+    }
+
+    /// Bytes of memory that the writer holds at this moment, without the value that it is compressing.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.memory_bytes() + self.out.as_ref().map_or(0, BlockWriter::memory_bytes)
+    }
+
+    /// How many entries were added so far.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries.len()
     }
 
     /// How many bytes the file has so far, without index and filter.
@@ -166,16 +202,26 @@ impl LayerWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::DuplicateKey`]; [`Error::Corrupt`] if the disk does not give back what was written.
     /// The file is removed in all these cases; only if the directory cannot be synced may it be there or not.
-    pub fn finish(mut self) -> Result<LayerInfo> {
+    pub fn finish(self) -> Result<LayerInfo> {
+        self.finish_in_steps(&mut |_| true)
+    }
+
+    /// As [`finish`](LayerWriter::finish), in steps, so that it can be paced: `step` is called again and again with the
+    /// number of bytes that were written or read back since, some ten thousand, and says whether to go on. One step is not
+    /// bounded: that which waits for the disk.
+    ///
+    /// # Errors
+    /// Those of [`finish`](LayerWriter::finish); [`Error::Stopped`] if `step` said no.
+    pub fn finish_in_steps(mut self, step: &mut dyn FnMut(u64) -> bool) -> Result<LayerInfo> {
         let out = self.out.take().ok_or_else(|| self.target.writer_failed())?;
-        self.entries.sort_unstable();
-        let (footer, body) = self.finish_body(out)?;
+        let (footer, body) = self.finish_body(out, step)?;
         let (tail, root) = encode_tail(&footer, &body);
         let name = &self.target.name;
         write_all_at(&*body.file, body.bytes, &tail).map_err(io_at(name))?;
         body.file.sync_data().map_err(io_at(name))?;
         let info = footer.info(body.bytes + tail.len() as u64, root);
-        self.read_back(&*body.file, &info)?;
+        self.entries = Places::new();
+        self.read_back(&*body.file, &info, step)?;
         self.target.publish()?;
         Ok(info)
     }
@@ -211,7 +257,7 @@ impl LayerWriter {
             },
         };
         let end = offset.saturating_add(head.ranges().1.end as u64);
-        if self.entries.len() as u64 >= ENTRIES_MAX || end > DATA_END_MAX {
+        if self.entries.len() >= ENTRIES_MAX || end > DATA_END_MAX {
             return Err(Error::LayerFull { file: self.target.name.clone() });
         }
         self.head.clear();
@@ -222,7 +268,7 @@ impl LayerWriter {
             self.out = None;
             return Err(Error::Io { file: self.target.name.clone(), source });
         }
-        self.entries.push((entry.hash, offset));
+        self.entries.add(entry.hash, offset);
         let counts = &mut self.counts;
         counts.entries += 1;
         counts.tombstones += u64::from(head.value_bytes.is_none());
@@ -234,33 +280,51 @@ impl LayerWriter {
     }
 
     /// Writes directory, index and filter, and says in the footer where they are.
-    fn finish_body(&self, mut out: BlockWriter) -> Result<(Footer, Body)> {
+    fn finish_body(
+        &mut self,
+        mut out: BlockWriter,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(Footer, Body)> {
         let mut footer = self.counts;
         if footer.entries == 0 {
             footer.seq_min = 0;
         }
         footer.slot_bits = slot_bits_for(footer.entries);
         footer.data = Section { offset: HEADER_BYTES as u64, bytes: out.position() - HEADER_BYTES as u64 };
-        let entries = &self.entries;
+        let entries = &mut self.entries;
+        let mut filter = Filter::new(entries.len());
+        let mut is_stopped = false;
         let written = (|| {
             let directory = directory(entries, footer.slot_bits);
             footer.directory = section(&mut out, |out| out.push(&directory))?;
             footer.index = section(&mut out, |out| {
-                entries.iter().try_for_each(|&(hash, offset)| out.push(&index::encode_entry(hash, offset)))
+                let mut stepped = out.position();
+                entries.sorted().try_for_each(|(hash, offset)| {
+                    filter.add(hash);
+                    out.push(&index::encode_entry(hash, offset))?;
+                    if out.position() - stepped >= STEP_BYTES {
+                        is_stopped |= !step(out.position() - stepped);
+                        stepped = out.position();
+                    }
+                    if is_stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+                })
             })?;
-            footer.filter = section(&mut out, |out| write_filter(out, entries))?;
+            footer.filter = section(&mut out, |out| out.push(&filter.bytes))?;
             out.finish()
         })();
+        if is_stopped {
+            return Err(Error::Stopped { file: self.target.name.clone() });
+        }
         let body = written.map_err(io_at(&self.target.name))?;
         Ok((footer, body))
     }
 
     /// Verifies the written file, and that it is the one that was written.
-    fn read_back(&self, file: &dyn File, info: &LayerInfo) -> Result<()> {
+    fn read_back(&self, file: &dyn File, info: &LayerInfo, step: &mut dyn FnMut(u64) -> bool) -> Result<()> {
         let name = &self.target.name;
         let map = file.map().map_err(io_at(name))?;
-        let verified =
-            Layer::of_map(name.clone(), map, Some(self.id), Some(info)).and_then(|layer| layer.verify());
+        let verified = Layer::of_map(name.clone(), map, Some(self.id), Some(info))
+            .and_then(|layer| verify(&layer, step));
         match verified {
             Err(Error::Corrupt { file, found: Corruption::DuplicateKey { hash }, .. }) => {
                 Err(Error::DuplicateKey { file, hash })
@@ -308,33 +372,36 @@ fn section(
 }
 
 /// The ranks at which the slots begin, and the number of entries.
-fn directory(entries: &[(u64, u64)], slot_bits: u32) -> Vec<u8> {
-    let mut ranks = vec![0u32; (1 << slot_bits) + 1];
-    for &(hash, _) in entries {
-        ranks[slot_of(hash, slot_bits) + 1] += 1;
-    }
-    let mut sum = 0;
+fn directory(entries: &Places, slot_bits: u32) -> Vec<u8> {
+    let mut sum: u32 = 0;
     let mut bytes = Vec::with_capacity(index::directory_bytes(slot_bits));
-    for count in ranks {
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    for count in entries.in_slots(slot_bits) {
         sum += count;
         bytes.extend_from_slice(&sum.to_le_bytes());
     }
     bytes
 }
 
-/// Writes the filter line by line: entries in order of their hashes are in order of their lines.
-fn write_filter(out: &mut BlockWriter, entries: &[(u64, u64)]) -> io::Result<()> {
-    let lines = usize::try_from(filter::lines_for(entries.len() as u64))
-        .expect("a filter is smaller than the list of entries that it is made of");
-    let mut entries = entries.iter().map(|&(hash, _)| hash).peekable();
-    for number in 0..lines {
-        let mut line = [0; filter::LINE_BYTES];
-        while let Some(hash) = entries.next_if(|&hash| filter::line_of(hash, lines) == number) {
-            filter::insert(&mut line, hash);
-        }
-        out.push(&line)?;
+/// The filter of a layer, whose lines lie in the order of the hashes.
+struct Filter {
+    bytes: Vec<u8>,
+    lines: usize,
+}
+
+impl Filter {
+    fn new(entries: u64) -> Filter {
+        let lines = usize::try_from(filter::lines_for(entries))
+            .expect("a filter is smaller than the list of entries that it is made of");
+        Filter { bytes: vec![0; lines * filter::LINE_BYTES], lines }
     }
-    Ok(())
+
+    fn add(&mut self, hash: u64) {
+        let start = filter::line_of(hash, self.lines) * filter::LINE_BYTES;
+        let line =
+            self.bytes[start..].first_chunk_mut().expect("the number of a line is below that of lines");
+        filter::insert(line, hash);
+    }
 }
 
 /// Everything behind the body: the check array, the checksums of its pieces, the footer, and the trailer; and the

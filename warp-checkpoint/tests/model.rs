@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::write_layer;
 use proptest::prelude::*;
-use warp_checkpoint::{Error, Layer, LayerEntry, LayerOptions, LayerWriter, Merge, hash, merge};
+use warp_checkpoint::{Error, Layer, LayerEntry, LayerOptions, LayerWriter, Merge, Newer, hash, merge};
 use warp_io::{Dir, SimDisk};
 
 /// A version of a key: sequence number, deadline, value.
@@ -140,6 +140,40 @@ proptest! {
         prop_assert_eq!(report.read, models.iter().map(|model| model.len() as u64).sum::<u64>());
         prop_assert_eq!(report.written, expected.len() as u64);
         prop_assert_eq!(report.read, report.written + report.shadowed);
+
+        // The newest as entries in memory, of which those of odd sequences say no more than that older ones are gone.
+        if let Some((newest, older)) = models.split_first() {
+            let mut writer = LayerWriter::create_in(&disk.root(), 3, &LayerOptions::default()).unwrap();
+            let mut stepped = Merge::new(&inputs[1..]);
+            let mut entries: Vec<Newer<'_>> = newest
+                .iter()
+                .map(|(key, version)| Newer {
+                    entry: entry(key, version, hash),
+                    raw_bytes: None,
+                    is_kept: version.0 % 2 == 0,
+                })
+                .collect();
+            entries.sort_by_key(|newer| newer.entry.hash);
+            for of_hash in entries.chunk_by(|a, b| a.entry.hash == b.entry.hash) {
+                let limit = Some(of_hash[0].entry.hash);
+                while !stepped.step_below(limit, &mut writer, step, |_| true).unwrap() {}
+                stepped.take_newer(of_hash, &mut writer, |_| true).unwrap();
+            }
+            while !stepped.step(&mut writer, step, |_| true).unwrap() {}
+            let merged = Layer::open_in(&disk.root(), &writer.finish().unwrap()).unwrap();
+            let mut rest = Model::new();
+            for model in older {
+                for (key, version) in model {
+                    match rest.get(key) {
+                        Some(older) if older.0 >= version.0 => {}
+                        _ => { rest.insert(key.clone(), version.clone()); }
+                    }
+                }
+            }
+            rest.extend(newest.iter().map(|(key, version)| (key.clone(), version.clone())));
+            rest.retain(|key, version| newest.get(key).is_none_or(|_| version.0 % 2 == 0));
+            prop_assert_eq!(&contents(&merged), &rest);
+        }
 
         // In steps, and without tombstones: these shadow what they deleted before they go.
         let mut writer = LayerWriter::create_in(&disk.root(), 2, &LayerOptions::default()).unwrap();

@@ -174,6 +174,13 @@ pub trait File: Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::StorageFull`] if there is not enough; otherwise what the system answers.
     fn allocate(&self, len: u64) -> io::Result<bool>;
 
+    /// Asks the system to begin writing the bytes of a range to the disk, which were written to the file just before, so
+    /// that a later [`sync_data`](File::sync_data) has little left to wait for. Only a hint: it promises nothing, and
+    /// nothing happens where the system has no such thing.
+    fn start_writing(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Makes every byte written so far, and the length, survive a power loss.
     ///
     /// # Errors

@@ -79,12 +79,18 @@ pub(crate) struct Interruptions {
     next: Arc<Mutex<Option<Interruption>>>,
 }
 
-type Interruption = Box<dyn FnOnce() + Send>;
+/// What is done, after so many looks.
+type Interruption = (u32, Box<dyn FnOnce() + Send>);
 
 impl Interruptions {
     /// Does `action` at the next look at an entry.
     pub(crate) fn at_next_look(&self, action: impl FnOnce() + Send + 'static) {
-        *self.next.lock().unwrap() = Some(Box::new(action));
+        self.at_look(0, action);
+    }
+
+    /// Does `action` at the look after so many others.
+    pub(crate) fn at_look(&self, looks: u32, action: impl FnOnce() + Send + 'static) {
+        *self.next.lock().unwrap() = Some((looks, Box::new(action)));
     }
 
     /// Whether the action was done.
@@ -101,8 +107,17 @@ impl fmt::Debug for Interruptions {
 
 impl Clock for Interruptions {
     fn unix_millis(&self) -> u64 {
-        let action = self.next.lock().unwrap().take();
-        if let Some(action) = action {
+        let action = {
+            let mut next = self.next.lock().unwrap();
+            match &mut *next {
+                Some((looks @ 1.., _)) => {
+                    *looks -= 1;
+                    None
+                }
+                _ => next.take(),
+            }
+        };
+        if let Some((_, action)) = action {
             action();
         }
         self.clock.unix_millis()

@@ -22,6 +22,8 @@ const STICKY_CAPACITIES: u64 = 2;
 /// Shortest time between two learnings, in accesses, and the length of a full period for small capacities.
 const PERIOD_MIN: u64 = 256;
 const FULL_PERIOD_MIN: u64 = 1024;
+/// Accesses during which the shortest time is that short.
+const HASTE_ACCESSES: u64 = 1 << 15;
 /// The first learning; each later one doubles the time until the period is reached.
 const FIRST_LEARNING: u64 = 64;
 /// Weight of one victim in the moving mean that is the temperature.
@@ -252,8 +254,9 @@ impl Horizon {
     /// It takes some 10 to 200 microseconds and allocates nothing that grows; a call while another learns returns.
     pub fn learn(&self, now: u64, waiting: impl IntoIterator<Item = Waiting>) {
         let full = (self.entries() / 4).max(FULL_PERIOD_MIN);
-        // Small caches learn more often for as long as it is a cheap share of the accesses.
-        let period = (self.entries() / 4).max(PERIOD_MIN);
+        // Small caches learn more often in the beginning, when each time teaches most.
+        let shortest = if now < HASTE_ACCESSES { PERIOD_MIN } else { FULL_PERIOD_MIN };
+        let period = (self.entries() / 4).max(shortest);
         self.due.store(now + period.min(now.max(FIRST_LEARNING)), Ordering::Relaxed);
         let since = now.saturating_sub(self.learned.swap(now, Ordering::Relaxed));
         let tick = self.tick(now);

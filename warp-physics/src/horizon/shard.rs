@@ -337,25 +337,19 @@ impl<K: Hash + Eq, V> Inner<K, V> {
         let due = self.is_due(place, time);
         let cause = if due { Cause::Expired } else { Cause::Replaced };
         self.counts.expired += u64::from(due);
-        let weight = newcomer.weight;
-        if u64::from(weight) > self.capacity {
-            self.counts.refused += 1;
+        let weight = self.weight - self.candidate(place).weight + u64::from(newcomer.weight);
+        if weight > self.capacity {
+            // It must stand up to the others as if it were new, but with its history.
+            let orbit = self.orbit(place);
             let ((key, value), _) = self.take(place, hasher);
             gone.push((key, value, cause));
-            gone.push((newcomer.key, newcomer.value, Cause::Refused));
-            return false;
+            return self.enter(newcomer, orbit, now, time, horizon, hasher, gone);
         }
-        let former = self.candidate(place).weight;
-        self.set_weight(place, weight);
+        self.weight = weight;
+        self.set_weight(place, newcomer.weight);
         self.set_deadline(place, newcomer.deadline);
-        self.weight = self.weight - former + u64::from(weight);
         let (key, value) = std::mem::replace(&mut self.entries[place], (newcomer.key, newcomer.value));
         gone.push((key, value, cause));
-        while self.weight > self.capacity {
-            if !self.evict(None, now, time, horizon, hasher, gone) {
-                break;
-            }
-        }
         true
     }
 
@@ -371,10 +365,25 @@ impl<K: Hash + Eq, V> Inner<K, V> {
         let remnant = self.remnants.take(newcomer.hash);
         self.counts.recaptured += u64::from(remnant.is_some());
         let orbit = remnant.map_or_else(|| horizon.born(now), |orbit| horizon.touch(orbit, now));
+        self.enter(newcomer, orbit, now, time, horizon, hasher, gone)
+    }
+
+    /// Makes room, unless the newcomer is worth less than what would have to go.
+    #[expect(clippy::too_many_arguments, reason = "the cache's parts are lent for one call")]
+    fn enter(
+        &mut self,
+        newcomer: Newcomer<K, V>,
+        orbit: Orbit,
+        now: u64,
+        time: u64,
+        horizon: &Horizon,
+        hasher: &impl BuildHasher,
+        gone: &mut Departures<K, V>,
+    ) -> bool {
         let candidate = Candidate { orbit, weight: newcomer.weight.into() };
         let mut fits = candidate.weight <= self.capacity && self.entries.len() < NOWHERE as usize;
         while fits && self.weight + candidate.weight > self.capacity {
-            fits = self.evict(Some(candidate), now, time, horizon, hasher, gone);
+            fits = self.evict(candidate, now, time, horizon, hasher, gone);
         }
         if !fits {
             self.counts.refused += 1;
@@ -406,7 +415,7 @@ impl<K: Hash + Eq, V> Inner<K, V> {
     /// or if there is nothing to let go.
     fn evict(
         &mut self,
-        newcomer: Option<Candidate>,
+        newcomer: Candidate,
         now: u64,
         time: u64,
         horizon: &Horizon,
@@ -421,7 +430,7 @@ impl<K: Hash + Eq, V> Inner<K, V> {
             return true;
         }
         let candidates = drawn.iter().map(|&place| self.candidate(place as usize));
-        let Choice::Evict(choice) = horizon.choose(now, candidates, newcomer) else { return false };
+        let Choice::Evict(choice) = horizon.choose(now, candidates, Some(newcomer)) else { return false };
         let place = drawn[choice] as usize;
         let orbit = self.orbit(place);
         let ((key, value), hash) = self.take(place, hasher);

@@ -1,7 +1,5 @@
 //! The cache against a model, under threads, and with loads that fail.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which the lint does not see")]
-
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! The settings of a cache.
 
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of settings are floats that a cast clamps")]
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;

@@ -12,6 +12,7 @@ use hashbrown::DefaultHashBuilder;
 use super::builder::{Cause, Clock, EventHorizonCacheBuilder, Listener, Weigher, nanoseconds};
 use super::flight::Flight;
 use super::level::Levels;
+use super::orbit::WAIT_LAST;
 use super::policy::Horizon;
 use super::shard::{Departures, NEVER, Newcomer, Shard};
 use super::stats::EventHorizonStats;
@@ -255,7 +256,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> EventHorizonCache<K, V, S> {
         for HotKey { key, age, mass, wait } in hot {
             let hash = self.hasher.hash_one(&key);
             let shard = self.shard(hash);
-            let wait = wait.min(super::orbit::WAIT_CLASSES as u8 - 1);
+            let wait = wait.min(WAIT_LAST);
             shard.remember(hash, self.horizon.aged(shard.now(), age, mass, wait), &self.horizon);
         }
     }

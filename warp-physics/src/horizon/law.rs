@@ -1,5 +1,10 @@
 //! The law of evaporation: how likely entries of a class are used again, by age, learned from the workload.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "an index needs no more digits than an f32 has, and a cast clamps an age"
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;

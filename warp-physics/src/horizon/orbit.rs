@@ -1,9 +1,14 @@
 //! What is remembered of one entry.
 
+#![expect(clippy::cast_possible_truncation, reason = "bits are masked before")]
+
 /// Classes of mass: one and a half an octave of uses.
 pub(crate) const MASS_CLASSES: usize = 8;
 /// Classes of the last wait: not known, then eleven octaves around the capacity.
 pub(crate) const WAIT_CLASSES: usize = 12;
+/// The last class of a wait.
+pub(crate) const WAIT_LAST: u8 = 11;
+const _: () = assert!(WAIT_LAST as usize + 1 == WAIT_CLASSES);
 /// Classes for which the law is learned.
 pub(crate) const CLASSES: usize = MASS_CLASSES * WAIT_CLASSES;
 

@@ -1,5 +1,10 @@
 //! The policy without storage: who goes, of what is handed in.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "ticks wrap on purpose, and the codes are clamped before"
+)]
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::law::Law;

@@ -1,5 +1,10 @@
 //! A part of the cache under a lock of its own: entries, what is remembered of them, and of those that left.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a shard has fewer entries than 2^32, which admitting checks"
+)]
+
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

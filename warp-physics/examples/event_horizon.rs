@@ -10,11 +10,11 @@ use warp_physics::{EventHorizonCache, HorizonLevel};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What is slow, and what it holds.
     let slow: HashMap<u32, String> = (0..2000).map(|key| (key, format!("value {key}"))).collect();
-    let load = |key: u32| slow.get(&key).cloned().ok_or(io::ErrorKind::NotFound);
+    let load = |key: u32| slow.get(&key).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
 
     // 4 KiB for some 100 values; a loop over 400 of them leaves nothing behind in a cache that keeps the latest.
     let cache = EventHorizonCache::builder(4096)
-        .weigher(|_: &u32, value: &String| (value.len() + 32) as u32)
+        .weigher(|_: &u32, value: &String| u32::try_from(value.len() + 32).unwrap_or(u32::MAX))
         .expected_entries(100)
         .build();
     for turn in 0..40_000_u32 {

@@ -51,6 +51,9 @@ struct Row {
     ratios: Vec<f64>,
 }
 
+/// Which rows a mean is of.
+type Chosen<'a> = &'a dyn Fn(&Row) -> bool;
+
 /// Runs the part.
 ///
 /// # Errors
@@ -165,7 +168,9 @@ fn ours_sized(budget: u64, entries: usize, keys: &[u32], sizes: &[u32]) -> [f64;
                     cache.insert(key, size);
                 }
             }
-            None => drop(cache.insert(key, size)),
+            None => {
+                cache.insert(key, size);
+            }
         }
     }
     [hits as f64 / keys.len() as f64, hit_bytes as f64 / bytes as f64]
@@ -178,14 +183,14 @@ fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {
     let names: Vec<&str> = NAMES.into_iter().chain(PEERS.iter().copied()).collect();
     let columns: Vec<&str> = ["mean over", "cells"].into_iter().chain(names.iter().copied()).collect();
     let mut table = Table::new("Mean hit ratio", &columns);
-    let mean = |place: usize, chosen: &dyn Fn(&Row) -> bool| {
+    let mean = |place: usize, chosen: Chosen<'_>| {
         let (sum, count) = rows
             .iter()
             .filter(|row| chosen(row))
             .fold((0.0, 0_u64), |(sum, count), row| (sum + row.ratios[place], count + 1));
         (sum / count as f64, count)
     };
-    let groups: [(&str, &dyn Fn(&Row) -> bool); 3] = [
+    let groups: [(&str, Chosen<'_>); 3] = [
         ("all", &|_| true),
         ("traces that it was tuned on", &|row| row.tuned),
         ("the other traces", &|row| !row.tuned),

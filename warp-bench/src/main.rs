@@ -10,6 +10,7 @@
 //! **Invariant:** nothing is left behind but the report.
 //! **Invariant:** a check that fails is a failing exit status.
 
+mod advice;
 mod child;
 mod cleanup;
 mod clients;
@@ -90,6 +91,8 @@ enum Role {
     /// Works with a budget of memory, and tells what the process took.
     #[command(hide = true)]
     Held(memory::HeldArguments),
+    /// Measures each part of physics against the best known techniques of its kind, on real traces.
+    Physics(physics::PhysicsArguments),
     /// Replays a log once, and tells how long it took and what it held.
     #[command(hide = true)]
     Replay(log::ReplayArguments),
@@ -124,6 +127,10 @@ fn main() -> ExitCode {
         }
         Some(Role::Limited(limited)) => memory::limited(limited, arguments.seed).map(|()| true),
         Some(Role::Held(held)) => memory::held(held, arguments.seed).map(|()| true),
+        Some(Role::Physics(options)) => {
+            let Arguments { quick, seed, dir, report, .. } = &arguments;
+            physics::physics(options, *seed, *quick, dir.as_deref(), report)
+        }
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),
@@ -157,7 +164,7 @@ fn parts(run: &mut Run) -> Outcome<()> {
     run.part("mixed", |run| mixed::mixed(run, &engine))?;
     run.part("read back", |run| load::read_back(run, &engine))?;
     run.part("related", |run| related::related(run, &engine))?;
-    run.part("physics", |run| physics::physics(run, &engine))?;
+    run.part("physics", |run| advice::advice(run, &engine))?;
     let engine = run.part("reopen", |run| load::reopen(run, engine))?;
     run.part("related, cold", |run| related::cold(run, &engine))?;
     drop(engine);

@@ -1,64 +1,88 @@
-//! What physics did during the run, as the engine counted it, and what is on the disk by now.
+//! What each part of physics is worth, against the best known techniques of its kind, on real traces.
+//!
+//! **Invariant:** a hit ratio is printed with the hash of its trace and the ratios of the rivals in the same run.
+//! **Invariant:** without traces the parts that need them say so, and are left out.
 
-use crate::load::Loaded;
-use crate::report::{Cell, Table};
-use crate::run::{Outcome, Run};
+mod horizon;
+mod plot;
+mod policies;
+mod trace;
 
-/// Takes a last checkpoint and reads the engine's metrics.
+use std::path::{Path, PathBuf};
+
+use warp_io::SystemClock;
+
+use crate::cleanup;
+use crate::machine::Machine;
+use crate::report::{Report, Settings};
+use crate::run::Outcome;
+
+/// What is replayed, and where.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PhysicsArguments {
+    /// The directory of the traces, as `*.wtr.zst`; also taken from WARP_TRACES.
+    #[arg(long)]
+    traces: Option<PathBuf>,
+    /// Parts to run, all by default.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where plots go, as SVG files; none are made by default.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+}
+
+/// What the parts share.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) traces: Option<PathBuf>,
+    pub(crate) plots: Option<PathBuf>,
+    pub(crate) quick: bool,
+    pub(crate) clock: SystemClock,
+    pub(crate) report: Report,
+}
+
+type Part = fn(&mut Job) -> Outcome<()>;
+
+/// The parts in the order in which they run.
+const PARTS: &[(&str, Part)] = &[("horizon", horizon::horizon)];
+
+/// Runs the parts that were asked for. Returns whether every check held.
 ///
 /// # Errors
-/// What the engine answers.
-pub(crate) fn physics(run: &mut Run, loaded: &Loaded) -> Outcome<()> {
-    let (report, time) = run.time(|| loaded.engine.checkpoint());
-    let report = report?;
-    let metrics = loaded.engine.cosmic_metrics();
-
-    let mut table = Table::new("What physics did", &["what", "figure"]);
-    let mut row = |what: &str, figure: Cell| table.row([Cell::text(what), figure]);
-    let known = |value: Option<f64>, cell: fn(f64) -> Cell| value.map_or(Cell::Absent(()), cell);
-    let plain = |value: f64| Cell::number(value, "");
-    row("entanglement: rules in force", Cell::count(metrics.entanglement.rules as u64));
-    row("entanglement: quantum_get calls", Cell::count(metrics.entanglement.quantum.requests));
-    row("entanglement: partners found / requested", known(metrics.entanglement.efficiency, Cell::share));
-    row(
-        "entanglement: entries laid beside a related one in layers",
-        Cell::count(metrics.entanglement.laid_out),
-    );
-    row("entropy: evenness of load over shards (1 is even)", known(metrics.entropy.entropy, plain));
-    row("entropy: shards", Cell::count(metrics.shards.len() as u64));
-    row("entropy: largest load / mean", known(metrics.entropy.max_over_mean, plain));
-    row("entropy: coefficient of variation", known(metrics.entropy.coefficient_of_variation, plain));
-    for region in &metrics.regions {
-        row(&format!("region {:?}: entries", region.level), Cell::count(region.entries));
-        row(&format!("region {:?}: bytes", region.level), Cell::bytes(region.bytes));
+/// What a part answers, and a part that does not exist.
+pub(crate) fn physics(
+    arguments: &PhysicsArguments,
+    seed: u64,
+    quick: bool,
+    dir: Option<&Path>,
+    report: &Path,
+) -> Outcome<bool> {
+    let only = &arguments.only;
+    if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("there is no part {unknown:?}; there are {}", names.join(", ")).into());
     }
-    run.report.table(table);
-
-    let mut table = Table::new("On the disk, after load and requests", &["what", "figure"]);
-    let mut row = |what: &str, figure: Cell| table.row([Cell::text(what), figure]);
-    if let Some(log) = metrics.log {
-        row("log: bytes written, with frames and padding", Cell::bytes(log.bytes_written));
-        row("log: entries", Cell::count(log.entries));
-        row("log: syncs", Cell::count(log.syncs));
-        row("log: times a writer waited for room", Cell::count(log.waits));
-        row("log: bytes of its segments now, prepared ones included", Cell::bytes(log.bytes_on_disk));
+    let scratch = cleanup::scratch(dir)?;
+    let traces = arguments.traces.clone().or_else(|| std::env::var_os("WARP_TRACES").map(PathBuf::from));
+    let settings = Settings {
+        seed,
+        quick,
+        threads: 2,
+        engine: "no engine, unless a part says otherwise".to_owned(),
+        data: traces.as_ref().map_or_else(
+            || "no traces: give --traces or WARP_TRACES".to_owned(),
+            |traces| format!("the traces of {}", traces.display()),
+        ),
+    };
+    let clock = SystemClock::new();
+    let started = Report::new(Machine::look(scratch.path()), settings);
+    let mut job = Job { traces, plots: arguments.plots.clone(), quick, clock, report: started };
+    for (name, part) in PARTS {
+        if only.is_empty() || only.iter().any(|chosen| chosen == name) {
+            part(&mut job)?;
+        }
     }
-    if let Some(checkpoints) = metrics.checkpoints {
-        row("checkpoints taken", Cell::count(checkpoints.taken));
-        row("checkpoints: bytes written", Cell::bytes(checkpoints.bytes + checkpoints.merged_bytes));
-        row("checkpoints: merges of layers", Cell::count(checkpoints.merges));
-        row("layers of the newest", Cell::count(checkpoints.layers as u64));
-        row("layers of the newest: bytes", Cell::bytes(checkpoints.layer_bytes));
-        let failed = checkpoints.failed;
-        run.report.check(
-            "no checkpoint failed",
-            failed == 0,
-            format!("{} taken, {failed} failed", checkpoints.taken),
-        );
-    }
-    row("last checkpoint: entries that had changed", Cell::count(report.entries));
-    row("last checkpoint: time", Cell::time(time));
-    row("keys and values of the data", Cell::bytes(run.data.corpus.bytes() as u64));
-    run.report.table(table);
-    Ok(())
+    job.report.write(report)?;
+    println!("\nReport: {}", report.display());
+    Ok(job.report.holds())
 }

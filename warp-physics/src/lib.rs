@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   key, declared Links, Rules  --Entanglement-->  partners, strongest first  --layout-->  an order of entries
+//!   accesses, what was drawn    --Horizon------->  who leaves memory, or does not come in
 //!   counters of each shard      --EntropyMonitor-->  EntropyReport: evenness, operations a second, trend
 //! ```
 //!
@@ -40,12 +41,18 @@ mod entropy;
 // How even it is over time.
 mod decay;
 mod monitor;
+// What stays in memory.
+mod horizon;
 // How stored links and rules are read.
 mod bytes;
 
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
+pub use horizon::{
+    Candidate, Cause, Choice, EventHorizonCache, EventHorizonCacheBuilder, EventHorizonStats, Horizon,
+    HorizonLevel, HotKey, Levels, Orbit, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting,
+};
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};

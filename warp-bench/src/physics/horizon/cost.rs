@@ -1,0 +1,156 @@
+//! What the cache costs: nanoseconds of hits and misses, throughput of threads, bytes an entry.
+
+#![expect(clippy::cast_possible_truncation, reason = "numbers of keys are far below 2^32")]
+
+use std::hint::black_box;
+
+use warp_io::Clock;
+use warp_physics::EventHorizonCache;
+
+use super::middle;
+use crate::latency::Latency;
+use crate::machine::Usage;
+use crate::physics::Job;
+use crate::random::Random;
+use crate::report::{Cell, Table};
+use crate::run::Outcome;
+
+const ENTRIES: usize = 100_000;
+const OPERATIONS: usize = 2_000_000;
+const OPERATIONS_QUICK: usize = 200_000;
+const REPEATS: usize = 5;
+/// Entries whose memory is measured: enough to drown what the process takes else.
+const MEMORY_ENTRIES: usize = 1_000_000;
+
+/// A cache that is asked, and filled where it misses.
+pub(super) trait Cache: Sync {
+    fn ask(&self, key: u32) -> bool;
+}
+
+#[derive(Debug)]
+pub(super) struct Ours(EventHorizonCache<u32, u64>);
+
+impl Ours {
+    pub(super) fn new(entries: usize) -> Ours {
+        Ours(EventHorizonCache::new(entries as u64))
+    }
+}
+
+impl Cache for Ours {
+    fn ask(&self, key: u32) -> bool {
+        let hit = self.0.get(&key).is_some();
+        if !hit {
+            self.0.insert(key, u64::from(key));
+        }
+        hit
+    }
+}
+
+#[cfg(feature = "peers")]
+use super::peers::all;
+
+#[cfg(not(feature = "peers"))]
+fn all(entries: usize) -> Vec<(&'static str, Box<dyn Cache>)> {
+    vec![("horizon", Box::new(Ours::new(entries)))]
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// None of its own.
+pub(super) fn cost(job: &mut Job) -> Outcome<()> {
+    let operations = if job.quick { OPERATIONS_QUICK } else { OPERATIONS };
+    let mut table = Table::new(
+        "Cost of a cache of 100,000 entries",
+        &["cache", "hit", "hit p50", "hit p99", "miss", "mixed, 1 thread", "mixed, 2 threads"],
+    );
+    for (name, cache) in all(ENTRIES) {
+        let cache = &*cache;
+        // Keys that are asked for often stay; the mix asks for them and for ten times as many others.
+        let hot = |random: &mut Random| random.below(ENTRIES / 2) as u32;
+        let mut random = Random::new(1, 1);
+        for _ in 0..10 * ENTRIES {
+            black_box(cache.ask(hot(&mut random)));
+        }
+        let hits: Vec<u32> = (0..operations).map(|_| hot(&mut random)).collect();
+        let hit = middle(REPEATS, || each(job, &hits, cache));
+        let mut latency = Latency::new();
+        for &key in &hits[..operations / 10] {
+            let start = job.clock.monotonic();
+            black_box(cache.ask(key));
+            latency.record(job.clock.monotonic().saturating_sub(start));
+        }
+        let mut fresh = 1_u32 << 24;
+        let miss = middle(REPEATS, || {
+            let keys: Vec<u32> = (0..operations / 10).map(|turn| fresh + turn as u32).collect();
+            fresh += keys.len() as u32;
+            each(job, &keys, cache)
+        });
+        let mixed: Vec<u32> =
+            (0..operations).map(|_| ((ENTRIES * 10) as f64 * random.unit().powi(4)) as u32).collect();
+        let [one, two] = [1, 2].map(|threads| middle(REPEATS, || throughput(job, &mixed, cache, threads)));
+        let nanoseconds = |value: f64| Cell::number(value, " ns");
+        let quantile = |share| latency.quantile(share).map_or(Cell::Absent(()), Cell::time);
+        table.row([
+            Cell::text(name),
+            nanoseconds(hit),
+            quantile(0.5),
+            quantile(0.99),
+            nanoseconds(miss),
+            Cell::rate(one),
+            Cell::rate(two),
+        ]);
+    }
+    table.note("A hit among 50,000 hot keys; p50 and p99 with the two readings of the clock in them; a miss is a look-up");
+    table.note("and an insert of a new key, learning included; mixed: a skewed draw from a million keys.");
+    job.report.table(table);
+    memory(job);
+    Ok(())
+}
+
+/// Nanoseconds of one question.
+fn each(job: &Job, keys: &[u32], cache: &dyn Cache) -> f64 {
+    let start = job.clock.monotonic();
+    for &key in keys {
+        black_box(cache.ask(key));
+    }
+    job.clock.monotonic().saturating_sub(start).as_secs_f64() * 1e9 / keys.len() as f64
+}
+
+/// Questions a second of several threads, each with its own order of the same keys.
+fn throughput(job: &Job, keys: &[u32], cache: &dyn Cache, threads: usize) -> f64 {
+    let start = job.clock.monotonic();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let (early, late) = keys.split_at(keys.len() * thread / threads);
+                for &key in late.iter().chain(early) {
+                    black_box(cache.ask(key));
+                }
+            });
+        }
+    });
+    (threads * keys.len()) as f64 / job.clock.monotonic().saturating_sub(start).as_secs_f64()
+}
+
+/// Resident memory of a full cache over that of keys and values, without remnants and with them.
+fn memory(job: &mut Job) {
+    let mut table = Table::new("Memory of a full cache of a million entries", &["what", "bytes an entry"]);
+    let held = |remnants: f32| {
+        let before = Usage::now()?.anonymous_bytes;
+        let cache: EventHorizonCache<u32, u64> =
+            EventHorizonCache::builder(MEMORY_ENTRIES as u64).remnants(remnants).build();
+        for key in 0..4 * MEMORY_ENTRIES as u32 {
+            cache.insert(key, u64::from(key));
+        }
+        let after = Usage::now()?.anonymous_bytes;
+        let entries = cache.stats().entries.max(1);
+        Some(after.saturating_sub(before) as f64 / entries as f64 - size_of::<(u32, u64)>() as f64)
+    };
+    let [without, with] =
+        [0.0, 4.0].map(|remnants| held(remnants).map_or(Cell::Absent(()), |bytes| Cell::number(bytes, " B")));
+    table.row([Cell::text("beyond key and value, without remnants"), without]);
+    table.row([Cell::text("the same, with four remnants an entry"), with]);
+    table.note("As the kernel counts it, with the doubled room of growing vectors where it was touched.");
+    job.report.table(table);
+}

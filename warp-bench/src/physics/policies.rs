@@ -1,0 +1,29 @@
+//! Rivals of the horizon, as plain simulators over numbered keys: how often each would have hit.
+
+mod arc;
+mod belady;
+mod gdsf;
+mod lirs;
+mod lru;
+mod order;
+mod s3fifo;
+mod tinylfu;
+
+pub(crate) use arc::Arc;
+pub(crate) use belady::optimum;
+pub(crate) use gdsf::gdsf;
+pub(crate) use lirs::Lirs;
+pub(crate) use lru::{Lru, lru_sized};
+pub(crate) use s3fifo::S3Fifo;
+pub(crate) use tinylfu::TinyLfu;
+
+/// A cache of keys, all of one size.
+pub(crate) trait Policy {
+    /// Asks for a key, which comes in if it was not there; tells whether it was.
+    fn ask(&mut self, key: u32) -> bool;
+}
+
+/// The share of requests that hit.
+pub(crate) fn replay(policy: &mut dyn Policy, keys: &[u32]) -> f64 {
+    keys.iter().filter(|&&key| policy.ask(key)).count() as f64 / keys.len().max(1) as f64
+}

@@ -37,7 +37,11 @@ mod entropy;
 // How even it is over time.
 mod decay;
 mod monitor;
-// How stored links and rules are read.
+// Which way leads from one region to another.
+mod network;
+mod space_saving;
+mod wormholes;
+// How stored links, rules and wormholes are read.
 mod bytes;
 
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
@@ -45,7 +49,11 @@ pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, s
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};
+pub use network::{
+    LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole, WormholeNetwork,
+};
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
 pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};
+pub use wormholes::{BadWormholes, REGION_NAME_BYTES_MAX, WORMHOLES_MAX, WormholeError, Wormholes};

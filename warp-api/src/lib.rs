@@ -69,9 +69,11 @@ mod read;
 mod scan;
 mod shared;
 mod space;
+mod system;
 mod tend;
 mod walk;
 mod watch;
+mod wormholes;
 mod write;
 // What happens around them.
 mod advice;
@@ -124,8 +126,12 @@ pub use types::{
     Ttl, Update, VALUE_BYTES_MAX, Value,
 };
 pub use verify::{Problem, VerifyReport};
-pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};
+pub use warp_physics::{
+    EntropyReport, LINKS_MAX, LearnReport, Link, NetworkStats, Origin, REGION_NAME_BYTES_MAX, Route, Rule,
+    RuleId, Rules, Topology, WORMHOLES_MAX, Wormhole,
+};
 pub use watch::{Change, ChangeOp, Watch};
+pub use wormholes::WormholeMetrics;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -11,6 +11,7 @@ use crate::latency::LatencyMetrics;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
+use crate::wormholes::WormholeMetrics;
 
 /// Everything that the engine counts and measures, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +33,8 @@ pub struct CosmicMetrics {
     pub entanglement: EntanglementMetrics,
     /// Evenness of the load of the shards.
     pub entropy: EntropyReport,
+    /// Wormholes between regions.
+    pub wormholes: WormholeMetrics,
     /// The log; `None` without files, or when open for reading only.
     pub log: Option<LogMetrics>,
     /// Checkpoints and their layers; `None` without files.
@@ -242,6 +245,7 @@ impl WarpEngine {
                 .collect(),
             entanglement: self.quantum_entanglement_metrics(),
             entropy: self.entropy_metrics(),
+            wormholes: self.wormhole_metrics(),
             checkpoints: shared.checkpoint_metrics(),
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             memory: MemoryMetrics {

@@ -39,6 +39,7 @@ use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
 use crate::shared::{SHARDS, Shared};
 use crate::tend::Tended;
 use crate::types::Seq;
+use crate::wormholes::Network;
 
 /// The first sequence number of a database.
 const SEQ_FIRST: u64 = 1;
@@ -183,6 +184,10 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Who needs the rules is told; everything else can be read.
         tracing::error!(%error, "the rules cannot be read");
     }
+    if let Err(error) = shared.load_wormholes() {
+        // Likewise: there are no routes.
+        tracing::error!(%error, "the wormholes cannot be read");
+    }
     if let Err(error) = shared.load_names() {
         // Likewise.
         tracing::error!(%error, "the names of keyspaces cannot be read");
@@ -226,6 +231,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         log_ending: AtomicBool::new(false),
         running: AtomicUsize::new(0),
         rules_unread: AtomicBool::new(false),
+        network: Network::new(options.physics.wormholes_learned),
         closed: AtomicBool::new(false),
         table,
         journal,

@@ -88,13 +88,21 @@ pub struct Physics {
     pub entanglement: bool,
     /// Measure how evenly the load falls on the shards.
     pub entropy: bool,
+    /// The most shortcuts that the network of wormholes learns from the routes that are asked for; they are part of the
+    /// answers then. Default: 0, none: where hops are real passages, a shortcut that nobody has built is of no use.
+    pub wormholes_learned: usize,
     /// Time after which a measured load counts half; at least a millisecond. Default: 60 s.
     pub half_life: Duration,
 }
 
 impl Default for Physics {
     fn default() -> Physics {
-        Physics { entanglement: true, entropy: true, half_life: Duration::from_secs(60) }
+        Physics {
+            entanglement: true,
+            entropy: true,
+            wormholes_learned: 0,
+            half_life: Duration::from_secs(60),
+        }
     }
 }
 
@@ -102,7 +110,7 @@ impl Physics {
     /// Everything off.
     #[must_use]
     pub fn off() -> Physics {
-        Physics { entanglement: false, entropy: false, ..Physics::default() }
+        Physics { entanglement: false, entropy: false, wormholes_learned: 0, ..Physics::default() }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
 use crate::tend::Tended;
+use crate::wormholes::Network;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
 pub(crate) const SHARDS: u16 = 64;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) entanglement: ArcSwap<Entanglement>,
     /// Set when the rules could not be read at opening: whoever needs them tries again, and gets the error.
     pub(crate) rules_unread: AtomicBool,
+    /// Routes through the declared wormholes, which are an entry of the system keyspace.
+    pub(crate) network: Network,
     pub(crate) names: ArcSwap<Names>,
     /// Set when the names of keyspaces could not be read at opening, likewise.
     pub(crate) names_unread: AtomicBool,

@@ -13,6 +13,7 @@ const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Tended {
     cooled: Last,
     shrunk: Last,
+    learned: Last,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +36,9 @@ impl Shared {
         self.table.collect();
         if self.tended.cooled.is_due(now, self.options.physics.half_life.max(SHRINK_INTERVAL)) {
             self.table.next_tick();
+        }
+        if self.tended.learned.is_due(now, self.options.physics.half_life.max(SHRINK_INTERVAL)) {
+            self.network.learn();
         }
         if self.tended.shrunk.is_due(now, SHRINK_INTERVAL) {
             self.table.shrink();

@@ -253,6 +253,7 @@ impl Shared {
             let _ = self.take_checkpoint();
         }
         self.merge_if_due();
+        self.run_demon(self.time.monotonic());
     }
 
     /// Merges layers if there are too many. A failure is reported, and tried again after the next checkpoint: more

@@ -80,6 +80,7 @@ mod advice;
 mod archive;
 mod background;
 mod checkpoint;
+mod demon;
 mod exchange;
 mod from_crates;
 mod home;
@@ -100,6 +101,7 @@ pub use advice::Advice;
 pub use batch::{Expected, WriteBatch};
 pub use checkpoint::CheckpointReport;
 pub use commit::Commit;
+pub use demon::{DemonMetrics, RebalanceReport};
 pub use engine::WarpEngine;
 pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
@@ -109,12 +111,12 @@ pub use latency::LatencyMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
     CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
-    OperationMetrics, RegionMetrics, ShardMetrics,
+    OperationMetrics, RegionMetrics, ShardMetrics, SpacetimeMetrics,
 };
 pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
-    Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
-    LogFormat, Options, Physics, PutOptions, Recovery,
+    Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
+    LOG_SEGMENT_BYTES_MIN, LogFormat, Options, Physics, PutOptions, Recovery,
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
@@ -127,8 +129,8 @@ pub use types::{
 };
 pub use verify::{Problem, VerifyReport};
 pub use warp_physics::{
-    EntropyReport, LINKS_MAX, LearnReport, Link, NetworkStats, Origin, REGION_NAME_BYTES_MAX, Route, Rule,
-    RuleId, Rules, Topology, WORMHOLES_MAX, Wormhole,
+    EntropyReport, EntropySample, LINKS_MAX, LearnReport, Link, NetworkStats, Origin, REGION_NAME_BYTES_MAX,
+    Route, Rule, RuleId, Rules, Strategy, Topology, WORMHOLES_MAX, Wormhole,
 };
 pub use watch::{Change, ChangeOp, Watch};
 pub use wormholes::WormholeMetrics;

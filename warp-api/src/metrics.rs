@@ -5,6 +5,7 @@ use warp_core::TableMemory;
 use warp_io::Clock;
 use warp_physics::{EntanglementStats, EntropyReport};
 
+use crate::demon::DemonMetrics;
 use crate::engine::WarpEngine;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
@@ -33,6 +34,8 @@ pub struct CosmicMetrics {
     pub entanglement: EntanglementMetrics,
     /// Evenness of the load of the shards.
     pub entropy: EntropyReport,
+    /// What was done about it.
+    pub demon: DemonMetrics,
     /// Wormholes between regions.
     pub wormholes: WormholeMetrics,
     /// The log; `None` without files, or when open for reading only.
@@ -109,6 +112,18 @@ pub struct ShardMetrics {
     /// Changes made under its lock, values brought in from layers included, and reads as far as they are sampled,
     /// since the open.
     pub operations: u64,
+}
+
+/// Where entries are, and how the load falls on the shards.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SpacetimeMetrics {
+    /// The levels: memory, and layers.
+    pub regions: Vec<RegionMetrics>,
+    /// The shards.
+    pub shards: Vec<ShardMetrics>,
+    /// What was done to spread the load evenly.
+    pub demon: DemonMetrics,
 }
 
 /// What links between keys amounted to.
@@ -239,12 +254,10 @@ impl WarpEngine {
             writes: shared.latencies.writes.metrics(),
             regions: shared.region_metrics(&table),
             keyspaces: shared.keyspace_metrics(),
-            shards: (0..)
-                .zip(shared.load.totals(&shared.table))
-                .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
-                .collect(),
+            shards: shared.shard_metrics(),
             entanglement: self.quantum_entanglement_metrics(),
             entropy: self.entropy_metrics(),
+            demon: shared.demon.metrics(),
             wormholes: self.wormhole_metrics(),
             checkpoints: shared.checkpoint_metrics(),
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
@@ -262,6 +275,17 @@ impl WarpEngine {
             threads: self.threads(),
             last_seq: self.last_seq(),
             durable_seq: self.durable_seq(),
+        }
+    }
+
+    /// Where entries are, and how the load falls on the shards.
+    #[must_use]
+    pub fn spacetime_metrics(&self) -> SpacetimeMetrics {
+        let shared = &self.shared;
+        SpacetimeMetrics {
+            regions: shared.region_metrics(&shared.table.memory()),
+            shards: shared.shard_metrics(),
+            demon: shared.demon.metrics(),
         }
     }
 
@@ -314,6 +338,13 @@ impl Shared {
             RegionMetrics { level: Level::Hot, entries: table.entries, bytes: table.total() },
             RegionMetrics { level: Level::Cold, entries: cold_entries, bytes: layers.bytes() },
         ]
+    }
+
+    fn shard_metrics(&self) -> Vec<ShardMetrics> {
+        (0..)
+            .zip(self.load.totals(&self.table))
+            .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
+            .collect()
     }
 
     fn keyspace_metrics(&self) -> Vec<KeyspaceMetrics> {

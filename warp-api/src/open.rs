@@ -18,6 +18,7 @@ use crate::archive::{archive_dir, log_dirs};
 use crate::background::{self, Inbox, Threads};
 use crate::commit::Waiters;
 use crate::counters::Counters;
+use crate::demon::DemonState;
 use crate::engine::WarpEngine;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
@@ -188,6 +189,10 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Likewise: there are no routes.
         tracing::error!(%error, "the wormholes cannot be read");
     }
+    if let Err(error) = shared.load_balance() {
+        // Slots stay where a new database has them, which changes no answer.
+        tracing::error!(%error, "the places of slots cannot be read");
+    }
     if let Err(error) = shared.load_names() {
         // Likewise.
         tracing::error!(%error, "the names of keyspaces cannot be read");
@@ -222,6 +227,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         ),
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
+        demon: DemonState::new(&table),
         tended: Tended::default(),
         order: Order::default(),
         latencies: Latencies::default(),

@@ -79,8 +79,20 @@ pub enum Recovery {
     Salvage,
 }
 
+/// Maxwell's demon: whether slots are moved between shards, so that writes fall evenly on the shards' locks.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Demon {
+    /// The background moves them when the load is uneven.
+    #[default]
+    Auto,
+    /// [`WarpEngine::trigger_entropy_rebalancing`] moves them, and nobody else.
+    Manual,
+    /// Nobody does. Slots that were moved before stay where they are.
+    Off,
+}
+
 /// Which parts of the physics layer give advice. They change how fast answers come, never what they are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Physics {
     /// Lay out related keys side by side in checkpoint layers, and ask for the pages of several keys from the disk
@@ -88,6 +100,11 @@ pub struct Physics {
     pub entanglement: bool,
     /// Measure how evenly the load falls on the shards.
     pub entropy: bool,
+    /// Whether slots are moved so that writes fall evenly on the shards. Default: by the background.
+    pub demon: Demon,
+    /// The evenness of writes over the shards below which the background moves slots, in `0.0..=1.0`, unless a law says otherwise.
+    /// Default: 0.9999, which 64 shards fall below when their loads vary by 3 %.
+    pub rebalance_below: f64,
     /// The most shortcuts that the network of wormholes learns from the routes that are asked for; they are part of the
     /// answers then. Default: 0, none: where hops are real passages, a shortcut that nobody has built is of no use.
     pub wormholes_learned: usize,
@@ -100,6 +117,8 @@ impl Default for Physics {
         Physics {
             entanglement: true,
             entropy: true,
+            demon: Demon::Auto,
+            rebalance_below: 0.9999,
             wormholes_learned: 0,
             half_life: Duration::from_secs(60),
         }
@@ -110,7 +129,13 @@ impl Physics {
     /// Everything off.
     #[must_use]
     pub fn off() -> Physics {
-        Physics { entanglement: false, entropy: false, wormholes_learned: 0, ..Physics::default() }
+        Physics {
+            entanglement: false,
+            entropy: false,
+            demon: Demon::Off,
+            wormholes_learned: 0,
+            ..Physics::default()
+        }
     }
 }
 

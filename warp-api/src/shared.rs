@@ -11,6 +11,7 @@ use crate::advice::Advice;
 use crate::background::Orders;
 use crate::commit::Waiters;
 use crate::counters::Counters;
+use crate::demon::DemonState;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) expiry: ExpiryQueue,
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
+    pub(crate) demon: DemonState,
     pub(crate) tended: Tended,
     /// The orders of keyspaces that were scanned.
     pub(crate) order: Order,

@@ -37,6 +37,9 @@ mod entropy;
 // How even it is over time.
 mod decay;
 mod monitor;
+// What is done about it.
+mod balance;
+mod demon;
 // Which way leads from one region to another.
 mod network;
 mod space_saving;
@@ -44,6 +47,8 @@ mod wormholes;
 // How stored links, rules and wormholes are read.
 mod bytes;
 
+pub use balance::{BadBalance, Balance, EntropySample, SAMPLES_MAX};
+pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use layout::layout;

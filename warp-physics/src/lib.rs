@@ -29,6 +29,7 @@ mod rules;
 // How rules are found.
 mod matching;
 // What is answered.
+mod bell;
 mod entanglement;
 mod layout;
 mod prefetch;
@@ -48,6 +49,7 @@ mod wormholes;
 mod bytes;
 
 pub use balance::{BadBalance, Balance, EntropySample, SAMPLES_MAX};
+pub use bell::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Prediction};
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};

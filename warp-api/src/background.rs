@@ -19,6 +19,8 @@ use crate::shared::Shared;
 const ORDERS_MAX: usize = 16;
 /// How often the worker looks whether anything is due.
 const WORKER_INTERVAL: Duration = Duration::from_millis(100);
+/// Orders to bring something in that are followed between two looks at everything that may be due.
+const FETCHES_MAX: usize = 256;
 /// Segments of the log that may gather without a checkpoint, beside those that its size asks for.
 const SEGMENTS_MAX: u64 = 16;
 /// A checkpoint that a full disk calls for is tried at most this often.
@@ -32,7 +34,11 @@ enum LogOrder {
 
 #[derive(Debug)]
 enum WorkerOrder {
+    /// Something is to be brought into memory.
+    Fetch,
     Stop,
+    /// Look whether anything is due.
+    Look,
 }
 
 /// The sending ends of the two threads' channels.
@@ -71,6 +77,16 @@ impl Shared {
         }
         // Without threads the next step does it.
         self.journal.want_sync();
+    }
+
+    /// Asks the worker to look whether anything is due. Never waits: a worker with a full channel before it looks anyway.
+    pub(crate) fn wake_worker(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Look);
+    }
+
+    /// Asks the worker to bring in what is wanted. Never waits: a worker with a full channel before it brings in all there is.
+    pub(crate) fn order_fetch(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Fetch);
     }
 
     fn wake_log_thread(&self) {
@@ -182,9 +198,13 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
     while !shared.is_ending() {
         shared.work();
-        match inbox.recv_timeout(WORKER_INTERVAL) {
-            Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+        // What is wanted in memory does not wait for the next look; and the look does not wait for ever.
+        for _ in 0..FETCHES_MAX {
+            match inbox.recv_timeout(WORKER_INTERVAL) {
+                Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(WorkerOrder::Fetch) => shared.learn(),
+                Ok(WorkerOrder::Look) | Err(RecvTimeoutError::Timeout) => break,
+            }
         }
     }
 }
@@ -243,12 +263,14 @@ impl Shared {
     fn work(&self) {
         self.free_expired();
         self.tend_table(self.time.monotonic());
+        self.tend_memory();
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
+        self.learn();
         if self.check_writable().is_err() {
             return;
         }
-        if self.checkpoint_is_due() {
+        if self.budget.wants_checkpoint.swap(false, Ordering::Relaxed) || self.checkpoint_is_due() {
             // A failure is reported where it happens, and the next attempt comes when it is due.
             let _ = self.take_checkpoint();
         }

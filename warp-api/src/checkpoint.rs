@@ -13,6 +13,7 @@ use crate::floors::exists;
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home};
 use crate::links;
+use crate::packed::to_entry;
 use crate::progress::Task;
 use crate::shared::Shared;
 use crate::types::Seq;
@@ -71,6 +72,7 @@ impl Shared {
         };
         let mut catalog = home.catalog.lock();
         let outcome = self.checkpoint_locked(home, &mut catalog);
+        self.being_checkpointed.store(0, Ordering::Relaxed);
         match &outcome {
             Ok(report) => {
                 self.counters.checkpoints.add(1);
@@ -106,12 +108,15 @@ impl Shared {
         let replay_from = log.next_seq();
         let mut closed =
             ClosedLists { table: &self.table, hashes: self.table.close_lists(|| log.next_seq()) };
+        self.being_checkpointed.store(closed.hashes.len() as u64, Ordering::Relaxed);
         let layer = self.write_changed(home, catalog, &closed.hashes, replay_from)?;
         catalog.replayed_bytes = 0;
         // Clean now: a layer has them, and readers know of it. Tombstones have no more to say in memory.
         self.clean_below.store(replay_from, Ordering::Release);
         let hashes = std::mem::take(&mut closed.hashes);
         self.table.remove_clean(&hashes, replay_from, |_, entry| entry.is_tombstone());
+        self.being_checkpointed.store(0, Ordering::Relaxed);
+        self.budget.say_freed();
         self.remove_obsolete(home, catalog);
         let (entries, bytes) = layer.map_or((0, 0), |layer| (layer.entries, layer.bytes));
         Ok(CheckpointReport {
@@ -191,7 +196,7 @@ impl Shared {
         for &hash in closed {
             self.table.entries(hash, |entry| {
                 let (keyspace, key) = (entry.keyspace(), entry.key());
-                let mut entry = entry.to_entry();
+                let mut entry = to_entry(entry);
                 seen = seen.max(entry.seq);
                 if self.expired(entry.deadline) {
                     entry.value = None;

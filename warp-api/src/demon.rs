@@ -22,7 +22,7 @@ use crate::options::Demon;
 use crate::shared::{SHARDS, Shared};
 use crate::system::SystemEntry;
 use crate::types::Level;
-use crate::write::{Change, Op};
+use crate::write::{Change, Hints, Op};
 
 /// How often the demon looks at the load.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -192,8 +192,7 @@ impl Shared {
         let Some(shards) = known.shard_load(&shard_of) else { return };
         let Some(entropy) = normalized_entropy(&shards) else { return };
         let chance = imbalance_by_chance(shards.len(), shards.iter().sum());
-        let is_uneven =
-            entropy < self.options.physics.rebalance_below && 1.0 - entropy > CHANCE_TIMES * chance;
+        let is_uneven = entropy < self.entropy_limit() && 1.0 - entropy > CHANCE_TIMES * chance;
         let is_sample_due =
             known.sampled.is_none_or(|sampled| now.saturating_sub(sampled) >= SAMPLE_INTERVAL);
         if (is_uneven || is_sample_due)
@@ -279,7 +278,7 @@ impl Shared {
         sample: Option<EntropySample>,
     ) -> Result<()> {
         let bytes = balance.to_bytes();
-        let change = Change::Put { value: &bytes, deadline: 0 };
+        let change = Change::Put { value: &bytes, deadline: 0, hints: Hints::default() };
         let op = Op { keyspace: SYSTEM, key: Balance::KEY, change };
         let places: Vec<([u8; 2], [u8; 2])> =
             moves.iter().map(|step| (slot_number(step.slot).to_le_bytes(), step.to.to_le_bytes())).collect();

@@ -45,9 +45,10 @@ pub enum ErrorKind {
     /// A file holds what the engine never wrote. Nothing was written, and no wrong value was returned. Restore
     /// a backup, or open with [`Recovery::Salvage`](crate::Recovery::Salvage) to keep what is sound.
     Corrupt,
-    /// There is no space left on the disk for the log. Nothing was written; free space, then try again.
+    /// There is no space left on the disk for the log, or the memory budget is used up by what cannot leave memory. Nothing
+    /// was written; free space, then try again.
     Full,
-    /// The buffers are at their bound, and the caller asked not to wait. Nothing was written; try again later.
+    /// The buffers or the memory budget are at their bound, and the caller asked not to wait. Nothing was written; try again later.
     Busy,
     /// A condition of the write did not hold. Nothing was written; read again, and decide anew.
     Conflict,

@@ -9,7 +9,7 @@ use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
 use crate::names::{self, NAMES_KEY, Names};
 use crate::read::Witness;
 use crate::shared::Shared;
-use crate::write::{Change, Op, Terms};
+use crate::write::{Change, Hints, Op, Terms};
 
 impl Shared {
     /// Refuses a call on a closed engine, or on a keyspace that was dropped.
@@ -101,7 +101,11 @@ impl Shared {
 }
 
 fn names_op(bytes: &[u8]) -> Op<'_> {
-    Op { keyspace: SYSTEM, key: NAMES_KEY, change: Change::Put { value: bytes, deadline: 0 } }
+    Op {
+        keyspace: SYSTEM,
+        key: NAMES_KEY,
+        change: Change::Put { value: bytes, deadline: 0, hints: Hints::default() },
+    }
 }
 
 /// What a call on a keyspace that was dropped gets.

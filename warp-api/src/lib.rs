@@ -60,12 +60,16 @@ mod feed;
 mod floors;
 mod journal;
 mod keyspaces;
+mod laws;
 mod layers;
+mod learned;
 mod limits;
 mod links;
 mod names;
 mod order;
+mod packed;
 mod read;
+mod residency;
 mod scan;
 mod shared;
 mod space;
@@ -79,6 +83,7 @@ mod write;
 mod advice;
 mod archive;
 mod background;
+mod budget;
 mod checkpoint;
 mod demon;
 mod exchange;
@@ -108,15 +113,18 @@ pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
 pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
+pub use laws::Laws;
+pub use learned::LearningMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
     CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
-    OperationMetrics, RegionMetrics, ShardMetrics, SpacetimeMetrics,
+    OperationMetrics, RegionMetrics, ResidencyMetrics, ShardMetrics, SpacetimeMetrics,
 };
 pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
-    Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
-    LOG_SEGMENT_BYTES_MIN, LogFormat, Options, Physics, PutOptions, Recovery,
+    AccessPattern, Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
+    LOG_SEGMENT_BYTES_MIN, LogFormat, MEMORY_BUDGET_MIN, Options, Physics, Priority, PutOptions, Recovery,
+    WhenFull,
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};

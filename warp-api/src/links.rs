@@ -22,7 +22,7 @@ use crate::limits;
 use crate::read::Witness;
 use crate::shared::Shared;
 use crate::types::KEY_BYTES_MAX;
-use crate::write::{Change, Op, Terms};
+use crate::write::{Change, Hints, Op, Terms};
 
 /// What the key of an entry of declared links starts with; keyspace and key follow.
 const LINKS_PREFIX: &[u8] = b"links\0";
@@ -205,7 +205,10 @@ impl Shared {
     ) -> Result<Vec<Link>> {
         let declared = self.declared_links(keyspace, key)?;
         let graph = self.graph()?;
-        Ok(graph.partners(keyspace, key, declared.as_ref(), options.partners_max, options.strength_min))
+        let (limit, strength_min) = (options.partners_max, options.strength_min);
+        let mut links = graph.partners(keyspace, key, declared.as_ref(), limit, strength_min);
+        self.with_learned(keyspace, key, &mut links, limit, strength_min);
+        Ok(links)
     }
 
     /// The partners of a key as far as memory knows them: enough for advice.
@@ -277,7 +280,7 @@ impl Shared {
                 return Ok(answer);
             }
             let bytes = rules.to_bytes();
-            let put = Change::Put { value: &bytes, deadline: 0 };
+            let put = Change::Put { value: &bytes, deadline: 0, hints: Hints::default() };
             let op = Op { keyspace: SYSTEM, key: RULES_KEY, change: put };
             if self.write_one(op, Some(&witness), terms)?.is_some() {
                 self.load_rules()?;
@@ -334,7 +337,11 @@ impl LinksEntry {
 
     fn op<'a>(&'a self, key: &'a [u8], bytes: &'a [u8]) -> Op<'a> {
         let emptied = self.links.is_empty() && self.existed;
-        let change = if emptied { Change::Delete } else { Change::Put { value: bytes, deadline: 0 } };
+        let change = if emptied {
+            Change::Delete
+        } else {
+            Change::Put { value: bytes, deadline: 0, hints: Hints::default() }
+        };
         Op { keyspace: SYSTEM, key, change }
     }
 }

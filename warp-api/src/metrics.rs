@@ -1,6 +1,8 @@
 //! What the engine did, counted and measured. What is not known is `None`.
 
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use warp_core::TableMemory;
 use warp_io::Clock;
 use warp_physics::{EntanglementStats, EntropyReport};
@@ -9,6 +11,7 @@ use crate::demon::DemonMetrics;
 use crate::engine::WarpEngine;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
+use crate::learned::LearningMetrics;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
@@ -46,6 +49,8 @@ pub struct CosmicMetrics {
     pub recovery: Option<RecoveryReport>,
     /// Memory, in bytes.
     pub memory: MemoryMetrics,
+    /// Who is in memory, and how that came about.
+    pub residency: ResidencyMetrics,
     /// Threads of the engine's own.
     pub threads: usize,
     /// The last sequence number given.
@@ -136,6 +141,8 @@ pub struct EntanglementMetrics {
     pub efficiency: Option<f64>,
     /// Rules in force.
     pub rules: usize,
+    /// What was learned from reads; all zero where nothing is learned.
+    pub learning: LearningMetrics,
     /// Entries that checkpoints laid beside a related one in a layer.
     pub laid_out: u64,
 }
@@ -236,8 +243,49 @@ pub struct MemoryMetrics {
     pub order_bytes: u64,
     /// The log's buffer; 0 without files.
     pub log_buffer_bytes: u64,
+    /// What the engine may hold.
+    pub budget_bytes: u64,
+    /// What it holds, as the budget counts it: resident memory of the table and of values, and everything else here but
+    /// what is mapped.
+    pub held_bytes: u64,
+    /// The part of `held_bytes` that is free for new entries of the right size.
+    pub spare_bytes: u64,
+    /// The part of it that entries take which no checkpoint has, about: they cannot leave memory. 0 without files.
+    pub dirty_bytes: u64,
+    /// Values that no entry has any more, and that handles of the program keep alive, or that are about to be freed.
+    pub pinned_bytes: u64,
     /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
     pub mapped_bytes: u64,
+}
+
+/// Who is in memory, and how that came about. Counts since the open.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ResidencyMetrics {
+    /// Entries that left memory to make room.
+    pub evicted: u64,
+    /// The memory that this freed, in bytes.
+    pub evicted_bytes: u64,
+    /// Entries that were compressed to make room: hot to warm.
+    pub packed: u64,
+    /// The memory that this freed, in bytes.
+    pub packed_saved_bytes: u64,
+    /// Reads of compressed values in memory.
+    pub warm_reads: u64,
+    /// Compressed values that were decompressed for good, since they are used much: warm to hot.
+    pub unpacked: u64,
+    /// Values that were read from a layer and did not come into memory, since others are worth more.
+    pub kept_out: u64,
+    /// Values that came into memory while it was full, since they had been used before.
+    pub returned: u64,
+    /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte; 0 before the first.
+    pub price: f64,
+    /// Keys that puts have pinned.
+    pub pinned_keys: u64,
+    /// Times that a writer waited for memory.
+    pub waits: u64,
+    /// How long writers were slowed since what no checkpoint has took most of the budget, in nanoseconds, all together.
+    pub slowed_nanos: u64,
 }
 
 impl WarpEngine {
@@ -248,6 +296,7 @@ impl WarpEngine {
         let table = shared.table.memory();
         let layers = shared.layers.load();
         let log = shared.log_metrics();
+        let standing = shared.memory_standing();
         CosmicMetrics {
             operations: shared.operation_metrics(),
             reads: shared.latencies.reads.metrics(),
@@ -269,8 +318,14 @@ impl WarpEngine {
                 expiry_bytes: shared.expiry.bytes(),
                 order_bytes: shared.order_bytes() as u64,
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
+                budget_bytes: shared.budget.limit(),
+                held_bytes: standing.held,
+                spare_bytes: standing.spare,
+                dirty_bytes: if shared.home.is_some() { standing.dirty } else { 0 },
+                pinned_bytes: table.pinned_bytes,
                 mapped_bytes: layers.bytes(),
             },
+            residency: shared.residency_metrics(),
             log,
             threads: self.threads(),
             last_seq: self.last_seq(),
@@ -309,6 +364,7 @@ impl WarpEngine {
             quantum,
             efficiency: quantum.efficiency(),
             rules: shared.entanglement.load().rules().len(),
+            learning: shared.learned.metrics(),
             laid_out: counters.laid_out.sum(),
         }
     }
@@ -331,11 +387,35 @@ impl Shared {
         }
     }
 
+    fn residency_metrics(&self) -> ResidencyMetrics {
+        let (residency, budget) = (&self.residency, &self.budget);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ResidencyMetrics {
+            evicted: count(&residency.evicted),
+            evicted_bytes: count(&residency.evicted_bytes),
+            packed: count(&residency.packed),
+            packed_saved_bytes: count(&residency.packed_saved_bytes),
+            warm_reads: count(&residency.warm_reads),
+            unpacked: count(&residency.unpacked),
+            kept_out: count(&residency.kept_out),
+            returned: count(&residency.returned),
+            price: residency.price(),
+            pinned_keys: self.pinned_keys(),
+            waits: count(&budget.waits),
+            slowed_nanos: count(&budget.slowed_nanos),
+        }
+    }
+
     fn region_metrics(&self, table: &TableMemory) -> Vec<RegionMetrics> {
         let layers = self.layers.load();
         let cold_entries = layers.layers.iter().map(|layer| layer.info().entries).sum();
         vec![
-            RegionMetrics { level: Level::Hot, entries: table.entries, bytes: table.total() },
+            RegionMetrics {
+                level: Level::Hot,
+                entries: table.entries.saturating_sub(table.packed_entries),
+                bytes: table.total().saturating_sub(table.packed_bytes),
+            },
+            RegionMetrics { level: Level::Warm, entries: table.packed_entries, bytes: table.packed_bytes },
             RegionMetrics { level: Level::Cold, entries: cold_entries, bytes: layers.bytes() },
         ]
     }

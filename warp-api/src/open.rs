@@ -16,6 +16,7 @@ use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until}
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::archive::{archive_dir, log_dirs};
 use crate::background::{self, Inbox, Threads};
+use crate::budget::{Budget, HUGE_PAGES_FROM};
 use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::demon::DemonState;
@@ -30,13 +31,16 @@ use crate::from_crates::{checkpoint_error, log_error, table_full};
 use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
 use crate::journal::Journal;
 use crate::latency::Latencies;
+use crate::laws::AllLaws;
 use crate::layers::Layers;
+use crate::learned::Learned;
 use crate::names::Names;
-use crate::options::{LogFormat, Options, Recovery};
+use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
+use crate::residency::Residency;
 use crate::shared::{SHARDS, Shared};
 use crate::tend::Tended;
 use crate::types::Seq;
@@ -80,7 +84,7 @@ pub(crate) struct State {
 impl State {
     /// Replays the log.
     pub(crate) fn recover(found: Found, options: &Options, environment: &Environment) -> Result<State> {
-        let table = Table::new(SHARDS, found.manifest.hash_seed);
+        let table = Table::with_options(table_options(options, found.manifest.hash_seed));
         let floors = Floors::default();
         for (keyspace, floor) in &found.manifest.floors {
             // The write that raised it is durable, and its sequence of no more use to anybody.
@@ -139,7 +143,7 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
     let parts = Parts {
         table: Table::with_options(TableOptions {
             tracked: false,
-            ..TableOptions::new(SHARDS, environment.seed)
+            ..table_options(&options, environment.seed)
         }),
         floors: Floors::default(),
         expiry: ExpiryQueue::default(),
@@ -161,6 +165,10 @@ pub(crate) fn in_memory(options: Options, environment: Environment) -> WarpEngin
         Threads::default()
     });
     WarpEngine::new(shared, threads)
+}
+
+fn table_options(options: &Options, seed: u64) -> TableOptions {
+    TableOptions { huge_pages: options.budget_bytes() >= HUGE_PAGES_FROM, ..TableOptions::new(SHARDS, seed) }
 }
 
 /// What an engine is put together from.
@@ -188,6 +196,10 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
     if let Err(error) = shared.load_wormholes() {
         // Likewise: there are no routes.
         tracing::error!(%error, "the wormholes cannot be read");
+    }
+    if let Err(error) = shared.load_laws() {
+        // The defaults hold.
+        tracing::error!(%error, "the laws cannot be read");
     }
     if let Err(error) = shared.load_balance() {
         // Slots stay where a new database has them, which changes no answer.
@@ -228,10 +240,15 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
         demon: DemonState::new(&table),
+        learned: Learned::new(&options.physics),
+        laws: ArcSwap::from_pointee(AllLaws::default()),
         tended: Tended::default(),
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
+        budget: Budget::new(options.budget_bytes().max(MEMORY_BUDGET_MIN), options.when_full),
+        residency: Residency::new(options.budget_bytes(), options.physics.gravity),
+        being_checkpointed: AtomicU64::new(0),
         waiters: Waiters::default(),
         ending: AtomicBool::new(false),
         log_ending: AtomicBool::new(false),

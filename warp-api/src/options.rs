@@ -24,6 +24,11 @@ pub const LOG_BUFFER_BYTES_MIN: usize = warp_wal::BUFFER_BYTES_MIN;
 /// Largest log buffer, in bytes.
 pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
+/// The least that a memory budget has beyond the log's buffer, in bytes.
+pub const MEMORY_BUDGET_MIN: u64 = 8 << 20;
+/// What a machine is taken to have that does not say.
+const MEMORY_UNKNOWN: u64 = 4 << 30;
+
 /// Threads that recover if nothing else is said.
 const RECOVERY_THREADS_MAX: usize = 8;
 
@@ -31,7 +36,7 @@ const RECOVERY_THREADS_MAX: usize = 8;
 ///
 /// In all three, what is there after a crash is a prefix of the order in which the writes were made; see
 /// `docs/durability.md`.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, serde::Serialize)]
 pub enum Durability {
     /// Acknowledged once it, and every earlier write, is on the disk. Survives a power loss.
     Sync,
@@ -100,6 +105,18 @@ pub struct Physics {
     pub entanglement: bool,
     /// Measure how evenly the load falls on the shards.
     pub entropy: bool,
+    /// Decide by use, size and the cost of reading it again which entry leaves memory, which is packed, and which comes
+    /// in once memory is full. Off: any entry leaves, and whatever is read comes in.
+    pub gravity: bool,
+    /// Learn from what is read together which keys are partners, and bring partners into memory when a key is read that was not
+    /// there either.
+    pub learning: bool,
+    /// The most memory that this takes, in bytes. Default: 4 MiB, which is some 40,000 keys.
+    pub learning_bytes: usize,
+    /// Of so many reads of a thread, the first 64 are looked at; 64 or less: all of them. Default: 4,096.
+    pub learning_every: u32,
+    /// The most bytes of values that are brought in a second; 0 for none. Default: 64 MiB.
+    pub prefetch_bytes: u64,
     /// Whether slots are moved so that writes fall evenly on the shards. Default: by the background.
     pub demon: Demon,
     /// The evenness of writes over the shards below which the background moves slots, in `0.0..=1.0`, unless a law says otherwise.
@@ -117,6 +134,11 @@ impl Default for Physics {
         Physics {
             entanglement: true,
             entropy: true,
+            gravity: true,
+            learning: true,
+            learning_bytes: 4 << 20,
+            learning_every: 4096,
+            prefetch_bytes: 64 << 20,
             demon: Demon::Auto,
             rebalance_below: 0.9999,
             wormholes_learned: 0,
@@ -132,11 +154,23 @@ impl Physics {
         Physics {
             entanglement: false,
             entropy: false,
+            gravity: false,
+            learning: false,
             demon: Demon::Off,
             wormholes_learned: 0,
             ..Physics::default()
         }
     }
+}
+
+/// What an engine without files does with a put for which its memory budget has no room.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum WhenFull {
+    /// Answer `Full`; nothing that was put is lost.
+    #[default]
+    Refuse,
+    /// Evict entries that are worth least: what was put may be gone, as from a cache.
+    Evict,
 }
 
 /// How a database is opened: settings with defaults, and [`Options::open`].
@@ -164,6 +198,8 @@ pub struct Options {
     pub(crate) log_segment_bytes: u64,
     pub(crate) log_buffer_bytes: usize,
     pub(crate) log_archive: Option<PathBuf>,
+    pub(crate) memory_budget: Option<u64>,
+    pub(crate) when_full: WhenFull,
     pub(crate) compress_values_from: Option<usize>,
     pub(crate) recovery: Recovery,
     pub(crate) recovery_threads: usize,
@@ -188,6 +224,8 @@ impl Default for Options {
             log_segment_bytes: 64 << 20,
             log_buffer_bytes: 8 << 20,
             log_archive: None,
+            memory_budget: None,
+            when_full: WhenFull::Refuse,
             compress_values_from: Some(1024),
             recovery: Recovery::TrimTornTail,
             recovery_threads: std::thread::available_parallelism()
@@ -285,6 +323,30 @@ impl Options {
     #[must_use]
     pub fn log_archive(mut self, path: impl Into<PathBuf>) -> Options {
         self.log_archive = Some(path.into());
+        self
+    }
+
+    /// How much memory the engine may take, in bytes: anonymous resident memory of the table, of values, of the log's
+    /// buffer, and of what it has learned. At least [`MEMORY_BUDGET_MIN`] more than the log's buffer. Default: half of what
+    /// the machine has, or what the process's control groups allow, if that is less.
+    ///
+    /// Once it is used up, entries that a checkpoint has leave memory, those that are worth least first, and are read from
+    /// its layers; what was changed since the last checkpoint cannot leave, so that a checkpoint is taken when that fills
+    /// half of the budget, and writers are slowed, and in the end wait, when it fills nearly all. Without files a put beyond
+    /// the budget is refused, or evicts, as [`when_full`](Options::when_full) says.
+    ///
+    /// Mapped pages of layers are the system's page cache, and are not counted; values that handles of the program keep
+    /// alive are counted, and reported as pinned.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: u64) -> Options {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// What an engine without files does with a put beyond the memory budget. Default: [`WhenFull::Refuse`].
+    #[must_use]
+    pub fn when_full(mut self, what: WhenFull) -> Options {
+        self.when_full = what;
         self
     }
 
@@ -403,6 +465,14 @@ impl Options {
         open::in_memory(self, environment)
     }
 
+    /// The memory budget, that of this machine if none was set.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        self.memory_budget.unwrap_or_else(|| {
+            let half = warp_io::memory_limit().unwrap_or(MEMORY_UNKNOWN) / 2;
+            half.max(MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64)
+        })
+    }
+
     fn check(&self) -> Result<()> {
         if !(LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&self.log_segment_bytes) {
             return Err(Error::invalid("log_segment_bytes is outside its limits"));
@@ -412,6 +482,9 @@ impl Options {
         }
         if self.checkpoints_kept == 0 {
             return Err(Error::invalid("checkpoints_kept must be at least 1"));
+        }
+        if self.budget_bytes() < MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64 {
+            return Err(Error::invalid("memory_budget leaves too little beside log_buffer_bytes"));
         }
         if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {
             return Err(Error::invalid("an interval must be longer than zero"));
@@ -432,12 +505,42 @@ impl fmt::Debug for Options {
             .field("log_segment_bytes", &self.log_segment_bytes)
             .field("log_buffer_bytes", &self.log_buffer_bytes)
             .field("log_archive", &self.log_archive)
+            .field("memory_budget", &self.memory_budget)
+            .field("when_full", &self.when_full)
             .field("compress_values_from", &self.compress_values_from)
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)
             .field("physics", &self.physics)
             .finish_non_exhaustive()
     }
+}
+
+/// How a value is going to be used: sets the mass with which it begins, until its use is known.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AccessPattern {
+    /// Often: it begins as if it had been used 15 times.
+    Hot,
+    /// Now and then: as if 3 times.
+    Warm,
+    /// Hardly ever: as if never; it is among the first to leave memory.
+    Cold,
+    /// Unknown: as if once, like every value that is put without a hint.
+    Balanced,
+}
+
+/// How much a value matters to the program: sets the mass with which it begins, beside its [`AccessPattern`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Priority {
+    /// The largest mass there is: it leaves memory only after many half-lives without a use.
+    Critical,
+    /// Four times the mass, and three uses more.
+    High,
+    /// As the access pattern says.
+    Normal,
+    /// A quarter of the mass.
+    Low,
+    /// No mass at all.
+    Background,
 }
 
 /// How a single value is put.
@@ -447,6 +550,9 @@ pub struct PutOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) entangled_with: Vec<Vec<u8>>,
     pub(crate) no_wait: bool,
+    pub(crate) access_pattern: Option<AccessPattern>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) pin: Option<bool>,
 }
 
 impl PutOptions {
@@ -477,7 +583,42 @@ impl PutOptions {
         self
     }
 
-    /// Answers `Busy` instead of waiting while the log's buffer is full.
+    /// How the value is going to be used. It is advice about what stays in memory once the memory budget is used up, is not
+    /// logged, and gives way to what is measured.
+    ///
+    /// ```
+    /// use warp_api::{AccessPattern, PutOptions, Priority, WarpEngine};
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// let engine = WarpEngine::in_memory();
+    /// let session = PutOptions::new().access_pattern(AccessPattern::Hot).priority(Priority::High);
+    /// engine.put_with("session", "..", &session)?;
+    /// engine.put_with("audit", "..", &PutOptions::new().access_pattern(AccessPattern::Cold))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn access_pattern(mut self, pattern: AccessPattern) -> PutOptions {
+        self.access_pattern = Some(pattern);
+        self
+    }
+
+    /// How much the value matters: advice, as [`access_pattern`](PutOptions::access_pattern) is.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> PutOptions {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Whether the key stays in memory whatever its use, until a put says otherwise, it is deleted, or the engine is
+    /// closed. What is pinned may take half of the memory budget; a pin beyond that is not followed.
+    #[must_use]
+    pub fn pin(mut self, pin: bool) -> PutOptions {
+        self.pin = Some(pin);
+        self
+    }
+
+    /// Answers `Busy` instead of waiting while the log's buffer or the memory budget is full.
     #[must_use]
     pub fn no_wait(mut self) -> PutOptions {
         self.no_wait = true;

@@ -10,8 +10,12 @@ use warp_io::Clock;
 use crate::entropy::LoadMonitor;
 use crate::error::Result;
 use crate::layers::LayerList;
+use crate::packed::value_of;
 use crate::shared::Shared;
 use crate::types::Level;
+
+/// What an entry takes beside its key and value, about, in bytes.
+pub(crate) const ENTRY_BYTES: usize = 32;
 
 /// A key's present value.
 #[derive(Clone, Debug)]
@@ -25,8 +29,8 @@ pub(crate) struct Found {
 impl Found {
     /// What a live entry in memory says.
     fn of(entry: EntryRef<'_>) -> Option<Found> {
-        let value = entry.value_handle()?;
-        Some(Found { value, seq: entry.seq(), deadline: entry.deadline(), level: Level::Hot })
+        let level = if entry.packed_from().is_some() { Level::Warm } else { Level::Hot };
+        Some(Found { value: value_of(entry)?, seq: entry.seq(), deadline: entry.deadline(), level })
     }
 }
 
@@ -40,17 +44,19 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    pub(crate) fn value(&self) -> Option<&[u8]> {
+    /// Calls `read` with the value.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(Option<&[u8]>) -> R) -> R {
         match self {
-            Seen::Hot(entry) => entry.value(),
-            Seen::Cold(found) => Some(&found.value),
-            Seen::Nothing => None,
+            Seen::Hot(entry) if entry.packed_from().is_some() => read(value_of(*entry).as_deref()),
+            Seen::Hot(entry) => read(entry.value()),
+            Seen::Cold(found) => read(Some(&found.value)),
+            Seen::Nothing => read(None),
         }
     }
 
     pub(crate) fn into_value(self) -> Option<Value> {
         match self {
-            Seen::Hot(entry) => entry.value_handle(),
+            Seen::Hot(entry) => value_of(entry),
             Seen::Cold(found) => Some(found.value),
             Seen::Nothing => None,
         }
@@ -116,11 +122,13 @@ impl Shared {
         let found = self.table.with(key, |entry| {
             if is_turn {
                 entry.touch();
+            } else {
+                entry.touch_once();
             }
             self.is_visible(key.keyspace, entry).then(|| read(entry))
         })?;
         if is_turn {
-            self.load.read(&self.table, key.hash);
+            self.read_in_turn(key);
         }
         match found {
             Some(_) => self.counters.reads.hot(),
@@ -129,16 +137,38 @@ impl Shared {
         Some(found)
     }
 
+    #[inline]
+    fn take_value(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
+        if entry.packed_from().is_none() { entry.value_handle() } else { self.read_warm(key, entry) }
+    }
+
+    #[inline]
+    fn read_value<R>(
+        &self,
+        key: KeyRef<'_>,
+        entry: EntryRef<'_>,
+        read: impl FnOnce(&[u8]) -> Option<R>,
+    ) -> Option<R> {
+        if entry.packed_from().is_none() {
+            entry.value().and_then(read)
+        } else {
+            read(&self.read_warm(key, entry)?)
+        }
+    }
+
     /// As [`Shared::find_cold`], counted as a read of the program's.
     #[cold]
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let found = self.find_cold(key)?;
         if LoadMonitor::is_turn() {
-            self.load.read(&self.table, key.hash);
+            self.read_in_turn(key);
         }
         match &found {
             None => self.counters.reads.missed(),
-            Some(found) if found.level == Level::Cold => self.counters.reads.cold(),
+            Some(found) if found.level == Level::Cold => {
+                self.counters.reads.cold();
+                self.want_partners(key);
+            }
             Some(_) => self.counters.reads.hot(),
         }
         Ok(found)
@@ -146,7 +176,7 @@ impl Shared {
 
     /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
     /// entry that moves from memory into a new layer in between is found there.
-    fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
+    pub(crate) fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
             return Ok(None);
@@ -173,7 +203,7 @@ impl Shared {
     /// The value that `key` has now; counted as a read of the program's.
     #[inline]
     pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
-        match self.read_hot(key, |entry| entry.value_handle()) {
+        match self.read_hot(key, |entry| self.take_value(key, entry)) {
             Some(found) => Ok(found.flatten()),
             None => Ok(self.read_cold(key)?.map(|found| found.value)),
         }
@@ -184,7 +214,7 @@ impl Shared {
     pub(crate) fn find_with<R>(&self, key: KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         let mut read = Some(read);
         let mut call = |value: &[u8]| read.take().map(|read| read(value));
-        match self.read_hot(key, |entry| entry.value().and_then(&mut call)) {
+        match self.read_hot(key, |entry| self.read_value(key, entry, &mut call)) {
             Some(found) => Ok(found.flatten()),
             None => Ok(self.read_cold(key)?.and_then(|found| call(&found.value))),
         }
@@ -198,9 +228,10 @@ impl Shared {
         self.table.multi_get_with(keys, |place, entry| match entry {
             Some(entry) if self.is_visible(keys[place].keyspace, entry) => {
                 self.counters.reads.hot();
+                entry.touch_once();
                 if LoadMonitor::is_turn() {
                     entry.touch();
-                    self.load.read(&self.table, keys[place].hash);
+                    self.read_in_turn(keys[place]);
                 }
                 each(place, Seen::Hot(entry));
             }
@@ -294,8 +325,11 @@ impl Shared {
         if !self.advice.promote(key.bytes) {
             return;
         }
+        let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
+        let Some(mass) = self.comes_in(key.hash, bytes) else { return };
         // The copy is made before the lock is taken. A table that is full goes without.
-        let Ok(prepared) = self.table.prepare(key, &found.value[..], found.deadline) else { return };
+        let Ok(mut prepared) = self.table.prepare(key, &found.value[..], found.deadline) else { return };
+        prepared.set_mass(mass);
         let Some(mut guard) = self.table.try_lock(key.hash) else { return };
         // A floor that was raised since has taken away what is below it, which must not come back.
         let is_there = found.seq >= self.floors.of(key.keyspace);

@@ -9,6 +9,7 @@ use warp_physics::Entanglement;
 
 use crate::advice::Advice;
 use crate::background::Orders;
+use crate::budget::Budget;
 use crate::commit::Waiters;
 use crate::counters::Counters;
 use crate::demon::DemonState;
@@ -20,13 +21,16 @@ use crate::floors::Floors;
 use crate::home::Home;
 use crate::journal::Journal;
 use crate::latency::Latencies;
+use crate::laws::AllLaws;
 use crate::layers::Layers;
+use crate::learned::Learned;
 use crate::names::Names;
 use crate::options::Options;
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
 use crate::recovery_report::RecoveryReport;
+use crate::residency::Residency;
 use crate::tend::Tended;
 use crate::wormholes::Network;
 
@@ -58,6 +62,10 @@ pub(crate) struct Shared {
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
     pub(crate) demon: DemonState,
+    /// What was learned from reads.
+    pub(crate) learned: Learned,
+    /// What holds for each level.
+    pub(crate) laws: ArcSwap<AllLaws>,
     pub(crate) tended: Tended,
     /// The orders of keyspaces that were scanned.
     pub(crate) order: Order,
@@ -70,6 +78,10 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
     pub(crate) cold_reads: ColdReads,
+    pub(crate) budget: Budget,
+    pub(crate) residency: Residency,
+    /// Keys that were changed and that the checkpoint writes which is being taken: their entries cannot leave memory yet.
+    pub(crate) being_checkpointed: AtomicU64,
     pub(crate) waiters: Waiters,
     pub(crate) orders: Orders,
     /// Set while the worker is to end.

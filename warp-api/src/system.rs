@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SYSTEM;
 use crate::shared::Shared;
-use crate::write::{Change, Op, Terms};
+use crate::write::{Change, Hints, Op, Terms};
 
 /// What one entry of the system keyspace holds, as a whole.
 pub(crate) trait SystemEntry: Clone + Default + PartialEq {
@@ -47,7 +47,7 @@ impl Shared {
                 return Ok((answer, self.nothing_written(terms)?));
             }
             let bytes = after.to_bytes();
-            let put = Change::Put { value: &bytes, deadline: 0 };
+            let put = Change::Put { value: &bytes, deadline: 0, hints: Hints::default() };
             let op = Op { keyspace: SYSTEM, key: T::KEY, change: put };
             if let Some(written) = self.write_one(op, Some(&witness), terms)? {
                 return Ok((answer, written.seq));

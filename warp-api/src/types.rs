@@ -41,6 +41,8 @@ impl fmt::Display for ShardId {
 pub enum Level {
     /// In memory, as it was written.
     Hot,
+    /// In memory, compressed.
+    Warm,
     /// In a checkpoint layer only, read in place.
     Cold,
 }
@@ -50,6 +52,7 @@ impl Level {
     pub(crate) fn code(self) -> u8 {
         match self {
             Level::Hot => 0,
+            Level::Warm => 1,
             Level::Cold => 2,
         }
     }

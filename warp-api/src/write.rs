@@ -12,7 +12,7 @@ use crate::from_crates::table_full;
 use crate::journal::Place;
 use crate::keyspaces::dropped;
 use crate::options::Durability;
-use crate::read::{Found, Witness};
+use crate::read::{ENTRY_BYTES, Found, Witness};
 use crate::shared::Shared;
 use crate::types::Level;
 
@@ -30,8 +30,18 @@ pub(crate) enum Change<'a> {
     Put {
         value: &'a [u8],
         deadline: u64,
+        hints: Hints,
     },
     Delete,
+}
+
+/// What a put says of how its value is going to be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hints {
+    /// The mass with which its entry begins, if it is not the usual one.
+    pub(crate) mass: Option<u32>,
+    /// Whether the key is to stay in memory; `None` to leave that as it is.
+    pub(crate) pin: Option<bool>,
 }
 
 /// How a write waits, and when it is acknowledged.
@@ -67,11 +77,20 @@ fn with_encoded<R>(f: impl FnOnce(&mut Encoded) -> R) -> R {
 impl<'a> Op<'a> {
     pub(crate) fn log_entry(&self, shard: u16) -> warp_wal::Entry<'a> {
         let (kind, value, deadline) = match self.change {
-            Change::Put { value, deadline } => (Kind::Put, value, deadline),
+            Change::Put { value, deadline, .. } => (Kind::Put, value, deadline),
             Change::Delete => (Kind::Delete, &[][..], 0),
         };
         let level = Level::Hot.code();
         warp_wal::Entry { kind, keyspace: self.keyspace, shard, level, deadline, key: self.key, value }
+    }
+
+    /// Bytes of memory that the entry will take, about.
+    fn memory_bytes(&self) -> usize {
+        let value = match self.change {
+            Change::Put { value, .. } => value.len(),
+            Change::Delete => 0,
+        };
+        ENTRY_BYTES + self.key.len() + value
     }
 
     /// Deletions may use the space that is kept in reserve: they are how a full disk is emptied.
@@ -91,6 +110,7 @@ impl Shared {
     ) -> Result<Option<Written>> {
         self.check_open()?;
         let key = self.key(op.keyspace, op.key);
+        self.admit_memory(op.memory_bytes(), op.admit(terms))?;
         let mut prepared = self.prepare(key, &op)?;
         let written = with_encoded(|encoded| {
             loop {
@@ -119,6 +139,7 @@ impl Shared {
             }
         })?;
         if let Some(written) = written {
+            self.follow_hints(key.hash, &op);
             self.acknowledge(written.seq, terms)?;
         }
         Ok(written)
@@ -134,12 +155,13 @@ impl Shared {
     ) -> Result<Option<Written>> {
         self.check_open()?;
         let ops = last_of_each_key(ops);
+        let admit = Admit { reserve: ops.iter().all(|op| op.admit(terms).reserve), wait: !terms.no_wait };
+        self.admit_memory(ops.iter().map(Op::memory_bytes).sum(), admit)?;
         let keys: Vec<KeyRef<'_>> = ops.iter().map(|op| self.key(op.keyspace, op.key)).collect();
         let hashes: Vec<u64> =
             keys.iter().map(|key| key.hash).chain(witnesses.iter().map(|(key, _)| key.hash)).collect();
         let mut prepared: Vec<_> =
             ops.iter().zip(&keys).map(|(op, key)| self.prepare(*key, op)).collect::<Result<_>>()?;
-        let admit = Admit { reserve: ops.iter().all(|op| op.admit(terms).reserve), wait: !terms.no_wait };
         let written = with_encoded(|encoded| {
             loop {
                 let shards: Vec<u16> = keys.iter().map(|key| self.table.shard_of(key.hash)).collect();
@@ -168,6 +190,9 @@ impl Shared {
             }
         })?;
         if let Some(written) = written {
+            for (op, key) in ops.iter().zip(&keys) {
+                self.follow_hints(key.hash, op);
+            }
             self.acknowledge(written.seq, terms)?;
         }
         Ok(written)
@@ -275,7 +300,14 @@ impl Shared {
     /// Makes the entry of a change ready, before any lock is taken; `None` if the change leaves none.
     pub(crate) fn prepare(&self, key: KeyRef<'_>, op: &Op<'_>) -> Result<Option<Prepared<'_>>> {
         let prepared = match op.change {
-            Change::Put { value, deadline } => self.table.prepare(key, value, deadline),
+            Change::Put { value, deadline, hints } => {
+                self.table.prepare(key, value, deadline).map(|mut prepared| {
+                    if let Some(mass) = hints.mass {
+                        prepared.set_mass(mass);
+                    }
+                    prepared
+                })
+            }
             // Nothing outlives an engine without files, so that nothing needs to remember the deletion.
             Change::Delete if self.journal.is_memory() => return Ok(None),
             Change::Delete => self.table.prepare_tombstone(key),
@@ -298,6 +330,15 @@ impl Shared {
         let former = guard.put(prepared, place.seq());
         if let Change::Put { deadline, .. } = op.change {
             self.expiry.note(key.hash, deadline, former.map(|former| former.deadline));
+        }
+    }
+
+    /// Pins or unpins the key of a change that was made.
+    fn follow_hints(&self, hash: u64, op: &Op<'_>) {
+        match op.change {
+            Change::Put { hints: Hints { pin: Some(pin), .. }, .. } => self.pin(hash, op.memory_bytes(), pin),
+            Change::Put { .. } => {}
+            Change::Delete => self.pin(hash, 0, false),
         }
     }
 
@@ -333,5 +374,5 @@ fn last_of_each_key<'a>(ops: &[Op<'a>]) -> Vec<Op<'a>> {
 
 /// A put of a plain value.
 pub(crate) fn put<'a>(keyspace: u32, key: &'a [u8], value: &'a [u8], deadline: u64) -> Op<'a> {
-    Op { keyspace, key, change: Change::Put { value, deadline } }
+    Op { keyspace, key, change: Change::Put { value, deadline, hints: Hints::default() } }
 }

@@ -112,11 +112,14 @@ pub(crate) struct ArenaMemory {
     pub(crate) huge: usize,
     /// The part of `held` that is in no span and no run.
     pub(crate) free: usize,
+    /// The part of `held` that the system has not taken back, and that was touched.
+    pub(crate) resident: usize,
 }
 
 impl Arena {
-    pub(crate) fn new() -> Arena {
-        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new()) }
+    /// An empty arena; `huge` asks the system for huge pages once it has grown a little.
+    pub(crate) fn new(huge: bool) -> Arena {
+        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new(huge)) }
     }
 
     /// Takes a piece of at least `bytes`, and at most [`RUN_BYTES_MAX`]. Its memory is not zeroed.
@@ -154,6 +157,11 @@ impl Arena {
         }
     }
 
+    /// The bytes that a value of that length takes which is in a piece of its own, or in none if it is too large.
+    pub(crate) fn room_of_value(bytes: usize) -> usize {
+        if bytes == 0 || bytes > RUN_BYTES_MAX { bytes } else { Arena::room(bytes) }
+    }
+
     pub(crate) fn memory(&self) -> ArenaMemory {
         let heap = self.heap.lock();
         ArenaMemory {
@@ -161,6 +169,7 @@ impl Arena {
             held: heap.pages.held_bytes(),
             huge: heap.pages.huge_bytes(),
             free: heap.pages.free_bytes(),
+            resident: heap.pages.held_bytes() - heap.pages.absent_bytes(),
         }
     }
 
@@ -317,10 +326,10 @@ struct Heap {
 }
 
 impl Heap {
-    fn new() -> Heap {
+    fn new(huge: bool) -> Heap {
         let chunks_max = if cfg!(shuttle) { 4 } else { CHUNKS_MAX };
         Heap {
-            pages: Pages::new(chunks_max),
+            pages: Pages::new(chunks_max, huge),
             spans: Vec::new(),
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::arena::Arena;
 use crate::heat;
 use crate::record::Record;
 use crate::value::Value;
@@ -79,7 +80,7 @@ impl<'a> EntryRef<'a> {
         EntryRef { record, tick }
     }
 
-    /// The value; `None` in a tombstone.
+    /// The value, in packed form if it [is packed](EntryRef::packed_from); `None` in a tombstone.
     #[must_use]
     #[inline]
     pub fn value(self) -> Option<&'a [u8]> {
@@ -91,6 +92,21 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn value_handle(self) -> Option<Value> {
         self.record.value_handle()
+    }
+
+    /// The length that the value had before its owner packed it ([`NewValue::Packed`](crate::NewValue::Packed)); `None` if
+    /// it is not packed.
+    #[must_use]
+    #[inline]
+    pub fn packed_from(self) -> Option<u32> {
+        self.record.packed_from()
+    }
+
+    /// Bytes of memory that go with the entry when it leaves: its piece, and its value if that is in one of its own.
+    #[must_use]
+    pub fn memory_bytes(self) -> usize {
+        let shared = self.record.shared().map_or(0, |bytes| Arena::room_of_value(bytes.len()));
+        Arena::room(self.record.bytes()) + shared
     }
 
     /// The number of the write that made the entry.
@@ -137,6 +153,15 @@ impl<'a> EntryRef<'a> {
     /// count as one.
     pub fn touch(self) {
         self.record.set_heat(heat::used(self.record.heat(), self.tick));
+    }
+
+    /// As [`EntryRef::touch`], unless the heat was told in this tick already: so that an entry which is read all the time is
+    /// written to once a tick.
+    #[inline]
+    pub fn touch_once(self) {
+        if !heat::is_used_at(self.record.heat(), self.tick) {
+            self.touch();
+        }
     }
 
     /// The mass of the entry: an estimate of the uses that were counted with [`EntryRef::touch`], halved with each

@@ -134,6 +134,21 @@ impl<'a> Guard<'a> {
         self.writer(key.hash).expire(key, now, keep_stub)
     }
 
+    /// Puts the key's entry into another form: sets it to one that was prepared, if the entry that is there has this
+    /// sequence. Returns whether it did. It is no write: the key is not put on the list of changed keys.
+    ///
+    /// # Panics
+    /// If the guard does not hold the key's shard.
+    pub fn reform(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
+        self.check(&prepared);
+        let hash = prepared.hash();
+        let is_used = self.writer(hash).reform(hash, prepared.address(), seq);
+        if is_used {
+            prepared.keep();
+        }
+        is_used
+    }
+
     fn check(&self, prepared: &Prepared<'_>) {
         assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
     }

@@ -28,6 +28,23 @@ pub(crate) fn used(heat: u8, tick: u8) -> u8 {
     ((level + u8::from(rises)) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
+/// Whether heat was told at `tick`, and is not that of an entry without a use.
+#[inline]
+pub(crate) fn is_used_at(heat: u8, tick: u8) -> bool {
+    heat % HEAT_TICKS == tick % HEAT_TICKS && heat >= HEAT_TICKS
+}
+
+/// The heat of so many uses at `tick`.
+pub(crate) fn of_mass(uses: u32, tick: u8) -> u8 {
+    let level = u8::try_from(uses.saturating_add(1).ilog2()).unwrap_or(LEVEL_MAX).min(LEVEL_MAX);
+    (level << LEVEL_SHIFT) | (tick % HEAT_TICKS)
+}
+
+/// The hotter of two at `tick`.
+pub(crate) fn hotter(a: u8, b: u8, tick: u8) -> u8 {
+    if level(a, tick) < level(b, tick) { b } else { a }
+}
+
 /// The same heat, told from `tick` on: keeps a cold entry from looking hot when ticks come round.
 pub(crate) fn settled(heat: u8, tick: u8) -> u8 {
     (level(heat, tick) << LEVEL_SHIFT) | (tick % HEAT_TICKS)
@@ -62,6 +79,18 @@ mod tests {
             let mean = f64::from(total) / 2000.0;
             assert!((mean / f64::from(uses) - 1.0).abs() < 0.2, "{uses} uses weigh {mean}");
         }
+    }
+
+    #[test]
+    fn heat_of_a_mass_has_that_mass() {
+        for mass_of in [0, 1, 3, 7, 15, 31, 63, 127] {
+            assert_eq!(mass(of_mass(mass_of, 40), 40), mass_of);
+        }
+        assert_eq!(mass(of_mass(u32::MAX, 0), 0), 127);
+        let (cold, hot) = (of_mass(7, 3), of_mass(15, 1));
+        // Two ticks have taken three quarters of the larger mass.
+        assert_eq!(hotter(cold, hot, 3), cold);
+        assert_eq!(hotter(cold, hot, 1), hot);
     }
 
     #[test]

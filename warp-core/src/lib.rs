@@ -78,7 +78,9 @@ mod order;
 mod arena;
 mod chunk;
 mod epoch;
+mod evict;
 mod fence;
+mod long_values;
 mod pages;
 mod prefetch;
 mod shadow;
@@ -90,6 +92,7 @@ mod sync;
 mod models;
 
 pub use entry::{Entry, EntryRef};
+pub use evict::Leaving;
 pub use guard::Guard;
 pub use hash::{KeyRef, SLOTS, hash_key, slot_of};
 pub use heat::HEAT_TICKS;

@@ -17,7 +17,7 @@ pub struct TableMemory {
     pub key_bytes: u64,
     /// The lengths of all values.
     pub value_bytes: u64,
-    /// The part of `value_bytes` that is on the heap: values of more than 512 bytes.
+    /// The part of `value_bytes` that entries share with handles: values of more than 512 bytes, and packed ones.
     pub heap_bytes: u64,
     /// The table itself with all entries and short values: what was got from the system, in use or not.
     pub table_bytes: u64,
@@ -28,6 +28,19 @@ pub struct TableMemory {
     /// What was replaced or removed, and waits to be freed until nobody can be reading it. A reader that stays in a
     /// closure of [`Table::with`](crate::Table::with) lets this grow by all that is written meanwhile.
     pub retired_bytes: u64,
+    /// What the system counts as in use by all of this: the table, long values, and what is free and kept at hand.
+    pub resident_bytes: u64,
+    /// The part of `resident_bytes` that entries and buckets take, with long values that only handles keep alive, and with
+    /// what waits to be freed. What lies between the two is free for new entries of the right size.
+    pub used_bytes: u64,
+    /// Entries whose value is packed: see [`EntryRef::packed_from`](crate::EntryRef::packed_from).
+    pub packed_entries: u64,
+    /// The lengths of those values, packed.
+    pub packed_bytes: u64,
+    /// Keys that were changed since the lists of changed keys were last closed; see [`Table::close_lists`](crate::Table::close_lists).
+    pub changed: u64,
+    /// Lengths of long values that are in no entry any more, and live as long as handles to them, or wait to be freed.
+    pub pinned_bytes: u64,
 }
 
 impl TableMemory {
@@ -77,8 +90,13 @@ pub(crate) struct Tally {
     pub(crate) value_bytes: u64,
     /// The part of `value_bytes` that is shared with handles, on the heap.
     pub(crate) shared_bytes: u64,
+    /// Entries whose value is packed, and the lengths of those values.
+    pub(crate) packed: u64,
+    pub(crate) packed_bytes: u64,
     /// Lists of hashes.
     pub(crate) list_bytes: u64,
+    /// Hashes on them.
+    pub(crate) listed: u64,
     /// What waits in the shard to be freed.
     pub(crate) retired_bytes: u64,
     /// Changes made by writers: only ever added to.
@@ -104,6 +122,10 @@ impl Tally {
         }
         if let Some(shared) = record.shared() {
             with(&mut self.shared_bytes, shared.len() as u64);
+            if record.packed_from().is_some() {
+                with(&mut self.packed, 1);
+                with(&mut self.packed_bytes, shared.len() as u64);
+            }
         }
     }
 
@@ -115,7 +137,10 @@ impl Tally {
         with(&mut self.key_bytes, other.key_bytes);
         with(&mut self.value_bytes, other.value_bytes);
         with(&mut self.shared_bytes, other.shared_bytes);
+        with(&mut self.packed, other.packed);
+        with(&mut self.packed_bytes, other.packed_bytes);
         with(&mut self.list_bytes, other.list_bytes);
+        with(&mut self.listed, other.listed);
         with(&mut self.retired_bytes, other.retired_bytes);
         with(&mut self.writes, other.writes);
     }

@@ -12,7 +12,7 @@ const SMALL_CHUNKS: usize = 2;
 const DIRTY_BYTES_MIN: usize = 4 << 20;
 /// ...and they are more than this part of all.
 const DIRTY_PART: usize = 8;
-/// Shorter runs stay with us: they are wanted again soon, and giving them back tears up huge pages.
+/// Shorter runs stay with us where there are huge pages, which giving them back would tear up.
 const DISCARD_PAGES_MIN: u32 = 8;
 
 /// The pages of an arena, counted through its chunks: page `p` is page `p % CHUNK_PAGES` of chunk `p / CHUNK_PAGES`.
@@ -20,6 +20,8 @@ const DISCARD_PAGES_MIN: u32 = 8;
 pub(crate) struct Pages {
     chunks: Vec<Option<Chunk>>,
     chunks_max: usize,
+    /// Chunks from this one on are backed by huge pages, where the system has them.
+    huge_from: usize,
     /// How many chunks there are.
     held: usize,
     /// Free runs by their first page.
@@ -29,6 +31,8 @@ pub(crate) struct Pages {
     /// Bytes of pages that were freed since free pages were last given back to the system.
     dirty_bytes: usize,
     free_pages: usize,
+    /// The part of `free_pages` that the system has.
+    absent_pages: usize,
 }
 
 /// A run of free pages.
@@ -51,15 +55,17 @@ pub(crate) enum Chunks {
 }
 
 impl Pages {
-    pub(crate) fn new(chunks_max: usize) -> Pages {
+    pub(crate) fn new(chunks_max: usize, huge: bool) -> Pages {
         Pages {
             chunks: Vec::new(),
             chunks_max,
+            huge_from: if huge { SMALL_CHUNKS } else { usize::MAX },
             held: 0,
             free: BTreeMap::new(),
             by_length: BTreeSet::new(),
             dirty_bytes: 0,
             free_pages: 0,
+            absent_pages: 0,
         }
     }
 
@@ -112,16 +118,18 @@ impl Pages {
         Chunks::Same
     }
 
-    /// Gives the memory of free runs back to the system, the shortest excepted; the runs stay ours.
+    /// Gives the memory of free runs back to the system, the shortest excepted if there are huge pages; the runs stay ours.
     pub(crate) fn discard_free(&mut self) {
         self.dirty_bytes = 0;
+        let shortest = if self.huge_from == usize::MAX { 1 } else { DISCARD_PAGES_MIN };
         for (&page, run) in &mut self.free {
-            if run.length >= DISCARD_PAGES_MIN
+            if run.length >= shortest
                 && !run.is_discarded
                 && let Some(Some(chunk)) = self.chunks.get_mut((page / CHUNK_PAGES) as usize)
             {
                 chunk.discard((page % CHUNK_PAGES) as usize, run.length as usize);
                 run.is_discarded = true;
+                self.absent_pages += run.length as usize;
             }
         }
     }
@@ -143,12 +151,19 @@ impl Pages {
         self.free_pages * PAGE_BYTES
     }
 
+    /// Bytes of chunks that the system has, since they were not touched yet, or were given back to it.
+    pub(crate) fn absent_bytes(&self) -> usize {
+        self.absent_pages * PAGE_BYTES
+    }
+
     fn add_chunk(&mut self) -> Option<usize> {
         let number = self.chunks.iter().position(Option::is_none).unwrap_or(self.chunks.len());
         if number >= self.chunks_max {
             return None;
         }
-        let chunk = Chunk::new(number >= SMALL_CHUNKS);
+        let chunk = Chunk::new(number >= self.huge_from);
+        // A huge page comes as a whole, with the first touch.
+        let is_discarded = !chunk.is_huge();
         if number == self.chunks.len() {
             self.chunks.push(Some(chunk));
         } else {
@@ -158,9 +173,9 @@ impl Pages {
         let first = u32::try_from(number).expect("chunks are counted in an address") * CHUNK_PAGES;
         if number == 0 {
             // The very first page stays unused: its address says "nothing".
-            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded: true });
+            self.insert_run(first + 1, Run { length: RUN_PAGES_MAX, is_discarded });
         } else {
-            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded: true });
+            self.insert_run(first, Run { length: CHUNK_PAGES, is_discarded });
         }
         Some(number)
     }
@@ -169,12 +184,14 @@ impl Pages {
         self.free.insert(page, run);
         self.by_length.insert((run.length, page));
         self.free_pages += run.length as usize;
+        self.absent_pages += if run.is_discarded { run.length as usize } else { 0 };
     }
 
     fn remove_run(&mut self, page: u32) -> Run {
         let run = self.free.remove(&page).expect("a free run begins there");
         self.by_length.remove(&(run.length, page));
         self.free_pages -= run.length as usize;
+        self.absent_pages -= if run.is_discarded { run.length as usize } else { 0 };
         run
     }
 
@@ -190,6 +207,10 @@ impl Pages {
         }
         if self.free.values().map(|run| run.length as usize).sum::<usize>() != self.free_pages {
             return Err("free pages are counted wrongly".into());
+        }
+        let absent = self.free.values().filter(|run| run.is_discarded).map(|run| run.length as usize);
+        if absent.sum::<usize>() != self.absent_pages {
+            return Err("absent pages are counted wrongly".into());
         }
         let mut last_end = None;
         for (&page, &Run { length, .. }) in &self.free {
@@ -215,7 +236,7 @@ mod tests {
 
     #[test]
     fn runs_join_again_and_chunks_go_back() {
-        let mut pages = Pages::new(8);
+        let mut pages = Pages::new(8, true);
         let taken: Vec<u32> = (0..CHUNK_PAGES).map(|_| pages.take(3).unwrap().0).collect();
         assert!(pages.held_bytes() >= 3 * CHUNK_BYTES);
         let mut went = 0;
@@ -230,7 +251,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_chunks() {
-        let mut pages = Pages::new(2);
+        let mut pages = Pages::new(2, true);
         assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (1, Chunks::Came(0)));
         assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (CHUNK_PAGES, Chunks::Came(1)));
         assert!(pages.take(2).is_none());
@@ -239,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_went_is_mapped_anew_under_its_number() {
-        let mut pages = Pages::new(4);
+        let mut pages = Pages::new(4, true);
         let taken = [0; 3].map(|_| pages.take(RUN_PAGES_MAX).unwrap().0);
         assert_eq!(pages.give(taken[1], RUN_PAGES_MAX), Chunks::Same);
         assert_eq!(pages.give(taken[2], RUN_PAGES_MAX), Chunks::Went(2));

@@ -4,9 +4,12 @@
 use std::fmt;
 
 use crate::arena::{Address, Purpose};
+use crate::entry::EntryRef;
 use crate::hash::{KeyRef, slot_of};
-use crate::record::{Contents, KEY_BYTES_MAX, NewValue, Record};
+use crate::heat;
+use crate::record::{Contents, KEY_BYTES_MAX, NewValue, RECORD_VALUE_BYTES_MAX, Record, Stored};
 use crate::store::Store;
+use crate::sync::atomic::Ordering;
 use crate::table::Table;
 use crate::writer::prepare;
 
@@ -61,9 +64,12 @@ impl Table {
         value: impl Into<NewValue<'v>>,
         deadline: u64,
     ) -> Result<Prepared<'_>, TableFull> {
+        let copy = |bytes| self.store().long_values.copy(bytes, slot_of(key.hash));
         let value = match value.into() {
-            NewValue::Short(bytes) => NewValue::from(bytes),
-            shared => shared,
+            NewValue::Copied(bytes) if bytes.len() <= RECORD_VALUE_BYTES_MAX => Stored::Inline(bytes),
+            NewValue::Copied(bytes) => Stored::Shared(copy(bytes), 0),
+            NewValue::Shared(bytes) => Stored::Shared(bytes, 0),
+            NewValue::Packed(bytes, packed_from) => Stored::Shared(copy(bytes), packed_from),
         };
         self.prepare_contents(Contents { key, value: Some(value), deadline })
     }
@@ -92,7 +98,9 @@ impl Table {
         let address = prepare(arena, contents).map_err(|_| TableFull)?;
         // The bucket has come meanwhile, and says where the entry is that a write will replace.
         self.prefetch_entry(buckets, hash);
-        Ok(Prepared { table: self, hash, address: Some(address) })
+        let mut prepared = Prepared { table: self, hash, address: Some(address) };
+        prepared.set_mass(1);
+        Ok(prepared)
     }
 }
 
@@ -103,8 +111,28 @@ impl Prepared<'_> {
         self.hash
     }
 
+    /// Bytes of memory that the entry takes, as [`EntryRef::memory_bytes`](crate::EntryRef::memory_bytes).
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+        // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
+        let record = |address| unsafe { Record::at(arena.pointer(address)) };
+        self.address.map_or(0, |address| EntryRef::new(record(address), 0).memory_bytes())
+    }
+
     pub(crate) fn is_for(&self, table: &Table) -> bool {
         std::ptr::eq(self.table, table)
+    }
+
+    /// Sets the mass with which the entry begins, or of the key's entry if that has more: that of a key that was used so
+    /// often; see [`EntryRef::mass`](crate::EntryRef::mass). Without this it is 1, as of a key that was used once.
+    pub fn set_mass(&mut self, uses: u32) {
+        let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+        if let Some(address) = self.address {
+            // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
+            let record = unsafe { Record::at(arena.pointer(address)) };
+            record.set_heat(heat::of_mass(uses, self.table.store().tick.load(Ordering::Relaxed)));
+        }
     }
 
     /// The entry's address, which is from here on for the caller to publish or to give back.

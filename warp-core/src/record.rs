@@ -6,7 +6,7 @@
 //! 9   heat              u8     atomic: the only byte that changes after the entry was published
 //! 10  key length        u8     its low byte
 //! 11  value length      u8     its low byte
-//! 12  padding           4      \  if the value is shared
+//! 12  packed from       u32    \  if the value is shared: its length before it was packed, 0 if it is not packed
 //! 16  value             Bytes  /
 //! ..  upper key length  u16    if the key is longer than 255 bytes
 //! ..  upper value length u8    if an inline value is longer than 255 bytes
@@ -33,6 +33,7 @@ pub(crate) const RECORD_VALUE_BYTES_MAX: usize = 512;
 /// The longest key that an entry can have, in bytes: what 24 bits of length and one run of pages hold.
 pub const KEY_BYTES_MAX: usize = 1 << 20;
 
+const _: () = assert!(REST_AT.is_multiple_of(align_of::<u32>()) && REST_AT + size_of::<u32>() == SHARED_AT);
 const FLAGS_AT: usize = 8;
 const HEAT_AT: usize = 9;
 const KEY_LEN_AT: usize = 10;
@@ -53,30 +54,28 @@ const ANYTHING: u8 = TOMBSTONE | SHARED | DEADLINE | LONG_KEY | LONG_VALUE;
 const KEYSPACE_SHIFT: u32 = 5;
 const KEYSPACE_ELSEWHERE: u32 = 7;
 
-/// The value of an entry that is to be written: copied into the entry if it is short, shared with it otherwise.
+/// The value of an entry that is to be written.
 ///
 /// ```
-/// use warp_core::NewValue;
+/// use warp_core::{NewValue, Value};
 ///
-/// assert!(matches!(NewValue::from(b"short"), NewValue::Short(_)));
-/// assert!(matches!(NewValue::from(&[0; 4096]), NewValue::Shared(_)));
+/// assert!(matches!(NewValue::from(b"short"), NewValue::Copied(_)));
+/// assert!(matches!(NewValue::from(&Value::from(vec![0; 4096])), NewValue::Shared(_)));
 /// ```
 #[derive(Debug, Clone)]
 pub enum NewValue<'a> {
-    /// Copied into the entry. If it is too long for that, it is copied to the heap when the entry is prepared.
-    Short(&'a [u8]),
+    /// Copied: into the entry if it is short, and into memory that the entry shares with handles otherwise.
+    Copied(&'a [u8]),
     /// Kept alive by the entry, without a copy.
     Shared(Bytes),
+    /// Packed by the caller in a form of its own: the table keeps a copy of it, and says that it is packed. With the length
+    /// of what was packed, below 4 GiB and not 0.
+    Packed(&'a [u8], u32),
 }
 
 impl<'a> From<&'a [u8]> for NewValue<'a> {
-    /// Copies a long value to the heap.
     fn from(bytes: &'a [u8]) -> NewValue<'a> {
-        if bytes.len() <= RECORD_VALUE_BYTES_MAX {
-            NewValue::Short(bytes)
-        } else {
-            NewValue::Shared(Bytes::copy_from_slice(bytes))
-        }
+        NewValue::Copied(bytes)
     }
 }
 
@@ -102,11 +101,20 @@ impl<'a> From<&'a Value> for NewValue<'a> {
     /// Shares a long value.
     fn from(value: &'a Value) -> NewValue<'a> {
         if value.len() <= RECORD_VALUE_BYTES_MAX {
-            NewValue::Short(value)
+            NewValue::Copied(value)
         } else {
             NewValue::Shared(Bytes::from(value.clone()))
         }
     }
+}
+
+/// A value in the form in which an entry has it.
+#[derive(Debug)]
+pub(crate) enum Stored<'a> {
+    /// At most [`RECORD_VALUE_BYTES_MAX`] bytes, in the entry itself.
+    Inline(&'a [u8]),
+    /// With the length before it was packed, 0 if it is not packed.
+    Shared(Bytes, u32),
 }
 
 /// What an entry is made of; its sequence is set when it is published.
@@ -114,7 +122,7 @@ impl<'a> From<&'a Value> for NewValue<'a> {
 pub(crate) struct Contents<'a> {
     pub(crate) key: KeyRef<'a>,
     /// `None` for a tombstone.
-    pub(crate) value: Option<NewValue<'a>>,
+    pub(crate) value: Option<Stored<'a>>,
     pub(crate) deadline: u64,
 }
 
@@ -128,7 +136,7 @@ impl Contents<'_> {
     #[inline]
     fn inline_value(&self) -> &[u8] {
         match &self.value {
-            Some(NewValue::Short(bytes)) => bytes,
+            Some(Stored::Inline(bytes)) => bytes,
             _ => &[],
         }
     }
@@ -137,9 +145,9 @@ impl Contents<'_> {
         let mut flags = 0;
         match &self.value {
             None => flags |= TOMBSTONE,
-            Some(NewValue::Shared(_)) => flags |= SHARED,
-            Some(NewValue::Short(bytes)) if bytes.len() > usize::from(u8::MAX) => flags |= LONG_VALUE,
-            Some(NewValue::Short(_)) => {}
+            Some(Stored::Shared(..)) => flags |= SHARED,
+            Some(Stored::Inline(bytes)) if bytes.len() > usize::from(u8::MAX) => flags |= LONG_VALUE,
+            Some(Stored::Inline(_)) => {}
         }
         if self.deadline != 0 {
             flags |= DEADLINE;
@@ -170,9 +178,12 @@ impl Contents<'_> {
             piece.add(at).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len());
             piece.add(at + key.len()).copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
         }
-        if let Some(NewValue::Shared(bytes)) = self.value {
-            // SAFETY: the flags say so, so that there is room for it; the offset is aligned.
-            unsafe { piece.add(SHARED_AT).cast::<Bytes>().write(bytes) }
+        if let Some(Stored::Shared(bytes, packed_from)) = self.value {
+            // SAFETY: the flags say so, so that there is room for both; the offsets are aligned.
+            unsafe {
+                piece.add(REST_AT).cast::<u32>().write(packed_from);
+                piece.add(SHARED_AT).cast::<Bytes>().write(bytes);
+            }
         }
     }
 
@@ -408,6 +419,17 @@ impl<'a> Record<'a> {
         Some(unsafe { self.piece.add(SHARED_AT).cast::<Bytes>().as_ref() })
     }
 
+    /// The length that the value had before it was packed; `None` if it is not packed.
+    #[inline]
+    pub(crate) fn packed_from(self) -> Option<u32> {
+        if self.flags() & SHARED == 0 {
+            return None;
+        }
+        // SAFETY: the flags say that the value is shared, and then this was written, aligned.
+        let length = unsafe { self.piece.add(REST_AT).cast::<u32>().read() };
+        (length != 0).then_some(length)
+    }
+
     /// The value as a handle that outlives the entry.
     #[inline]
     pub(crate) fn value_handle(self) -> Option<Value> {
@@ -459,7 +481,7 @@ impl<'a> Record<'a> {
         match self.shared() {
             None => copy(KEY_LEN_AT, self.bytes()),
             Some(shared) => {
-                copy(KEY_LEN_AT, REST_AT);
+                copy(KEY_LEN_AT, SHARED_AT);
                 copy(AFTER_SHARED, self.bytes());
                 // A handle of its own: one that is cloned may change itself, so that its bytes are not another handle.
                 // SAFETY: the flags say that there is room for it, aligned.
@@ -521,12 +543,21 @@ mod tests {
             keyspace in prop_oneof![0..9_u32, any::<u32>()],
             deadline in prop_oneof![Just(0), any::<u64>()],
             share in any::<bool>(),
+            packed_from in prop_oneof![Just(0), any::<u32>()],
         ) {
             let key: Vec<u8> = (0..key).map(|at| (at % 251) as u8).collect();
             let value: Option<Vec<u8>> = value.map(|len| (0..len).map(|at| (at % 241) as u8 ^ 0x5A).collect());
             let new = value.as_ref().map(|bytes| {
-                if share { NewValue::Shared(Bytes::copy_from_slice(bytes)) } else { NewValue::from(bytes) }
+                if share || bytes.len() > RECORD_VALUE_BYTES_MAX {
+                    Stored::Shared(Bytes::copy_from_slice(bytes), packed_from)
+                } else {
+                    Stored::Inline(bytes)
+                }
             });
+            let packed = match &new {
+                Some(Stored::Shared(_, length)) if *length != 0 => Some(*length),
+                _ => None,
+            };
             let name = KeyRef { hash: 1, keyspace, bytes: &key };
             with_record(Contents { key: name, value: new, deadline }, |record| {
                 assert_eq!(record.key(), &key[..]);
@@ -535,6 +566,7 @@ mod tests {
                 assert_eq!(record.value(), value.as_deref());
                 assert_eq!(record.value_handle().as_deref(), value.as_deref());
                 assert_eq!(record.is_tombstone(), value.is_none());
+                assert_eq!(record.packed_from(), packed);
                 assert!(record.is_of(&name));
                 assert!(!record.is_of(&KeyRef { keyspace: keyspace ^ 1, ..name }));
                 for place in 0..key.len().min(20) {
@@ -554,6 +586,6 @@ mod tests {
     #[test]
     fn the_usual_entry_takes_two_cache_lines() {
         let key = KeyRef { hash: 0, keyspace: 1, bytes: &[1; 16] };
-        assert_eq!(Contents { key, value: Some(NewValue::from(&[0; 100])), deadline: 0 }.bytes(), 128);
+        assert_eq!(Contents { key, value: Some(Stored::Inline(&[0; 100])), deadline: 0 }.bytes(), 128);
     }
 }

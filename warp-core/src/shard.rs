@@ -23,7 +23,10 @@ pub(crate) struct Counters {
     key_bytes: AtomicU64,
     value_bytes: AtomicU64,
     shared_bytes: AtomicU64,
+    packed: AtomicU64,
+    packed_bytes: AtomicU64,
     list_bytes: AtomicU64,
+    listed: AtomicU64,
     retired_bytes: AtomicU64,
     writes: AtomicU64,
 }
@@ -51,7 +54,10 @@ impl Shard {
             key_bytes: counters.key_bytes.load(Ordering::Relaxed),
             value_bytes: counters.value_bytes.load(Ordering::Relaxed),
             shared_bytes: counters.shared_bytes.load(Ordering::Relaxed),
+            packed: counters.packed.load(Ordering::Relaxed),
+            packed_bytes: counters.packed_bytes.load(Ordering::Relaxed),
             list_bytes: counters.list_bytes.load(Ordering::Relaxed),
+            listed: counters.listed.load(Ordering::Relaxed),
             retired_bytes: counters.retired_bytes.load(Ordering::Relaxed),
             writes: counters.writes.load(Ordering::Relaxed),
         }
@@ -66,7 +72,10 @@ impl Counters {
         add(&self.key_bytes, change.key_bytes);
         add(&self.value_bytes, change.value_bytes);
         add(&self.shared_bytes, change.shared_bytes);
+        add(&self.packed, change.packed);
+        add(&self.packed_bytes, change.packed_bytes);
         add(&self.list_bytes, change.list_bytes);
+        add(&self.listed, change.listed);
         add(&self.retired_bytes, change.retired_bytes);
         add(&self.writes, change.writes);
     }
@@ -103,7 +112,7 @@ impl ShardLock<'_> {
     pub(crate) fn take_retired(&mut self) -> Vec<Retired> {
         let (counters, retired) = self.parts();
         let retired = std::mem::take(retired);
-        let bytes: usize = retired.iter().map(|piece| piece.bytes).sum();
+        let bytes: usize = retired.iter().map(Retired::weight).sum();
         add(&counters.retired_bytes, (bytes as u64).wrapping_neg());
         retired
     }

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use crate::arena::{Address, Arena, Purpose};
 use crate::epoch::{Epochs, Pin};
 use crate::fence;
+use crate::long_values::LongValues;
 use crate::record::Record;
 use crate::stopwatch::ResizeTimes;
 use crate::sync::Mutex;
@@ -35,8 +36,15 @@ pub(crate) struct Retired {
     pub(crate) bytes: usize,
     pub(crate) purpose: Purpose,
     pub(crate) arena: u8,
-    /// Whether it is an entry with a shared value, which is let go of with it.
-    pub(crate) has_shared: bool,
+    /// How much memory goes with the shared value that the entry lets go of; `None` if it has none.
+    pub(crate) shared: Option<usize>,
+}
+
+impl Retired {
+    /// Bytes that are freed with it.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes + self.shared.unwrap_or(0)
+    }
 }
 
 /// Retired pieces of one shard. They can be freed when nobody is pinned in their epoch or an earlier one.
@@ -87,8 +95,11 @@ impl Waiting {
 #[derive(Debug)]
 pub(crate) struct Store {
     arenas: [CachePadded<Arena>; ARENAS as usize],
+    pub(crate) long_values: LongValues,
     epochs: &'static Epochs,
     waiting: Mutex<Waiting>,
+    /// Held by whoever moves entries out of sparse memory: what is to be emptied is marked in the arenas.
+    pub(crate) shrinking: Mutex<()>,
     /// Bytes in `waiting`.
     waiting_bytes: AtomicUsize,
     /// The present tick of heat.
@@ -98,12 +109,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new() -> Store {
+    pub(crate) fn new(huge: bool) -> Store {
         fence::prepare();
         Store {
-            arenas: array::from_fn(|_| CachePadded::new(Arena::new())),
+            arenas: array::from_fn(|_| CachePadded::new(Arena::new(huge))),
+            long_values: LongValues::new(huge),
             epochs: Epochs::shared(),
             waiting: Mutex::new(Waiting::default()),
+            shrinking: Mutex::new(()),
             waiting_bytes: AtomicUsize::new(0),
             tick: AtomicU8::new(0),
             resizes: ResizeTimes::default(),
@@ -167,7 +180,7 @@ impl Store {
         if pieces.is_empty() {
             return;
         }
-        let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+        let bytes = pieces.iter().map(Retired::weight).sum();
         // Out of reach since before this call, so that nobody who is pinned later than this epoch has them.
         let epoch = self.epochs.advance();
         waiting.add(Sealed { epoch, pieces, bytes });
@@ -188,7 +201,7 @@ impl Store {
         pieces.sort_unstable_by_key(|piece| piece.arena);
         for of_arena in pieces.chunk_by(|a, b| a.arena == b.arena) {
             let arena = self.arena(of_arena[0].arena);
-            for piece in of_arena.iter().filter(|piece| piece.has_shared) {
+            for piece in of_arena.iter().filter(|piece| piece.shared.is_some()) {
                 // SAFETY: an entry with a shared value, which nobody reads any more.
                 unsafe { Record::at(arena.pointer(piece.address)).drop_shared() }
             }

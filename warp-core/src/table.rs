@@ -78,6 +78,9 @@ pub struct TableOptions {
     /// Whether the table keeps lists of changed keys, for snapshots; see [`Table::close_lists`]. They grow by 8 bytes for
     /// each key that is new or changed for the first time since.
     pub tracked: bool,
+    /// Whether the system is asked for huge pages once a table has grown beyond some megabytes: reads are faster, and memory
+    /// comes two megabytes at a time, in each of 16 places.
+    pub huge_pages: bool,
     /// What makes a hash of seed, keyspace and key: [`hash_key`] but for tests, which may want keys that collide.
     pub hash: fn(u64, u32, &[u8]) -> u64,
 }
@@ -86,7 +89,7 @@ impl TableOptions {
     /// A table with lists of changed keys, and the usual hash.
     #[must_use]
     pub fn new(shards: u16, seed: u64) -> TableOptions {
-        TableOptions { shards, seed, tracked: true, hash: hash_key }
+        TableOptions { shards, seed, tracked: true, huge_pages: true, hash: hash_key }
     }
 }
 
@@ -106,7 +109,7 @@ impl Table {
         Table {
             slots: Slots::new(names, options.tracked),
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
-            store: Store::new(),
+            store: Store::new(options.huge_pages),
             seed: options.seed,
             hash: options.hash,
             added: Added::new(),
@@ -476,6 +479,12 @@ impl Table {
         }
     }
 
+    /// How many ticks of heat have passed, modulo 256.
+    #[must_use]
+    pub fn tick(&self) -> u8 {
+        self.store.tick.load(Ordering::Relaxed)
+    }
+
     /// Frees what was replaced or removed and can no longer be read by anybody. Writers do so now and then themselves;
     /// this does it for those that have stopped. Takes shards' locks, one at a time.
     pub fn collect(&self) {
@@ -486,9 +495,10 @@ impl Table {
     /// Gives memory back to the system after much was removed: moves entries out of sparse memory, where that makes at
     /// least every other page free. Returns how many it moved; 0 if there was nothing to gain.
     ///
-    /// Writers wait for one slot at a time. Meant to be called now and then, by one thread; it costs next to nothing
-    /// where there is nothing to do.
+    /// Writers wait for one slot at a time. Meant to be called now and then; it costs next to nothing where there is nothing
+    /// to do, and does nothing while another thread is at it.
     pub fn shrink(&self) -> usize {
+        let Some(_only_one) = self.store.shrinking.try_lock() else { return 0 };
         // What was removed and is not freed yet makes nothing sparse.
         self.collect();
         let mut moved = 0;
@@ -503,9 +513,28 @@ impl Table {
             arena.end_leaving();
         }
         if moved > 0 {
-            self.store.arenas().for_each(|(_, arena)| arena.discard_free());
+            self.discard_free();
         }
         moved
+    }
+
+    /// Gives memory that is free in whole pages back to the system. It comes again, zeroed page by page, as it is needed.
+    pub fn discard_free(&self) {
+        self.store.arenas().for_each(|(_, arena)| arena.discard_free());
+        self.store.long_values.discard_free();
+    }
+
+    /// Shows the entries of a slot without its lock, from the bucket on that `from` chooses, until `f` says no.
+    pub(crate) fn walk(&self, slot: usize, from: usize, mut f: impl FnMut(EntryRef<'_>) -> bool) {
+        let pin = self.store.pin();
+        let arena = self.store.arena(Store::arena_of(slot));
+        let array = self.slots.buckets(slot).load(&pin);
+        let (behind, first) = array.split_at(from % array.len().max(1));
+        for (_, _, address) in buckets::iter(first).chain(buckets::iter(behind)) {
+            if !f(self.entry_ref(record_at(arena, address, &pin))) {
+                return;
+            }
+        }
     }
 
     /// The number of entries, tombstones and entries past their deadline included.
@@ -527,12 +556,17 @@ impl Table {
     pub fn memory(&self) -> TableMemory {
         let tally = self.tally();
         let fixed = Slots::FIXED_BYTES + size_of_val(&*self.shards);
+        let long = self.store.long_values.memory();
+        let fixed_and_lists = fixed as u64 + not_negative(tally.list_bytes);
         let (mut held, mut free, mut huge) = (0, 0, 0);
+        let (mut resident, mut used) = (long.resident, long.used);
         for (_, arena) in self.store.arenas() {
             let memory = arena.memory();
             held += memory.held;
             free += memory.free;
             huge += memory.huge;
+            resident += memory.resident;
+            used += memory.used;
         }
         TableMemory {
             entries: not_negative(tally.entries),
@@ -540,10 +574,16 @@ impl Table {
             key_bytes: not_negative(tally.key_bytes),
             value_bytes: not_negative(tally.value_bytes),
             heap_bytes: not_negative(tally.shared_bytes),
-            table_bytes: (held + fixed) as u64 + not_negative(tally.list_bytes),
+            table_bytes: held as u64 + fixed_and_lists,
             free_bytes: free as u64,
             huge_bytes: huge as u64,
             retired_bytes: not_negative(tally.retired_bytes) + self.store.waiting_bytes() as u64,
+            resident_bytes: resident as u64 + fixed_and_lists,
+            used_bytes: used as u64 + fixed_and_lists,
+            packed_entries: not_negative(tally.packed),
+            packed_bytes: not_negative(tally.packed_bytes),
+            changed: not_negative(tally.listed),
+            pinned_bytes: (long.live as u64).saturating_sub(not_negative(tally.shared_bytes)),
         }
     }
 

@@ -4,11 +4,14 @@
     reason = "the slot's writer reads entries without a pin, since nobody else retires them"
 )]
 
+use bytes::Bytes;
+
 use crate::arena::{Address, Arena, Exhausted, Purpose};
 use crate::bucket::{Bucket, Fingerprint, PLACES};
 use crate::buckets::{self, BucketsCell, Position};
 use crate::entry::EntryRef;
 use crate::hash::KeyRef;
+use crate::heat;
 use crate::memory::Tally;
 use crate::record::{Contents, Record};
 use crate::shard::Counters;
@@ -137,7 +140,8 @@ impl Writer<'_> {
     /// Puts another entry in the place of a key's, which counts as so many writes.
     fn replace(&mut self, position: Position, old: Address, new: Address, seq: u64, writes: u64) -> Former {
         let (record, former) = (self.record(new), self.record(old));
-        record.set_heat(former.heat());
+        let tick = self.store.tick.load(Ordering::Relaxed);
+        record.set_heat(heat::hotter(former.heat(), record.heat(), tick));
         // SAFETY: the entry is published only below.
         unsafe { record.set_seq(seq) };
         let mut change = Tally { writes, ..Tally::default() };
@@ -155,16 +159,29 @@ impl Writer<'_> {
         self.with_lists(|slot| slot.changed.written(hash, former.map(|former| former.seq)));
     }
 
+    /// Puts an entry that was prepared in the place of the key's, if that has the same sequence: the same write in another
+    /// form. Returns whether it did.
+    pub(crate) fn reform(&mut self, hash: u64, new: Address, seq: u64) -> bool {
+        match self.find_same(hash, new) {
+            Some((position, old)) if self.record(old).seq() == seq => {
+                self.replace(position, old, new, seq, 0);
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn list_bytes(&self) -> u64 {
         self.state.changed.memory_bytes() as u64
     }
 
     /// Works on the slot's list of changed keys, and counts its memory anew.
     pub(crate) fn with_lists<R>(&mut self, work: impl FnOnce(&mut SlotState) -> R) -> R {
-        let before = self.list_bytes();
+        let (before, listed) = (self.list_bytes(), self.state.changed.open().len());
         let answer = work(self.state);
         let list_bytes = self.list_bytes().wrapping_sub(before);
-        self.counters.account(&Tally { list_bytes, ..Tally::default() });
+        let listed = (self.state.changed.open().len() as u64).wrapping_sub(listed as u64);
+        self.counters.account(&Tally { list_bytes, listed, ..Tally::default() });
         answer
     }
 
@@ -264,12 +281,13 @@ impl Writer<'_> {
         let mut moved = 0;
         for (position, old) in leaving {
             let record = self.record(old);
-            let (bytes, has_shared) = (record.bytes(), record.shared().is_some());
+            let (bytes, shared) = (record.bytes(), record.shared().map(|_| 0));
             let Ok(new) = self.arena().take(bytes, Purpose::Entry) else { break };
             // SAFETY: the new piece is as large, and ours.
             unsafe { record.copy_to(self.arena().pointer(new)) };
             buckets::replace(self.buckets(), position, new);
-            self.retire_piece(old, bytes, Purpose::Entry, has_shared);
+            // The value lives on in the new piece.
+            self.retire_piece(old, bytes, Purpose::Entry, shared);
             moved += 1;
         }
         moved
@@ -302,7 +320,7 @@ impl Writer<'_> {
         let former =
             unsafe { buckets::resize(self.buckets, store.arena(self.arena), &mut self.state.array, count)? };
         if let Some(array) = former {
-            self.retire_piece(array.address, array.bytes(), Purpose::Buckets, false);
+            self.retire_piece(array.address, array.bytes(), Purpose::Buckets, None);
         }
         store.resizes.add(&start);
         Ok(())
@@ -310,15 +328,16 @@ impl Writer<'_> {
 
     fn retire_entry(&mut self, address: Address, change: &mut Tally) {
         let record = self.record(address);
-        let (bytes, has_shared) = (record.bytes(), record.shared().is_some());
-        let purpose = Purpose::Entry;
-        self.retired.push(Retired { address, bytes, purpose, arena: self.arena, has_shared });
-        change.retired_bytes = change.retired_bytes.wrapping_add(bytes as u64);
+        let (bytes, shared) = (record.bytes(), record.shared().map(Bytes::len));
+        let retired = Retired { address, bytes, purpose: Purpose::Entry, arena: self.arena, shared };
+        change.retired_bytes = change.retired_bytes.wrapping_add(retired.weight() as u64);
+        self.retired.push(retired);
     }
 
-    fn retire_piece(&mut self, address: Address, bytes: usize, purpose: Purpose, has_shared: bool) {
-        self.retired.push(Retired { address, bytes, purpose, arena: self.arena, has_shared });
-        self.counters.account(&Tally { retired_bytes: bytes as u64, ..Tally::default() });
+    fn retire_piece(&mut self, address: Address, bytes: usize, purpose: Purpose, shared: Option<usize>) {
+        let retired = Retired { address, bytes, purpose, arena: self.arena, shared };
+        self.counters.account(&Tally { retired_bytes: retired.weight() as u64, ..Tally::default() });
+        self.retired.push(retired);
     }
 
     fn account(&mut self, change: &Tally) {
@@ -366,6 +385,7 @@ impl Writer<'_> {
             return Err(format!("holds {tally:?}, counts {:?} and {}", self.count, self.state.bytes));
         }
         tally.list_bytes = self.list_bytes();
+        tally.listed = self.state.changed.open().len() as u64;
         tally.writes = self.state.writes;
         Ok(tally)
     }

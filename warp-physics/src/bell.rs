@@ -9,10 +9,10 @@ use index::Index;
 const WINDOW: usize = 8;
 /// Partners that are remembered of a key.
 const LINKS: usize = 4;
-/// Weights are counted in this part of 1.
-const WEIGHT_UNIT: f32 = 8.0;
+/// Weights are counted in this part of 1, in which the largest gain is a whole number.
+const WEIGHT_UNIT: f32 = 7.5;
 /// What a read at a distance of 1, 2, .. adds: `1 / (1 + d / 4)`, in units.
-const GAINS: [u8; WINDOW] = [6, 5, 5, 4, 4, 3, 3, 3];
+const GAINS: [u8; WINDOW] = [6, 5, 4, 4, 3, 3, 3, 2];
 /// When a key has been read so often, its count and the weights of its links are halved, so that what is old fades.
 const READS_HALVED_AT: u8 = 32;
 /// What a use adds to the weight of a link that foretold it.
@@ -32,6 +32,10 @@ const FREQUENT: usize = 256;
 /// One in so many reads is counted for that.
 /// A prime, so that a program that repeats itself does not have the same keys counted each time.
 const FREQUENT_ONE_IN: u64 = 17;
+/// After so many reads the shares of the heaviest are worked out anew.
+const SHARES_EVERY: u64 = 4096;
+/// What is left of their counts then: some 30,000 reads are remembered.
+const SHARES_KEPT: f64 = 0.9;
 /// How much more often than by chance a partner is read for it to be shown as one.
 const LIFT_MIN: f64 = 4.0;
 
@@ -87,6 +91,10 @@ pub struct Bell {
     /// Predictions that are yet to come true, oldest first.
     waiting: std::collections::VecDeque<Waiting>,
     frequent: SpaceSaving,
+    /// How many reads it has counted, decayed alike.
+    counted: f64,
+    /// The share of all reads of the most frequent keys, by hash.
+    shares: Vec<(u64, f64)>,
     observed: u64,
     random: u64,
     stats: BellStats,
@@ -170,6 +178,8 @@ impl Bell {
             cells: [[Cell::default(); 4]; 10],
             waiting: std::collections::VecDeque::new(),
             frequent: SpaceSaving::new(FREQUENT),
+            counted: 0.0,
+            shares: Vec::new(),
             observed: 0,
             random: 0x9E37_79B9_7F4A_7C15,
             stats: BellStats::default(),
@@ -208,9 +218,10 @@ impl Bell {
         self.observed += 1;
         if self.observed.is_multiple_of(FREQUENT_ONE_IN) {
             self.frequent.add(hash, 1.0);
-            if self.observed.is_multiple_of(1 << 20) {
-                self.frequent.fade(0.5);
-            }
+            self.counted += 1.0;
+        }
+        if self.observed.is_multiple_of(SHARES_EVERY) {
+            self.take_shares();
         }
         let place = self.find(hash).unwrap_or_else(|| self.track(hash));
         if self.horizon.is_some() {
@@ -267,11 +278,9 @@ impl Bell {
         found.clear();
         let Some(place) = self.find(hash) else { return };
         found.extend((0..LINKS).filter_map(|at| self.prediction(place, at)));
-        let heaviest = self.frequent.heaviest();
-        let total = (self.observed / FREQUENT_ONE_IN).min(2 << 16).max(1) as f64;
         found.retain(|partner| {
-            let share =
-                heaviest.iter().find(|(hash, _)| *hash == partner.hash).map_or(0.0, |(_, n)| n / total);
+            let known = self.shares.binary_search_by_key(&partner.hash, |(hash, _)| *hash);
+            let share = known.map_or(0.0, |at| self.shares[at].1);
             let in_window = 1.0 - (1.0 - share.min(1.0)).powf(WINDOW as f64);
             partner.confidence >= LIFT_MIN * in_window
         });
@@ -295,6 +304,14 @@ impl Bell {
             let weight = &mut key.weights[at];
             *weight = if used { weight.saturating_add(USED_WEIGHT) } else { *weight / 2 };
         }
+    }
+
+    fn take_shares(&mut self) {
+        let share = |(hash, count): (u64, f64)| (hash, count / self.counted.max(1.0));
+        self.shares = self.frequent.heaviest().into_iter().map(share).collect();
+        self.shares.sort_unstable_by_key(|(hash, _)| *hash);
+        self.frequent.fade(SHARES_KEPT);
+        self.counted *= SHARES_KEPT;
     }
 
     fn find(&self, hash: u64) -> Option<u32> {

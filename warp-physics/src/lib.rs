@@ -32,7 +32,10 @@ mod matching;
 mod bell;
 mod entanglement;
 mod layout;
+// What is worth its memory.
+mod gravity;
 mod prefetch;
+mod remnants;
 // How even the load is, at a moment.
 mod entropy;
 // How even it is over time.
@@ -53,6 +56,7 @@ pub use bell::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Prediction};
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
+pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};
@@ -60,6 +64,7 @@ pub use network::{
     LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole, WormholeNetwork,
 };
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
+pub use remnants::Remnants;
 pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};

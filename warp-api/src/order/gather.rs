@@ -6,6 +6,7 @@ use warp_io::Clock;
 
 use crate::error::{Error, Result};
 use crate::from_crates::checkpoint_error;
+use crate::packed::to_entry;
 use crate::shared::Shared;
 use crate::types::Level;
 
@@ -76,7 +77,7 @@ impl Shared {
             }
             if !entry.is_tombstone() && !entry.is_expired(now) {
                 let entry = match values {
-                    Values::Take => entry.to_entry(),
+                    Values::Take => to_entry(entry),
                     Values::Leave => Entry::default(),
                 };
                 items.push(Item { key: Key::from(key), hash, entry, level: Level::Hot });

@@ -3,6 +3,7 @@
 use crate::batch::{BatchChange, Target, WriteBatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::links::{LinkChange, PUT_LINK_STRENGTH, Pair};
+use crate::residency::hints_of;
 use crate::space::Space;
 use crate::types::Seq;
 use crate::write::{Change, Op, Terms};
@@ -73,7 +74,8 @@ impl Space<'_> {
                         partner,
                     }));
                     puts += 1;
-                    Change::Put { value, deadline: self.shared.deadline(options.ttl) }
+                    let hints = hints_of(options);
+                    Change::Put { value, deadline: self.shared.deadline(options.ttl), hints }
                 }
             };
             ops.push(Op { keyspace, key, change });

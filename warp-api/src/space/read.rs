@@ -38,7 +38,7 @@ impl Space<'_> {
         keys: &[K],
         mut read: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
-        self.find_many(keys, |place, seen| read(place, seen.value()))
+        self.find_many(keys, |place, seen| seen.read(|value| read(place, value)))
     }
 
     fn find_many<K: AsRef<[u8]>>(self, keys: &[K], each: impl FnMut(usize, Seen<'_>)) -> Result<()> {

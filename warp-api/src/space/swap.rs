@@ -7,7 +7,7 @@ use crate::limits;
 use crate::read::Found;
 use crate::space::Space;
 use crate::types::{CasOutcome, Seq, Update, Value};
-use crate::write::{Change, Op};
+use crate::write::{Change, Hints, Op};
 
 /// What is to become of a key, and what its caller is answered then.
 pub(super) enum Decision<'a, R> {
@@ -40,7 +40,7 @@ impl Space<'_> {
                 Decision::Leave(_) => None,
                 Decision::Put { value, deadline, .. } => {
                     limits::check_value(value)?;
-                    Some(Change::Put { value, deadline: *deadline })
+                    Some(Change::Put { value, deadline: *deadline, hints: Hints::default() })
                 }
                 Decision::Delete(_) => Some(Change::Delete),
             };

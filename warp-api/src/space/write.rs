@@ -5,9 +5,10 @@ use crate::limits;
 use crate::links::{LinkChange, PUT_LINK_STRENGTH, Pair};
 use crate::options::PutOptions;
 use crate::read::Found;
+use crate::residency::hints_of;
 use crate::space::{Space, unconditional};
 use crate::types::Seq;
-use crate::write::{Written, put};
+use crate::write::{Change, Op, Written, put};
 
 impl Space<'_> {
     pub(crate) fn put(self, key: &[u8], value: &[u8]) -> Result<Seq> {
@@ -22,8 +23,10 @@ impl Space<'_> {
         limits::check_key(key)?;
         limits::check_value(value)?;
         let shared = self.shared;
-        let terms = self.terms(options.durability, options.no_wait);
-        let op = put(self.keyspace, key, value, shared.deadline(options.ttl));
+        let durability = options.durability.or_else(|| shared.durability_by_law(options.access_pattern));
+        let terms = self.terms(durability, options.no_wait);
+        let (deadline, hints) = (shared.deadline(options.ttl), hints_of(options));
+        let op = Op { keyspace: self.keyspace, key, change: Change::Put { value, deadline, hints } };
         let written = if options.entangled_with.is_empty() {
             self.write_op(op, terms)?
         } else {

@@ -24,7 +24,7 @@ fn random(state: &mut u64, bound: usize) -> usize {
 
 #[test]
 fn pieces_never_overlap_and_all_memory_comes_back() {
-    let arena = Arena::new();
+    let arena = Arena::new(true);
     let mut state = 7;
     let mut pieces: Vec<(Address, usize, u8)> = Vec::new();
     for step in 0..20_000_usize {
@@ -63,7 +63,7 @@ fn pieces_never_overlap_and_all_memory_comes_back() {
 
 #[test]
 fn sparse_spans_are_chosen_emptied_and_gone() {
-    let arena = Arena::new();
+    let arena = Arena::new(true);
     let take = || arena.take(100, Purpose::Entry).unwrap();
     let mut pieces: Vec<Address> = (0..10_000).map(|_| take()).collect();
     let full = arena.memory();

@@ -1,0 +1,390 @@
+//! The memory budget: how much memory the engine holds, and who waits when that is all that it may.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use warp_core::TableMemory;
+use warp_wal::Admit;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::WhenFull;
+use crate::shared::Shared;
+
+/// A budget of at least this many bytes is large enough for huge pages.
+pub(crate) const HUGE_PAGES_FROM: u64 = 1 << 30;
+/// A thread asks whether there is room once it has taken so many bytes since it asked last.
+const ASK_BYTES: u64 = 32 << 10;
+/// Memory is kept below this part of the budget, in 64ths: what is above is for what comes in between two looks.
+const KEPT_BELOW: u64 = 60;
+/// What comes in from layers has to be worth it once so much of the budget, in 64ths, is in use: a little less than is
+/// in use while the worker keeps some free.
+const FULL_FROM: u64 = 50;
+/// As much of the budget, in 64ths, is kept free for new entries once memory has come that far.
+const KEPT_FREE: u64 = 2;
+/// Writers are slowed from this part of the budget on that changed entries take, in 64ths...
+const SLOWED_FROM: u64 = 51;
+/// ...and a checkpoint is asked for from this one on.
+const CHECKPOINT_FROM: u64 = 32;
+/// The longest that a writer is slowed for each [`ASK_BYTES`].
+const SLOWED_MAX: Duration = Duration::from_millis(10);
+/// How long a writer waits before it looks again by itself.
+const WAIT: Duration = Duration::from_millis(10);
+/// While memory is full, a tick of heat passes once as much has come in as fills the budget so many times.
+const TURNOVERS_PER_TICK: u64 = 2;
+/// Entries that a writer lets fall for each byte that it takes: so that memory is freed faster than it is taken.
+const FALL_FOR_EACH: u64 = 4;
+
+/// What is kept of the budget.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: u64,
+    when_full: WhenFull,
+    /// Bytes that writes and promotions have taken, as far as was asked.
+    taken: AtomicU64,
+    /// `taken` when the last tick of heat passed for it.
+    taken_at_tick: AtomicU64,
+    /// Whether memory was scarce when it was last looked at.
+    scarce: AtomicBool,
+    /// Set when the worker has something to do for memory.
+    wanted: AtomicBool,
+    /// Set when a checkpoint is due since changed entries take too much.
+    pub(crate) wants_checkpoint: AtomicBool,
+    freed: Condvar,
+    freed_lock: Mutex<()>,
+    /// How often writers had to wait, and for how long they were slowed in all.
+    pub(crate) waits: AtomicU64,
+    pub(crate) slowed_nanos: AtomicU64,
+}
+
+/// How memory stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Bytes that the engine holds.
+    pub(crate) held: u64,
+    /// The part of it that is free for new entries of the right size.
+    pub(crate) spare: u64,
+    /// The part of it that entries take which no checkpoint has.
+    pub(crate) dirty: u64,
+}
+
+/// What there is to do before so many bytes are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Room {
+    /// There is room.
+    Ample,
+    /// There is room, and soon there may be none.
+    Scarce,
+    /// Nothing may be taken before something was freed.
+    None,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: u64, when_full: WhenFull) -> Budget {
+        Budget {
+            limit,
+            when_full,
+            taken: AtomicU64::new(0),
+            taken_at_tick: AtomicU64::new(0),
+            scarce: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            wants_checkpoint: AtomicBool::new(false),
+            freed: Condvar::new(),
+            freed_lock: Mutex::new(()),
+            waits: AtomicU64::new(0),
+            slowed_nanos: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    fn part(&self, sixty_fourths: u64) -> u64 {
+        self.limit / 64 * sixty_fourths
+    }
+
+    fn room(&self, standing: Standing, bytes: u64) -> Room {
+        // As long as the worker makes room all the time, that is no room to be given away.
+        let is_full = standing.held.saturating_sub(standing.spare) >= self.part(FULL_FROM);
+        self.scarce.store(is_full, Ordering::Relaxed);
+        self.room_at(standing, bytes)
+    }
+
+    fn room_at(&self, standing: Standing, bytes: u64) -> Room {
+        if standing.held.saturating_add(bytes) < self.part(KEPT_BELOW) {
+            return Room::Ample;
+        }
+        let is_within = standing.held + bytes.saturating_sub(standing.spare / 2) <= self.limit;
+        match standing.spare > bytes.saturating_add(self.part(KEPT_FREE)) {
+            true if is_within => Room::Ample,
+            _ if is_within => Room::Scarce,
+            _ => Room::None,
+        }
+    }
+
+    /// Whether the worker was asked to look after memory since it was last asked.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn say_freed(&self) {
+        drop(self.freed_lock.lock());
+        self.freed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut held = self.freed_lock.lock();
+        let _ = self.freed.wait_for(&mut held, WAIT);
+    }
+}
+
+impl Shared {
+    /// How memory stands. Walks nothing, and takes some microseconds.
+    pub(crate) fn memory_standing(&self) -> Standing {
+        let table = self.table.memory();
+        let entries = table.entries.max(1);
+        Standing {
+            held: table.resident_bytes + self.memory_beside_table(),
+            spare: table.resident_bytes.saturating_sub(table.used_bytes),
+            dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
+                / u128::from(entries))
+            .try_into()
+            .unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Entries that no published checkpoint has, about.
+    fn dirty_entries(&self, table: &TableMemory) -> u64 {
+        (table.changed + self.being_checkpointed.load(Ordering::Relaxed)).min(table.entries)
+    }
+
+    /// Memory that is not the table's.
+    pub(crate) fn memory_beside_table(&self) -> u64 {
+        let log = self.journal.log().map_or(0, |log| log.stats().ring_bytes);
+        log + self.expiry.bytes() + self.order_bytes() as u64 + self.residency.bytes() + self.learned.bytes()
+    }
+
+    /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
+    /// may take a little more than others: they are how a full memory is emptied.
+    ///
+    /// # Errors
+    /// `Full` if the budget is used up by what cannot leave memory, `Busy` if the caller would have to wait and does not
+    /// want to.
+    #[inline]
+    pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<()> {
+        match asks_now(bytes) {
+            None => Ok(()),
+            // Deletions without files leave nothing behind.
+            Some(_) if admit.reserve && self.home.is_none() => Ok(()),
+            Some(taken) => self.make_room(taken, admit),
+        }
+    }
+
+    #[cold]
+    fn make_room(&self, bytes: u64, admit: Admit) -> Result<()> {
+        let (budget, no_wait) = (&self.budget, !admit.wait);
+        let needed = if admit.reserve { bytes.saturating_sub(budget.part(1)) } else { bytes };
+        budget.taken.fetch_add(bytes, Ordering::Relaxed);
+        let mut standing = self.memory_standing();
+        self.slow_down(standing, no_wait);
+        let mut failures = None;
+        loop {
+            match budget.room(standing, needed) {
+                Room::Ample => return Ok(()),
+                Room::Scarce => {
+                    self.want_memory();
+                    self.let_fall(bytes.saturating_mul(FALL_FOR_EACH).max(2 * ASK_BYTES));
+                    return Ok(());
+                }
+                Room::None => {}
+            }
+            self.want_memory();
+            // What was overwritten or deleted may be waiting for no more than to be freed.
+            self.table.collect();
+            let fell = self.let_fall(bytes.saturating_mul(FALL_FOR_EACH).max(2 * ASK_BYTES));
+            self.gather_free(standing);
+            standing = self.memory_standing();
+            if fell > 0 || budget.room(standing, needed) != Room::None {
+                continue;
+            }
+            self.wait_for_memory(no_wait, &mut failures)?;
+            standing = self.memory_standing();
+        }
+    }
+
+    /// Waits until something may have been freed.
+    fn wait_for_memory(&self, no_wait: bool, failures: &mut Option<u64>) -> Result<()> {
+        let Some(home) = &self.home else {
+            return Err(full(match self.budget.when_full {
+                WhenFull::Refuse => "the memory budget is used up, and nothing may be evicted",
+                WhenFull::Evict => "the memory budget is used up by what cannot be evicted",
+            }));
+        };
+        self.check_writable()?;
+        let before = *failures.get_or_insert_with(|| self.counters.checkpoint_failures.sum());
+        if self.counters.checkpoint_failures.sum() > before {
+            return Err(full("the memory budget is used up by changes that no checkpoint could take"));
+        }
+        let is_clean = home.current.load().replay_from > self.journal.last_seq();
+        if is_clean && self.being_checkpointed.load(Ordering::Relaxed) == 0 {
+            return Err(full("the memory budget is used up by what cannot leave memory"));
+        }
+        if no_wait {
+            return Err(Error::new(ErrorKind::Busy, "the memory budget is used up for the moment"));
+        }
+        self.budget.waits.fetch_add(1, Ordering::Relaxed);
+        self.budget.wants_checkpoint.store(true, Ordering::Relaxed);
+        if self.running.load(Ordering::Relaxed) == 0 {
+            // Nobody else will do it. A failure is seen on the next round.
+            let _ = self.take_checkpoint();
+            return Ok(());
+        }
+        self.wake_worker();
+        self.budget.wait();
+        Ok(())
+    }
+
+    /// Slows a writer while changed entries take nearly all of the budget, the more the nearer; and asks for a checkpoint
+    /// long before.
+    fn slow_down(&self, standing: Standing, no_wait: bool) {
+        let budget = &self.budget;
+        if self.home.is_none() || standing.dirty < budget.part(CHECKPOINT_FROM) {
+            return;
+        }
+        if !budget.wants_checkpoint.swap(true, Ordering::Relaxed) {
+            self.wake_worker();
+        }
+        let from = budget.part(SLOWED_FROM);
+        if standing.dirty > from && !no_wait && self.running.load(Ordering::Relaxed) > 0 {
+            let (above, range) = (standing.dirty - from, budget.part(KEPT_BELOW) - from);
+            let slowed = SLOWED_MAX.mul_f64((above as f64 / range.max(1) as f64).min(1.0));
+            budget
+                .slowed_nanos
+                .fetch_add(u64::try_from(slowed.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            std::thread::sleep(slowed);
+        }
+    }
+
+    fn want_memory(&self) {
+        if !self.budget.wanted.swap(true, Ordering::Relaxed) {
+            self.wake_worker();
+        }
+    }
+
+    /// Whether what comes in from layers has to be worth it, as of when memory was last looked at.
+    pub(crate) fn is_memory_full(&self) -> bool {
+        self.budget.scarce.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a value of so many bytes that comes in from a layer, and makes room for it if need be; `false` if
+    /// there is none. Looks at memory once in a while only.
+    pub(crate) fn admit_read(&self, bytes: usize) -> bool {
+        let Some(taken) = asks_now(bytes) else { return true };
+        self.budget.taken.fetch_add(taken, Ordering::Relaxed);
+        let room = self.budget.room(self.memory_standing(), taken);
+        if room == Room::Ample {
+            return true;
+        }
+        self.want_memory();
+        self.let_fall(2 * taken);
+        self.budget.room(self.memory_standing(), taken) != Room::None
+    }
+
+    /// Moves entries together where free memory is scattered, so that it can be given back.
+    fn gather_free(&self, standing: Standing) {
+        if standing.held > self.budget.part(KEPT_BELOW) && standing.spare > self.budget.part(1) {
+            self.table.shrink();
+            self.table.discard_free();
+        }
+    }
+
+    /// The background's part: lets entries fall until there is free memory again for those who come, and gives back what
+    /// is scattered.
+    pub(crate) fn tend_memory(&self) {
+        let budget = &self.budget;
+        self.pass_tick_by_turnover();
+        let mut standing = self.memory_standing();
+        if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
+            budget.wants_checkpoint.store(true, Ordering::Relaxed);
+        }
+        if !budget.take_wanted() && standing.held < budget.part(KEPT_BELOW) {
+            return;
+        }
+        while !self.is_ending()
+            && standing.held >= budget.part(KEPT_BELOW)
+            && (standing.spare < budget.part(2 * KEPT_FREE) || standing.held > budget.limit)
+        {
+            let fell = self.let_fall(budget.part(1).min(1 << 20));
+            if standing.held > budget.limit {
+                self.gather_free(standing);
+            }
+            budget.say_freed();
+            if fell == 0 {
+                break;
+            }
+            standing = self.memory_standing();
+        }
+        budget.say_freed();
+    }
+
+    /// While memory is full, time is what comes in: a tick of heat passes each time that as much has come in as the budget holds, twice over.
+    fn pass_tick_by_turnover(&self) {
+        let taken = self.budget.taken.load(Ordering::Relaxed);
+        if taken - self.budget.taken_at_tick.load(Ordering::Relaxed) >= TURNOVERS_PER_TICK * self.budget.limit
+        {
+            self.budget.taken_at_tick.store(taken, Ordering::Relaxed);
+            self.table.next_tick();
+        }
+    }
+}
+
+fn full(message: &str) -> Error {
+    Error::new(ErrorKind::Full, message)
+}
+
+/// Counts bytes that this thread takes; says how many it has taken since it last asked, if it is time to ask.
+#[inline]
+fn asks_now(bytes: usize) -> Option<u64> {
+    thread_local! {
+        static TAKEN: Cell<u64> = const { Cell::new(0) };
+    }
+    let taken = TAKEN.get().saturating_add(bytes as u64);
+    let asks = taken >= ASK_BYTES;
+    TAKEN.set(if asks { 0 } else { taken });
+    asks.then_some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_scarce_before_there_is_none() {
+        let budget = Budget::new(64 << 20, WhenFull::Refuse);
+        let at = |held: u64, spare: u64| {
+            budget.room(Standing { held: held << 20, spare: spare << 20, dirty: 0 }, 1 << 10)
+        };
+        assert_eq!(at(10, 0), Room::Ample);
+        assert_eq!(at(61, 8), Room::Ample);
+        assert_eq!(at(61, 1), Room::Scarce);
+        assert_eq!(at(65, 1), Room::None);
+        assert_eq!(at(65, 8), Room::None);
+        // A value that has no room in what is free is too much.
+        let large = budget.room(Standing { held: 62 << 20, spare: 1 << 20, dirty: 0 }, 8 << 20);
+        assert_eq!(large, Room::None);
+    }
+
+    #[test]
+    fn a_thread_asks_once_in_a_while() {
+        std::thread::spawn(|| {
+            let asked = (0..1000).filter_map(|_| asks_now(100)).collect::<Vec<u64>>();
+            assert_eq!(asked.len(), 3);
+            assert!(asked.iter().all(|bytes| *bytes >= ASK_BYTES));
+            assert!(asks_now(1 << 20).is_some());
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -1,0 +1,361 @@
+//! Residency: which entries are in memory, and in which form. Gravity says which fall; this lets them.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use warp_core::{EntryRef, KeyRef, Leaving, SLOTS, Value};
+use warp_physics::{Body, Fall, ReadCosts, Remnants, fall};
+
+use crate::keyspace::SYSTEM;
+use crate::options::{AccessPattern, Priority, PutOptions, WhenFull};
+use crate::packed::{PACK_BYTES_MIN, value_of, with_packed};
+use crate::shared::Shared;
+use crate::write::Hints;
+
+/// Entries that are looked at together.
+const SAMPLE: usize = 64;
+/// Of these, so many fall: those that are worth least.
+const FALLING: usize = 12;
+/// Samples in a row without anything that may fall, before it is said that there is nothing.
+const FRUITLESS_MAX: usize = 64;
+/// Remnants, for each so many bytes of the budget: at four bytes each they take a 64th of it.
+const BUDGET_BYTES_PER_REMNANT: u64 = 256;
+const REMNANTS_MAX: u64 = 1 << 26;
+/// Bytes that pinned entries may take, as a part of the budget; those beyond are not pinned.
+const PINNED_PART: u64 = 2;
+/// What reads from the levels take. Only their relations matter, and they are the same at all times: what was worth keeping
+/// yesterday can be compared with what comes today.
+const COSTS: ReadCosts = ReadCosts { hot: 100.0, unpack_byte: 0.4, cold: 20_000.0 };
+/// The weight of one observation in running means, as a power of two: a sixteenth.
+const MEAN_SHIFT: u32 = 4;
+/// One, in the fixed-point numbers of the packing ratio.
+const RATIO_ONE: u32 = 1 << 10;
+
+/// Who is in memory, and what is remembered of those who were.
+#[derive(Debug)]
+pub(crate) struct Residency {
+    remnants: Remnants,
+    /// The worth of what fell last, in nanoseconds a byte, as bits of an `f32`: the price of memory.
+    price: AtomicU32,
+    /// What packing leaves of a value, in parts of [`RATIO_ONE`].
+    ratio: AtomicU32,
+    /// Where the next sample is taken: a counter, scrambled.
+    turn: AtomicU64,
+    pinned: RwLock<HashSet<u64>>,
+    has_pinned: AtomicBool,
+    pinned_bytes: AtomicU64,
+    pinned_bytes_max: u64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) evicted_bytes: AtomicU64,
+    pub(crate) packed: AtomicU64,
+    pub(crate) packed_saved_bytes: AtomicU64,
+    pub(crate) warm_reads: AtomicU64,
+    pub(crate) unpacked: AtomicU64,
+    pub(crate) kept_out: AtomicU64,
+    pub(crate) returned: AtomicU64,
+}
+
+/// An entry of a sample.
+#[derive(Debug)]
+struct Candidate {
+    leaving: Leaving,
+    /// Whether a layer has it, or it may be lost; otherwise it can be packed at most.
+    may_leave: bool,
+    mass: u32,
+    bytes: usize,
+    way: Fall,
+    worth: f64,
+    /// To be packed: what for.
+    packable: Option<(u32, Vec<u8>, Value, u64)>,
+}
+
+impl Residency {
+    pub(crate) fn new(budget: u64, on: bool) -> Residency {
+        // An engine that uses little of its budget does not touch the pages of this, and they take no memory.
+        let remnants = if on { (budget / BUDGET_BYTES_PER_REMNANT).min(REMNANTS_MAX) } else { 0 };
+        Residency {
+            remnants: Remnants::new(usize::try_from(remnants).unwrap_or(1)),
+            price: AtomicU32::new(0),
+            ratio: AtomicU32::new(RATIO_ONE / 2),
+            turn: AtomicU64::new(0),
+            pinned: RwLock::new(HashSet::new()),
+            has_pinned: AtomicBool::new(false),
+            pinned_bytes: AtomicU64::new(0),
+            pinned_bytes_max: budget / PINNED_PART,
+            evicted: AtomicU64::new(0),
+            evicted_bytes: AtomicU64::new(0),
+            packed: AtomicU64::new(0),
+            packed_saved_bytes: AtomicU64::new(0),
+            warm_reads: AtomicU64::new(0),
+            unpacked: AtomicU64::new(0),
+            kept_out: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes of memory that this takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.remnants.bytes() as u64
+    }
+
+    /// The price of memory: what the entries that fell last were worth, in nanoseconds a byte. 0 if none has fallen.
+    pub(crate) fn price(&self) -> f64 {
+        f64::from(f32::from_bits(self.price.load(Ordering::Relaxed)))
+    }
+
+    fn fell_at(&self, worth: f64) {
+        let (mean, weight) = (self.price(), 1.0 / f64::from(1 << MEAN_SHIFT));
+        let next = if mean == 0.0 { worth } else { mean + (worth - mean) * weight };
+        #[expect(clippy::cast_possible_truncation, reason = "a mean of estimates")]
+        self.price.store((next as f32).to_bits(), Ordering::Relaxed);
+    }
+
+    fn packed_to(&self, raw: usize, packed: usize) {
+        let now = u32::try_from(packed.saturating_mul(RATIO_ONE as usize) / raw.max(1)).unwrap_or(RATIO_ONE);
+        let mean = self.ratio.load(Ordering::Relaxed);
+        self.ratio.store(mean - (mean >> MEAN_SHIFT) + (now.min(RATIO_ONE) >> MEAN_SHIFT), Ordering::Relaxed);
+    }
+
+    /// Bytes that packing a value of that length is likely to save.
+    fn saving(&self, raw: usize) -> usize {
+        raw - raw.saturating_mul(self.ratio.load(Ordering::Relaxed) as usize) / RATIO_ONE as usize
+    }
+
+    fn is_pinned(&self, hash: u64) -> bool {
+        self.has_pinned.load(Ordering::Relaxed) && self.pinned.read().contains(&hash)
+    }
+
+    /// A random slot and a random place in it (SplitMix64's finalizer over a counter).
+    fn next_place(&self) -> (usize, usize) {
+        let mut bits = self.turn.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^= bits >> 31;
+        let slot = usize::try_from(bits % SLOTS as u64).expect("there are few slots");
+        (slot, usize::try_from(bits >> 33).expect("31 bits"))
+    }
+}
+
+/// What the options of a put say of its use.
+pub(crate) fn hints_of(options: &PutOptions) -> Hints {
+    let of_pattern = match options.access_pattern {
+        None | Some(AccessPattern::Balanced) => 1,
+        Some(AccessPattern::Hot) => 15,
+        Some(AccessPattern::Warm) => 3,
+        Some(AccessPattern::Cold) => 0,
+    };
+    let mass = match options.priority {
+        None | Some(Priority::Normal) => of_pattern,
+        Some(Priority::Critical) => 127,
+        Some(Priority::High) => of_pattern * 4 + 3,
+        Some(Priority::Low) => of_pattern / 4,
+        Some(Priority::Background) => 0,
+    };
+    let is_told = options.access_pattern.is_some() || options.priority.is_some();
+    Hints { mass: is_told.then_some(mass), pin: options.pin }
+}
+
+impl Shared {
+    /// Lets entries fall that are worth least, until about so many bytes of memory are freed, or nothing may fall any
+    /// more. Returns the bytes that were freed: they can be used once nobody reads them.
+    pub(crate) fn let_fall(&self, bytes: u64) -> u64 {
+        let may_leave = self.home.is_some() || self.options.when_full == WhenFull::Evict;
+        if !may_leave {
+            return 0;
+        }
+        let (mut freed, mut fruitless) = (0, 0);
+        while freed < bytes && fruitless < FRUITLESS_MAX {
+            let gained = self.let_some_fall(bytes - freed);
+            freed += gained;
+            fruitless = if gained == 0 { fruitless + 1 } else { 0 };
+        }
+        if freed > 0 {
+            self.table.collect();
+        }
+        freed
+    }
+
+    /// Looks at a sample, and lets those of it fall that are worth least: until so many bytes are freed, but not many.
+    fn let_some_fall(&self, bytes: u64) -> u64 {
+        let mut candidates = self.sample();
+        let count = candidates.len();
+        // Of a small sample the same part, so that what is good is not taken because nothing else was there.
+        let falling = (count * FALLING).div_ceil(SAMPLE).min(count);
+        if falling == 0 {
+            return 0;
+        }
+        candidates.select_nth_unstable_by(falling - 1, |a, b| a.worth.total_cmp(&b.worth));
+        candidates.truncate(falling);
+        candidates.sort_unstable_by(|a, b| a.worth.total_cmp(&b.worth));
+        let mut sum = 0;
+        candidates.retain(|candidate| {
+            let goes = sum < bytes;
+            sum += candidate.bytes as u64;
+            goes
+        });
+        let tick = self.table.tick();
+        let mut leaving = Vec::with_capacity(falling);
+        let mut gained = 0;
+        for candidate in candidates {
+            let packed = candidate.packable.as_ref().map_or(0, |_| self.pack(&candidate));
+            if packed == 0 && candidate.may_leave {
+                self.residency.remnants.note(candidate.leaving.hash, candidate.mass, tick);
+                leaving.push(candidate.leaving);
+            }
+            gained += packed;
+            self.residency.fell_at(candidate.worth);
+        }
+        leaving.sort_unstable_by_key(|leaving| leaving.hash);
+        let (count, bytes) = self.table.evict(&leaving);
+        self.residency.evicted.fetch_add(count as u64, Ordering::Relaxed);
+        self.residency.evicted_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        gained + bytes as u64
+    }
+
+    fn sample(&self) -> Vec<Candidate> {
+        let (first, from) = self.residency.next_place();
+        let has_files = self.home.is_some();
+        let clean_below = self.clean_below.load(Ordering::Acquire);
+        let mut candidates = Vec::with_capacity(SAMPLE);
+        let mut look = |entry: EntryRef<'_>| {
+            let is_clean = if has_files { entry.seq() < clean_below } else { entry.keyspace() != SYSTEM };
+            let hash = self.table.hash_of(entry.keyspace(), entry.key());
+            // What was changed may not leave; but it may be packed.
+            if self.residency.is_pinned(hash) || (!is_clean && entry.keyspace() == SYSTEM) {
+                return;
+            }
+            if let Some(candidate) = self.weigh(entry, hash, is_clean) {
+                candidates.push(candidate);
+            }
+        };
+        // A small table has few entries in a slot, or none.
+        let mut left = SAMPLE;
+        for step in 0..SLOTS {
+            left -= self.table.sample((first + step) % SLOTS, from, left, &mut look).min(left);
+            if left == 0 {
+                break;
+            }
+        }
+        candidates
+    }
+
+    /// What an entry is worth, and how it would fall; `None` if it may not.
+    fn weigh(&self, entry: EntryRef<'_>, hash: u64, may_leave: bool) -> Option<Candidate> {
+        let raw = entry.value().map_or(0, <[u8]>::len);
+        let can_pack = self.options.physics.gravity && raw >= PACK_BYTES_MIN && entry.packed_from().is_none();
+        let mass = if self.options.physics.gravity { entry.mass() } else { 0 };
+        let body = Body {
+            mass: mass.into(),
+            bytes: entry.memory_bytes(),
+            saved_by_packing: if can_pack { self.residency.saving(raw) } else { 0 },
+        };
+        let (mut way, worth) = fall(body, COSTS);
+        if !may_leave {
+            if !can_pack {
+                return None;
+            }
+            way = Fall::Pack;
+        }
+        let packable = match way {
+            Fall::Pack => {
+                Some((entry.keyspace(), entry.key().to_vec(), entry.value_handle()?, entry.deadline()))
+            }
+            Fall::Leave => None,
+        };
+        let leaving = Leaving { hash, seq: entry.seq() };
+        Some(Candidate { leaving, may_leave, mass, bytes: body.bytes, way, worth, packable })
+    }
+
+    /// Puts an entry into packed form; returns the bytes that this freed, 0 if it was not done.
+    fn pack(&self, candidate: &Candidate) -> u64 {
+        let Some((keyspace, key, value, deadline)) = &candidate.packable else { return 0 };
+        let key = KeyRef { hash: candidate.leaving.hash, keyspace: *keyspace, bytes: key };
+        debug_assert_eq!(candidate.way, Fall::Pack);
+        let packed = with_packed(value, |packed| {
+            let prepared = self.table.prepare(key, packed, *deadline).ok()?;
+            let after = prepared.memory_bytes();
+            let is_done = self.table.lock(key.hash).reform(prepared, candidate.leaving.seq);
+            is_done.then_some(after)
+        });
+        let Some(Some(after)) = packed else {
+            if packed.is_none() {
+                self.residency.packed_to(value.len(), value.len());
+            }
+            return 0;
+        };
+        self.residency.packed_to(candidate.bytes, after);
+        let saved = (candidate.bytes as u64).saturating_sub(after as u64);
+        self.residency.packed.fetch_add(1, Ordering::Relaxed);
+        self.residency.packed_saved_bytes.fetch_add(saved, Ordering::Relaxed);
+        saved
+    }
+
+    /// Reads a packed value; and unpacks it for good if that is worth the memory.
+    #[cold]
+    pub(crate) fn read_warm(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
+        let value = value_of(entry)?;
+        self.residency.warm_reads.fetch_add(1, Ordering::Relaxed);
+        // Packed form was worth the price of memory, when it was; by now it may have been used more.
+        let worth = f64::from(entry.mass()) * COSTS.unpack_byte;
+        if worth > self.residency.price() && self.admit_read(value.len()) {
+            self.unpack_for_good(key, &value, entry);
+        }
+        Some(value)
+    }
+
+    fn unpack_for_good(&self, key: KeyRef<'_>, value: &Value, entry: EntryRef<'_>) {
+        let Ok(prepared) = self.table.prepare(key, value, entry.deadline()) else { return };
+        let Some(mut guard) = self.table.try_lock(key.hash) else { return };
+        if guard.reform(prepared, entry.seq()) {
+            self.residency.unpacked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a value of so many bytes that was read from a layer comes into memory, and with which mass.
+    ///
+    /// While there is room, it does. Later it does if it was used before as often as is worth the price of memory: what is
+    /// read once, as by a scan, pushes nothing out.
+    pub(crate) fn comes_in(&self, hash: u64, bytes: usize) -> Option<u32> {
+        if !self.options.physics.gravity || !self.is_memory_full() {
+            return self.admit_read(bytes).then_some(1);
+        }
+        let residency = &self.residency;
+        let tick = self.table.tick();
+        let known = residency.remnants.mass(hash, tick);
+        let mass = known.map_or(0, |mass| mass + 1);
+        let body = Body { mass: mass.into(), bytes: bytes.max(1), saved_by_packing: 0 };
+        if known.is_some() && fall(body, COSTS).1 >= residency.price() && self.admit_read(bytes) {
+            residency.returned.fetch_add(1, Ordering::Relaxed);
+            // Its first use in memory tells it from those that come and go.
+            return known;
+        }
+        residency.remnants.note(hash, mass, tick);
+        residency.kept_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Pins a key that was just put, or unpins it.
+    pub(crate) fn pin(&self, hash: u64, bytes: usize, pin: bool) {
+        let residency = &self.residency;
+        if !pin && !residency.has_pinned.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut pinned = residency.pinned.write();
+        if pin {
+            let sum = residency.pinned_bytes.load(Ordering::Relaxed) + bytes as u64;
+            if sum <= residency.pinned_bytes_max && pinned.insert(hash) {
+                residency.pinned_bytes.store(sum, Ordering::Relaxed);
+            }
+        } else if pinned.remove(&hash) {
+            let sum = residency.pinned_bytes.load(Ordering::Relaxed).saturating_sub(bytes as u64);
+            residency.pinned_bytes.store(sum, Ordering::Relaxed);
+        }
+        residency.has_pinned.store(!pinned.is_empty(), Ordering::Relaxed);
+    }
+
+    /// How many keys are pinned.
+    pub(crate) fn pinned_keys(&self) -> u64 {
+        self.residency.pinned.read().len() as u64
+    }
+}

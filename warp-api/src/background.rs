@@ -36,8 +36,10 @@ enum LogOrder {
 
 #[derive(Debug)]
 enum WorkerOrder {
-    /// Look what is due: a checkpoint was asked for.
+    /// Look what is due: a checkpoint was asked for, or memory.
     Look,
+    /// Something is to be brought into memory.
+    Fetch,
     Stop,
 }
 
@@ -82,6 +84,11 @@ impl Shared {
     /// Has the worker look at once what is due. Never waits: a worker with a full channel before it looks anyway.
     pub(crate) fn wake_worker(&self) {
         let _ = self.orders.worker.try_send(WorkerOrder::Look);
+    }
+
+    /// Asks the worker to bring in what is wanted. Never waits: a worker with a full channel before it brings in all there is.
+    pub(crate) fn order_fetch(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Fetch);
     }
 
     fn wake_log_thread(&self) {
@@ -199,6 +206,11 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
             let pause = if shared.warm.is_under_way() { left.min(warm_start::PAUSE) } else { left };
             match inbox.recv_timeout(pause) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                // What is wanted in memory does not wait for the next look.
+                Ok(WorkerOrder::Fetch) => {
+                    shared.learn();
+                    continue;
+                }
                 // Somebody waits for what the worker does.
                 Ok(WorkerOrder::Look) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -274,6 +286,7 @@ impl Shared {
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
         self.load_learned();
+        self.learn();
         if self.check_writable().is_err() {
             return;
         }
@@ -282,6 +295,7 @@ impl Shared {
             // A failure is reported where it happens, and the next attempt comes when it is due.
             let _ = self.take_checkpoint(reason);
         }
+        self.run_demon(self.time.monotonic());
         self.keep_learned_if_due();
     }
 

@@ -161,7 +161,7 @@ impl Shared {
     /// Memory that is not the table's.
     pub(crate) fn memory_beside_table(&self) -> u64 {
         let log = self.journal.log().map_or(0, |log| log.stats().ring_bytes);
-        let learned = self.residency.bytes() + self.warm.held_bytes();
+        let learned = self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes();
         log + self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 

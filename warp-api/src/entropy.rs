@@ -14,6 +14,15 @@ use crate::shared::SHARDS;
 /// have the same keys counted each time.
 const READ_SAMPLE_EVERY: u32 = 61;
 
+thread_local! {
+    /// Reads of this thread until one is looked at.
+    static LEFT: Cell<u32> = const { Cell::new(READ_SAMPLE_EVERY) };
+    /// Reads that were looked at since the last burst.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+    /// What is left of a burst.
+    static BURST_LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Measures how evenly reads and writes fall on the shards.
 ///
 /// Every write is counted under its shard's lock; reads take no lock, and are sampled.
@@ -37,22 +46,46 @@ impl LoadMonitor {
     }
 
     /// Whether the next read of this thread is one of those that are looked at: then it is told to
-    /// [`LoadMonitor::read`], and counted in the heat of its entry.
+    /// [`Shared::read_in_turn`](crate::shared::Shared::read_in_turn), and counted in the heat of its entry.
     #[inline]
     pub(crate) fn is_turn() -> bool {
-        thread_local! {
-            static LEFT: Cell<u32> = const { Cell::new(READ_SAMPLE_EVERY) };
-        }
         let left = LEFT.get() - 1;
         LEFT.set(if left == 0 { READ_SAMPLE_EVERY } else { left });
         left == 0
     }
 
-    /// Takes note of a read of the key with this hash, whose turn it was.
-    #[cold]
-    pub(crate) fn read(&self, table: &Table, hash: u64) {
+    /// How many reads of a burst come after this one, whose turn it is; `None` if this one is in none.
+    pub(crate) fn burst_left() -> Option<u32> {
+        let left = BURST_LEFT.get().checked_sub(1)?;
+        BURST_LEFT.set(left);
+        if left > 0 {
+            LEFT.set(1);
+        }
+        Some(left)
+    }
+
+    /// Makes the next so many reads of this thread a burst, each of which is looked at.
+    pub(crate) fn begin_burst(reads: u32) {
+        BURST_LEFT.set(reads);
+        TURNS.set(0);
+        LEFT.set(1);
+    }
+
+    /// Takes note of a read of the key with this hash, whose turn it was. Returns how many reads of this thread there were
+    /// since its last burst.
+    pub(crate) fn read(&self, table: &Table, hash: u64) -> u32 {
         if self.on {
             self.sampled_reads[usize::from(table.shard_of(hash))].add(u64::from(READ_SAMPLE_EVERY));
+        }
+        let turns = TURNS.get().saturating_add(1);
+        TURNS.set(turns);
+        turns.saturating_mul(READ_SAMPLE_EVERY)
+    }
+
+    /// The same for a read of a burst, which stands for itself alone.
+    pub(crate) fn read_one(&self, table: &Table, hash: u64) {
+        if self.on {
+            self.sampled_reads[usize::from(table.shard_of(hash))].add(1);
         }
     }
 

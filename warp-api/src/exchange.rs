@@ -1,6 +1,6 @@
 //! Export and import: everything that a program put into the database, as lines of JSON.
 //!
-//! A line is an object of one of four kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
+//! A line is an object of one of five kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
 //! otherwise, so that nothing is lost:
 //!
 //! ```text
@@ -8,6 +8,7 @@
 //! {"link": "user:1", "partner": "user:2", "strength": 0.9}          each declared link once
 //! {"keyspace": "jobs"}                                              each but the default one, before its keys
 //! {"rule": "user:{id}", "partners": ["profile:{id}"], "strength": 0.8}
+//! {"wormhole": "oslo", "to": "bern", "strength": 0.5}
 //! ```
 //!
 //! An entry or a link of another keyspace than the default one says so: `"keyspace": "jobs"`.
@@ -48,6 +49,8 @@ pub struct ExchangeReport {
     pub links: u64,
     /// Rules.
     pub rules: u64,
+    /// Declared wormholes.
+    pub wormholes: u64,
     /// Entries that an import passed over, since their deadline was past.
     pub expired: u64,
 }
@@ -81,6 +84,11 @@ enum Line {
     Rule {
         rule: Text,
         partners: Vec<Text>,
+        strength: f64,
+    },
+    Wormhole {
+        wormhole: String,
+        to: String,
         strength: f64,
     },
     Keyspace {
@@ -142,6 +150,10 @@ impl Shared {
             let pattern = Text::of(rule.pattern.as_bytes());
             lines.write(&Line::Rule { rule: pattern, partners, strength: rule.strength })?;
             report.rules += 1;
+        }
+        for (a, b, strength) in self.wormholes()?.iter() {
+            lines.write(&Line::Wormhole { wormhole: a.to_owned(), to: b.to_owned(), strength })?;
+            report.wormholes += 1;
         }
         lines.0.flush().map_err(output_error)?;
         Ok(report)
@@ -268,6 +280,10 @@ impl Shared {
                     partners.into_iter().map(Text::into_bytes).collect::<Result<_>>()?;
                 self.change_rules(terms, |rules| rules.add(&pattern, &partners, strength))?;
                 report.rules += 1;
+            }
+            Line::Wormhole { wormhole, to, strength } => {
+                self.establish_wormhole(&wormhole, &to, strength, terms)?;
+                report.wormholes += 1;
             }
             Line::Keyspace { keyspace } => {
                 self.import_keyspace(Some(&keyspace), terms)?;

@@ -60,7 +60,10 @@ mod feed;
 mod floors;
 mod journal;
 mod keyspaces;
+mod laws;
 mod layers;
+mod learned;
+mod learning;
 mod limits;
 mod links;
 mod names;
@@ -71,9 +74,11 @@ mod residency;
 mod scan;
 mod shared;
 mod space;
+mod system;
 mod tend;
 mod walk;
 mod watch;
+mod wormholes;
 mod write;
 // What happens around them.
 mod advice;
@@ -85,11 +90,11 @@ mod changed;
 mod checkpoint;
 mod closed;
 mod compose;
+mod demon;
 mod exchange;
 mod from_crates;
 mod home;
 mod hot_list;
-mod learned;
 mod life;
 mod merge;
 mod open;
@@ -114,6 +119,7 @@ pub use backup::BackupReport;
 pub use batch::{Expected, WriteBatch};
 pub use checkpoint::CheckpointReport;
 pub use commit::Commit;
+pub use demon::{DemonMetrics, RebalanceReport};
 pub use engine::WarpEngine;
 pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
@@ -121,15 +127,17 @@ pub use exchange::ExchangeReport;
 pub use home::READERS_FILE;
 pub use keyspace::Keyspace;
 pub use latency::LatencyMetrics;
+pub use laws::Laws;
 pub use learned::LearnedMetrics;
+pub use learning::LearningMetrics;
 pub use links::{Entangled, Partner, QuantumOptions};
 pub use metrics::{
     CheckpointMetrics, CosmicMetrics, EntanglementMetrics, KeyspaceMetrics, LogMetrics, MemoryMetrics,
-    OperationMetrics, RegionMetrics, ResidencyMetrics, ShardMetrics,
+    OperationMetrics, RegionMetrics, ResidencyMetrics, ShardMetrics, SpacetimeMetrics,
 };
 pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
-    AccessPattern, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
+    AccessPattern, Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
     LOG_SEGMENT_BYTES_MIN, LogFormat, MEMORY_BUDGET_MIN, Options, Physics, Priority, PutOptions, Recovery,
     WhenFull,
 };
@@ -147,8 +155,12 @@ pub use types::{
 };
 pub use verify::{Problem, VerifyReport};
 pub use warm_start::WarmStartMetrics;
-pub use warp_physics::{EntropyReport, LINKS_MAX, Link, Origin, Rule, RuleId, Rules};
+pub use warp_physics::{
+    EntropyReport, EntropySample, LINKS_MAX, LearnReport, Link, NetworkStats, Origin, REGION_NAME_BYTES_MAX,
+    Route, Rule, RuleId, Rules, Strategy, Topology, WORMHOLES_MAX, Wormhole,
+};
 pub use watch::{Change, ChangeOp, Watch};
+pub use wormholes::WormholeMetrics;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

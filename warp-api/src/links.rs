@@ -206,7 +206,10 @@ impl Shared {
     ) -> Result<Vec<Link>> {
         let declared = self.declared_links(keyspace, key)?;
         let graph = self.graph()?;
-        Ok(graph.partners(keyspace, key, declared.as_ref(), options.partners_max, options.strength_min))
+        let (limit, strength_min) = (options.partners_max, options.strength_min);
+        let mut links = graph.partners(keyspace, key, declared.as_ref(), limit, strength_min);
+        self.with_learned(keyspace, key, &mut links, limit, strength_min);
+        Ok(links)
     }
 
     /// The partners of a key as far as memory knows them: enough for advice.

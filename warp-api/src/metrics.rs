@@ -7,15 +7,18 @@ use warp_core::TableMemory;
 use warp_io::Clock;
 use warp_physics::{EntanglementStats, EntropyReport};
 
+use crate::demon::DemonMetrics;
 use crate::engine::WarpEngine;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
 use crate::learned::LearnedMetrics;
+use crate::learning::LearningMetrics;
 use crate::reason::ReasonCounts;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
 use crate::warm_start::WarmStartMetrics;
+use crate::wormholes::WormholeMetrics;
 
 /// Everything that the engine counts and measures, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +40,10 @@ pub struct CosmicMetrics {
     pub entanglement: EntanglementMetrics,
     /// Evenness of the load of the shards.
     pub entropy: EntropyReport,
+    /// What was done about it.
+    pub demon: DemonMetrics,
+    /// Wormholes between regions.
+    pub wormholes: WormholeMetrics,
     /// The log; `None` without files, or when open for reading only.
     pub log: Option<LogMetrics>,
     /// Checkpoints and their layers; `None` without files.
@@ -119,6 +126,18 @@ pub struct ShardMetrics {
     pub operations: u64,
 }
 
+/// Where entries are, and how the load falls on the shards.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SpacetimeMetrics {
+    /// The levels: memory, and layers.
+    pub regions: Vec<RegionMetrics>,
+    /// The shards.
+    pub shards: Vec<ShardMetrics>,
+    /// What was done to spread the load evenly.
+    pub demon: DemonMetrics,
+}
+
 /// What links between keys amounted to.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
@@ -129,6 +148,8 @@ pub struct EntanglementMetrics {
     pub efficiency: Option<f64>,
     /// Rules in force.
     pub rules: usize,
+    /// What was learned from reads; all zero where nothing is learned.
+    pub learning: LearningMetrics,
     /// Entries that checkpoints laid beside a related one in a layer.
     pub laid_out: u64,
 }
@@ -307,12 +328,11 @@ impl WarpEngine {
             writes: shared.latencies.writes.metrics(),
             regions: shared.region_metrics(&table),
             keyspaces: shared.keyspace_metrics(),
-            shards: (0..)
-                .zip(shared.load.totals(&shared.table))
-                .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
-                .collect(),
+            shards: shared.shard_metrics(),
             entanglement: self.quantum_entanglement_metrics(),
             entropy: self.entropy_metrics(),
+            demon: shared.demon.metrics(),
+            wormholes: self.wormhole_metrics(),
             checkpoints: shared.checkpoint_metrics(),
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             learned: shared.learned_metrics(),
@@ -341,6 +361,17 @@ impl WarpEngine {
         }
     }
 
+    /// Where entries are, and how the load falls on the shards.
+    #[must_use]
+    pub fn spacetime_metrics(&self) -> SpacetimeMetrics {
+        let shared = &self.shared;
+        SpacetimeMetrics {
+            regions: shared.region_metrics(&shared.table.memory()),
+            shards: shared.shard_metrics(),
+            demon: shared.demon.metrics(),
+        }
+    }
+
     /// How evenly the load falls on the shards.
     #[must_use]
     pub fn entropy_metrics(&self) -> EntropyReport {
@@ -361,6 +392,7 @@ impl WarpEngine {
             quantum,
             efficiency: quantum.efficiency(),
             rules: shared.entanglement.load().rules().len(),
+            learning: shared.learning.metrics(),
             laid_out: counters.laid_out.sum(),
         }
     }
@@ -414,6 +446,13 @@ impl Shared {
             RegionMetrics { level: Level::Warm, entries: table.packed_entries, bytes: table.packed_bytes },
             RegionMetrics { level: Level::Cold, entries: cold_entries, bytes: layers.bytes() },
         ]
+    }
+
+    fn shard_metrics(&self) -> Vec<ShardMetrics> {
+        (0..)
+            .zip(self.load.totals(&self.table))
+            .map(|(shard, operations)| ShardMetrics { shard: ShardId(shard), operations })
+            .collect()
     }
 
     fn keyspace_metrics(&self) -> Vec<KeyspaceMetrics> {

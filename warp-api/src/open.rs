@@ -19,6 +19,7 @@ use crate::background::{self, Inbox, Threads};
 use crate::budget::{Budget, HUGE_PAGES_FROM};
 use crate::commit::Waiters;
 use crate::counters::Counters;
+use crate::demon::DemonState;
 use crate::engine::WarpEngine;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
@@ -30,8 +31,10 @@ use crate::from_crates::{checkpoint_error, log_error, table_full};
 use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
 use crate::journal::Journal;
 use crate::latency::Latencies;
+use crate::laws::AllLaws;
 use crate::layers::Layers;
 use crate::learned::LearnedState;
+use crate::learning::Learning;
 use crate::links;
 use crate::merge::Backoff;
 use crate::names::Names;
@@ -47,6 +50,7 @@ use crate::shared::{SHARDS, Shared};
 use crate::tend::Tended;
 use crate::types::Seq;
 use crate::warm_start::WarmStart;
+use crate::wormholes::Network;
 
 /// The first sequence number of a database.
 const SEQ_FIRST: u64 = 1;
@@ -226,6 +230,18 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Who needs the rules is told; everything else can be read.
         tracing::error!(%error, "the rules cannot be read");
     }
+    if let Err(error) = shared.load_wormholes() {
+        // Likewise: there are no routes.
+        tracing::error!(%error, "the wormholes cannot be read");
+    }
+    if let Err(error) = shared.load_laws() {
+        // The defaults hold.
+        tracing::error!(%error, "the laws cannot be read");
+    }
+    if let Err(error) = shared.load_balance() {
+        // Slots stay where a new database has them, which changes no answer.
+        tracing::error!(%error, "the places of slots cannot be read");
+    }
     if let Err(error) = shared.load_names() {
         // Likewise.
         tracing::error!(%error, "the names of keyspaces cannot be read");
@@ -260,6 +276,9 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         ),
         entanglement: ArcSwap::from_pointee(Entanglement::new(Rules::new())),
         counters: Counters::default(),
+        demon: DemonState::new(&table),
+        learning: Learning::new(&options.physics),
+        laws: ArcSwap::from_pointee(AllLaws::default()),
         tended: Tended::default(),
         learned: LearnedState::default(),
         warm: WarmStart::default(),
@@ -274,6 +293,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         log_ending: AtomicBool::new(false),
         running: AtomicUsize::new(0),
         rules_unread: AtomicBool::new(false),
+        network: Network::new(options.physics.wormholes_learned),
         closed: AtomicBool::new(false),
         table,
         journal,

@@ -36,7 +36,7 @@ const RECOVERY_THREADS_MAX: usize = 8;
 ///
 /// In all three, what is there after a crash is a prefix of the order in which the writes were made; see
 /// `docs/durability.md`.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, serde::Serialize)]
 pub enum Durability {
     /// Acknowledged once it, and every earlier write, is on the disk. Survives a power loss.
     Sync,
@@ -84,8 +84,20 @@ pub enum Recovery {
     Salvage,
 }
 
+/// Maxwell's demon: whether slots are moved between shards, so that writes fall evenly on the shards' locks.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Demon {
+    /// The background moves them when the load is uneven.
+    #[default]
+    Auto,
+    /// [`WarpEngine::trigger_entropy_rebalancing`] moves them, and nobody else.
+    Manual,
+    /// Nobody does. Slots that were moved before stay where they are.
+    Off,
+}
+
 /// Which parts of the physics layer give advice. They change how fast answers come, never what they are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Physics {
     /// Lay out related keys side by side in checkpoint layers, and ask for the pages of several keys from the disk
@@ -100,6 +112,23 @@ pub struct Physics {
     /// keep a list of what is hot for that, at some of the checkpoints and at a close. See
     /// [`Options::warm_start_bytes`].
     pub warm_start: bool,
+    /// Learn from what is read together which keys are partners, and bring partners into memory when a key is read that was not
+    /// there either.
+    pub learning: bool,
+    /// The most memory that this takes, in bytes. Default: 4 MiB, which is some 40,000 keys.
+    pub learning_bytes: usize,
+    /// Of so many reads of a thread, the first 64 are looked at; 64 or less: all of them. Default: 4,096.
+    pub learning_every: u32,
+    /// The most bytes of values that are brought in a second; 0 for none. Default: 64 MiB.
+    pub prefetch_bytes: u64,
+    /// Whether slots are moved so that writes fall evenly on the shards. Default: by the background.
+    pub demon: Demon,
+    /// The evenness of writes over the shards below which the background moves slots, in `0.0..=1.0`, unless a law says otherwise.
+    /// Default: 0.9999, which 64 shards fall below when their loads vary by 3 %.
+    pub rebalance_below: f64,
+    /// The most shortcuts that the network of wormholes learns from the routes that are asked for; they are part of the
+    /// answers then. Default: 0, none: where hops are real passages, a shortcut that nobody has built is of no use.
+    pub wormholes_learned: usize,
     /// Time after which a measured load counts half; at least a millisecond. Default: 60 s.
     pub half_life: Duration,
 }
@@ -111,6 +140,13 @@ impl Default for Physics {
             entropy: true,
             gravity: true,
             warm_start: true,
+            learning: true,
+            learning_bytes: 4 << 20,
+            learning_every: 4096,
+            prefetch_bytes: 64 << 20,
+            demon: Demon::Auto,
+            rebalance_below: 0.9999,
+            wormholes_learned: 0,
             half_life: Duration::from_secs(60),
         }
     }
@@ -125,6 +161,9 @@ impl Physics {
             entropy: false,
             gravity: false,
             warm_start: false,
+            learning: false,
+            demon: Demon::Off,
+            wormholes_learned: 0,
             ..Physics::default()
         }
     }

@@ -128,7 +128,7 @@ impl Shared {
             self.is_visible(key.keyspace, entry).then(|| read(entry))
         })?;
         if is_turn {
-            self.load.read(&self.table, key.hash);
+            self.read_in_turn(key);
         }
         match found {
             Some(_) => self.counters.reads.hot(),
@@ -161,11 +161,14 @@ impl Shared {
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let found = self.find_cold(key)?;
         if LoadMonitor::is_turn() {
-            self.load.read(&self.table, key.hash);
+            self.read_in_turn(key);
         }
         match &found {
             None => self.counters.reads.missed(),
-            Some(found) if found.level == Level::Cold => self.counters.reads.cold(),
+            Some(found) if found.level == Level::Cold => {
+                self.counters.reads.cold();
+                self.want_partners(key);
+            }
             Some(_) => self.counters.reads.hot(),
         }
         Ok(found)
@@ -173,7 +176,7 @@ impl Shared {
 
     /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
     /// entry that moves from memory into a new layer in between is found there.
-    fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
+    pub(crate) fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
             return Ok(None);
@@ -228,7 +231,7 @@ impl Shared {
                 entry.touch_once();
                 if LoadMonitor::is_turn() {
                     entry.touch();
-                    self.load.read(&self.table, keys[place].hash);
+                    self.read_in_turn(keys[place]);
                 }
                 each(place, Seen::Hot(entry));
             }

@@ -12,6 +12,7 @@ use crate::background::Orders;
 use crate::budget::Budget;
 use crate::commit::Waiters;
 use crate::counters::Counters;
+use crate::demon::DemonState;
 use crate::engine_time::EngineTime;
 use crate::entropy::LoadMonitor;
 use crate::environment::Background;
@@ -21,8 +22,10 @@ use crate::floors::Floors;
 use crate::home::Home;
 use crate::journal::Journal;
 use crate::latency::Latencies;
+use crate::laws::AllLaws;
 use crate::layers::Layers;
 use crate::learned::LearnedState;
+use crate::learning::Learning;
 use crate::names::Names;
 use crate::options::Options;
 use crate::order::Order;
@@ -33,6 +36,7 @@ use crate::recovery_report::RecoveryReport;
 use crate::residency::Residency;
 use crate::tend::Tended;
 use crate::warm_start::WarmStart;
+use crate::wormholes::Network;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
 pub(crate) const SHARDS: u16 = 64;
@@ -50,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) entanglement: ArcSwap<Entanglement>,
     /// Set when the rules could not be read at opening: whoever needs them tries again, and gets the error.
     pub(crate) rules_unread: AtomicBool,
+    /// Routes through the declared wormholes, which are an entry of the system keyspace.
+    pub(crate) network: Network,
     pub(crate) names: ArcSwap<Names>,
     /// Set when the names of keyspaces could not be read at opening, likewise.
     pub(crate) names_unread: AtomicBool,
@@ -59,6 +65,11 @@ pub(crate) struct Shared {
     pub(crate) expiry: ExpiryQueue,
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) load: LoadMonitor,
+    pub(crate) demon: DemonState,
+    /// What was learned from reads.
+    pub(crate) learning: Learning,
+    /// What holds for each level.
+    pub(crate) laws: ArcSwap<AllLaws>,
     pub(crate) tended: Tended,
     /// The file of what was learned.
     pub(crate) learned: LearnedState,

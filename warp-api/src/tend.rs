@@ -15,6 +15,7 @@ pub(crate) struct Tended {
     shrunk: Last,
     /// When removing files was last tried again.
     pub(crate) retried: Last,
+    learned: Last,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,9 @@ impl Shared {
         self.table.collect();
         if self.tended.cooled.is_due(now, self.options.physics.half_life.max(SHRINK_INTERVAL)) {
             self.table.next_tick();
+        }
+        if self.tended.learned.is_due(now, self.options.physics.half_life.max(SHRINK_INTERVAL)) {
+            self.network.learn();
         }
         if self.tended.shrunk.is_due(now, SHRINK_INTERVAL) {
             self.table.shrink();

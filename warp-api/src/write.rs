@@ -75,7 +75,7 @@ fn with_encoded<R>(f: impl FnOnce(&mut Encoded) -> R) -> R {
 }
 
 impl<'a> Op<'a> {
-    fn log_entry(&self, shard: u16) -> warp_wal::Entry<'a> {
+    pub(crate) fn log_entry(&self, shard: u16) -> warp_wal::Entry<'a> {
         let (kind, value, deadline) = match self.change {
             Change::Put { value, deadline, .. } => (Kind::Put, value, deadline),
             Change::Delete => (Kind::Delete, &[][..], 0),
@@ -298,7 +298,7 @@ impl Shared {
     }
 
     /// Makes the entry of a change ready, before any lock is taken; `None` if the change leaves none.
-    fn prepare(&self, key: KeyRef<'_>, op: &Op<'_>) -> Result<Option<Prepared<'_>>> {
+    pub(crate) fn prepare(&self, key: KeyRef<'_>, op: &Op<'_>) -> Result<Option<Prepared<'_>>> {
         let prepared = match op.change {
             Change::Put { value, deadline, hints } => {
                 self.table.prepare(key, value, deadline).map(|mut prepared| {
@@ -315,7 +315,7 @@ impl Shared {
         prepared.map(Some).map_err(table_full)
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &self,
         guard: &mut Guard<'_>,
         key: KeyRef<'_>,

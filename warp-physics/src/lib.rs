@@ -30,6 +30,7 @@ mod rules;
 // How rules are found.
 mod matching;
 // What is answered.
+mod bell;
 mod entanglement;
 mod layout;
 // What is worth its memory.
@@ -44,8 +45,19 @@ mod monitor;
 // What stays in memory.
 mod horizon;
 // How stored links and rules are read.
+// What is done about it.
+mod balance;
+mod demon;
+// Which way leads from one region to another.
+mod network;
+mod space_saving;
+mod wormholes;
+// How stored links, rules and wormholes are read.
 mod bytes;
 
+pub use balance::{BadBalance, Balance, EntropySample, SAMPLES_MAX};
+pub use bell::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Prediction};
+pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
@@ -56,8 +68,12 @@ pub use horizon::{
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};
+pub use network::{
+    LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole, WormholeNetwork,
+};
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
 pub use remnants::Remnants;
 pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};
+pub use wormholes::{BadWormholes, REGION_NAME_BYTES_MAX, WORMHOLES_MAX, WormholeError, Wormholes};

@@ -22,6 +22,8 @@ pub enum Origin {
     Declared,
     /// A [rule](crate::Rules) made it from the names of the keys.
     Rule,
+    /// It was [learned](crate::Bell) from what is read together.
+    Learned,
 }
 
 /// One edge of the association graph, seen from the key that was asked about.

@@ -35,6 +35,9 @@ pub struct EntropyMonitor {
     seen: Option<Duration>,
     operations: Rate,
     entropy_change: Rate,
+    /// Decayed sum of how far the entropy went from one look to the next, how far predictions were off, and their number.
+    wander: [f64; 3],
+    predicted: Option<f64>,
     entropy: Option<f64>,
     observations: u64,
 }
@@ -49,6 +52,8 @@ impl EntropyMonitor {
             seen: None,
             operations: Rate::default(),
             entropy_change: Rate::default(),
+            wander: [0.0; 3],
+            predicted: None,
             entropy: None,
             observations: 0,
         }
@@ -102,6 +107,9 @@ impl EntropyMonitor {
             max_over_mean: max_over_mean(load),
             temperature: self.operations.per_second(),
             trend: self.entropy_change.per_second(),
+            stability: self.mean_wander(0).map(|step| 1.0 - step),
+            predicted: self.predicted,
+            prediction_error: self.mean_wander(1),
             operations: self.load.iter().sum(),
             load: self.load.clone(),
             half_life: self.half_life,
@@ -116,10 +124,26 @@ impl EntropyMonitor {
     fn follow_entropy(&mut self, elapsed: Duration, kept: f64) {
         let former = self.entropy;
         self.entropy = if self.is_loaded() { normalized_entropy(&self.load) } else { None };
-        match (former, self.entropy) {
-            (Some(former), Some(entropy)) => self.entropy_change.add(entropy - former, elapsed, kept),
-            _ => self.entropy_change = Rate::default(),
+        let (Some(former), Some(entropy)) = (former, self.entropy) else {
+            self.entropy_change = Rate::default();
+            self.predicted = None;
+            return;
+        };
+        self.entropy_change.add(entropy - former, elapsed, kept);
+        if elapsed.is_zero() {
+            return;
         }
+        if let Some(predicted) = self.predicted {
+            let steps = [(entropy - former).abs(), (entropy - predicted).abs(), 1.0];
+            self.wander.iter_mut().zip(steps).for_each(|(sum, step)| *sum = *sum * kept + step);
+        }
+        let trend = self.entropy_change.per_second().unwrap_or(0.0);
+        self.predicted = Some((entropy + trend * elapsed.as_secs_f64()).clamp(0.0, 1.0));
+    }
+
+    /// One of the sums of `wander` over their number.
+    fn mean_wander(&self, which: usize) -> Option<f64> {
+        (self.wander[2] > 0.0).then(|| self.wander[which] / self.wander[2])
     }
 }
 
@@ -144,6 +168,15 @@ pub struct EntropyReport {
     /// Change of the entropy per second, with the same weights: above zero where the load becomes more even.
     /// `None` without load before and after some time.
     pub trend: Option<f64>,
+    /// `1 -` the decayed mean of how far the entropy goes from one observation to the next: in `0.0..=1.0`, 1 where it stays as it
+    /// is. `None` before the second step with load.
+    pub stability: Option<f64>,
+    /// The entropy that the next observation will find if it comes as long after this one as this came after the one before:
+    /// `entropy + trend * time`, brought into `0.0..=1.0`. `None` before the first step with load.
+    pub predicted: Option<f64>,
+    /// The decayed mean of how far such predictions were off, in `0.0..=1.0`. Compare it with `1 - stability`, which is how far
+    /// it would have been off to say that nothing changes. `None` before the first prediction was put to the test.
+    pub prediction_error: Option<f64>,
     /// Remembered operations, all parts together: the sum of `load`. What the figures rest on.
     pub operations: f64,
     /// Remembered operations of each part: one made just now counts 1, one made a half-life ago 0.5.
@@ -240,6 +273,24 @@ mod tests {
         monitor.observe(seconds(6), &[9000, 9000]);
         monitor.observe(seconds(60), &[20_000, 20_000]);
         assert!(monitor.report().trend > Some(0.0), "{:?}", monitor.report().trend);
+    }
+
+    #[test]
+    fn a_steady_change_is_predicted_and_a_jump_is_not() {
+        let mut monitor = EntropyMonitor::new(2, Duration::from_secs(1_000_000));
+        let mut totals = [1_000_000, 1_000_000];
+        for step in 1..=20 {
+            monitor.observe(seconds(step), &totals);
+            totals[0] += 10_000;
+        }
+        let steady = monitor.report();
+        let (off, step) = (steady.prediction_error.unwrap(), 1.0 - steady.stability.unwrap());
+        assert!(step > 0.0 && off < step, "{off} is not better than {step}, to say that nothing changes");
+        assert!(steady.predicted < steady.entropy);
+        totals[1] += 200_000;
+        monitor.observe(seconds(21), &totals);
+        assert!(monitor.report().prediction_error.unwrap() > off);
+        assert_eq!(EntropyMonitor::new(2, HALF_LIFE).report().stability, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The examples of `docs/physics.md` are the bytes that are written.
 
-use warp_physics::{Links, Rules};
+use warp_physics::{Links, Rules, Wormholes};
 
 const DOCUMENT: &str = include_str!("../../docs/physics.md");
 
@@ -31,4 +31,13 @@ fn rules() {
     rules.remove(removed);
     assert_eq!(rules.to_bytes(), fence("physics-rules"));
     assert_eq!(Rules::from_bytes(&fence("physics-rules")), Ok(rules));
+}
+
+#[test]
+fn wormholes() {
+    let mut wormholes = Wormholes::new();
+    wormholes.establish("rome", "oslo", 0.5).unwrap();
+    wormholes.establish("oslo", "bern", 1.0).unwrap();
+    assert_eq!(wormholes.to_bytes(), fence("physics-wormholes"));
+    assert_eq!(Wormholes::from_bytes(&fence("physics-wormholes")), Ok(wormholes));
 }

@@ -1,0 +1,346 @@
+//! Learning entanglement: bursts of reads are looked at, partners learned from them in the background, and partners that are not in
+//! memory brought in when a key is read that was not either.
+//!
+//! A thread puts the keys of a burst of consecutive reads into a buffer of its own, and hands it over when it is full. What is
+//! handed over while the background is behind is dropped: a sample is as good.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use serde::Serialize;
+use warp_core::{Key, KeyRef};
+use warp_io::Clock;
+use warp_physics::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Link, Origin, Prediction};
+
+use crate::counters::Counter;
+use crate::entropy::LoadMonitor;
+use crate::options::Physics;
+use crate::shared::Shared;
+
+/// Consecutive reads that are looked at together.
+pub(crate) const BURST_READS: u32 = 64;
+/// Bursts that may wait for the background, of all threads together.
+const BURSTS_MAX: usize = 256;
+/// Keys that may wait to be brought in.
+const WANTED_MAX: usize = 1024;
+/// After so many reads a prediction that has not come true counts as wrong: half of a burst.
+const HORIZON: u32 = 32;
+/// What the name of a key takes on the average, beside what the learner takes: its bytes are kept in place up to some length.
+const NAME_BYTES: usize = size_of::<Option<Name>>();
+/// Keys that were brought in, and whose use is yet to be seen.
+const FETCHED_MAX: usize = 4096;
+
+/// A key with its keyspace.
+type Name = (u32, Key);
+
+/// The keys of consecutive reads of one thread.
+#[derive(Debug)]
+struct Burst {
+    engine: u64,
+    thread: u64,
+    /// Counts the bursts of the thread, so that a gap is seen.
+    number: u64,
+    keys: Vec<Name>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Learning {
+    on: bool,
+    /// The reads of a thread of which the first 64 are looked at.
+    every: u32,
+    prefetch_bytes: u64,
+    known: Mutex<Known>,
+    bursts: (Sender<Burst>, Receiver<Burst>),
+    wanted: (Sender<Name>, Receiver<Name>),
+    dropped: Counter,
+    fetched: Counter,
+    fetched_bytes: Counter,
+}
+
+#[derive(Debug)]
+struct Known {
+    bell: Bell,
+    /// The key of each place of the learner.
+    names: Vec<Option<Name>>,
+    /// The last burst: of which thread, and its number.
+    last: (u64, u64),
+    /// When bytes to bring in were last allowed, and how many are left.
+    allowed: (Duration, f64),
+    fetched: HashSet<u64>,
+    fetched_order: VecDeque<u64>,
+    fetched_used: u64,
+    found: Vec<Prediction>,
+}
+
+/// What was learned from reads, and what came of it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LearningMetrics {
+    /// Reads that were looked at, predictions that were made from them, and how many came true within 32 reads.
+    pub learner: BellStats,
+    /// Predictions that came true, of those that were judged: in `0.0..=1.0`; `None` before the first.
+    pub precision: Option<f64>,
+    /// Keys whose partners are being learned.
+    pub tracked: usize,
+    /// Memory that this takes, in bytes.
+    pub bytes: u64,
+    /// Bursts of 64 reads that were dropped, since the background was behind.
+    pub dropped: u64,
+    /// Partners that were brought into memory before they were read.
+    pub fetched: u64,
+    /// Bytes of their values.
+    pub fetched_bytes: u64,
+    /// Those that were seen to be read afterwards; among the reads that are looked at, which are few by default.
+    pub fetched_seen_used: u64,
+}
+
+thread_local! {
+    static BURST: RefCell<Burst> = RefCell::new(Burst { engine: u64::MAX, thread: thread_number(), number: 0, keys: Vec::new() });
+}
+
+fn thread_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Learning {
+    pub(crate) fn new(physics: &Physics) -> Learning {
+        let places = physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
+        let bell = Bell::new(BellOptions { bytes: places * BELL_KEY_BYTES, horizon: Some(HORIZON) });
+        Learning {
+            on: physics.learning && places > 0,
+            every: physics.learning_every,
+            prefetch_bytes: physics.prefetch_bytes,
+            known: Mutex::new(Known {
+                bell,
+                names: Vec::new(),
+                last: (u64::MAX, 0),
+                allowed: (Duration::ZERO, 0.0),
+                fetched: HashSet::new(),
+                fetched_order: VecDeque::new(),
+                fetched_used: 0,
+                found: Vec::new(),
+            }),
+            bursts: bounded(BURSTS_MAX),
+            wanted: bounded(WANTED_MAX),
+            dropped: Counter::default(),
+            fetched: Counter::default(),
+            fetched_bytes: Counter::default(),
+        }
+    }
+
+    /// Whether it is time for a burst, after so many reads without one.
+    pub(crate) fn is_burst_due(&self, reads: u32) -> bool {
+        self.on && reads >= self.every
+    }
+
+    /// Takes note of a read of a burst; `is_last` ends it. Returns whether the next one is to follow at once.
+    pub(crate) fn note(&self, engine: u64, key: KeyRef<'_>, is_last: bool) -> bool {
+        if !self.on {
+            // A burst that was begun in another engine.
+            return false;
+        }
+        BURST.with_borrow_mut(|burst| {
+            if burst.engine != engine {
+                // What was begun in another engine is not whole, and of no use here.
+                burst.keys.clear();
+                burst.engine = engine;
+                burst.number += 1;
+            }
+            burst.keys.push((key.keyspace, Key::from(key.bytes)));
+            if is_last {
+                burst.number += 1;
+                let keys = std::mem::take(&mut burst.keys);
+                let full = Burst { engine, thread: burst.thread, number: burst.number, keys };
+                if self.bursts.0.try_send(full).is_err() {
+                    self.dropped.add(1);
+                }
+            }
+            is_last && self.every <= BURST_READS
+        })
+    }
+
+    /// Bytes that what was learned takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let known = self.known.lock();
+        (known.bell.bytes() + known.names.capacity() * NAME_BYTES) as u64
+    }
+
+    /// The learned partners of a key, most confident first.
+    fn partners(&self, hash: u64, strength_min: f64) -> Vec<Link> {
+        if !self.on {
+            return Vec::new();
+        }
+        let mut known = self.known.lock();
+        let Known { bell, names, found, .. } = &mut *known;
+        bell.partners(hash, found);
+        let link = |partner: &Prediction| {
+            let (keyspace, key) = names.get(partner.place as usize)?.as_ref()?;
+            let strength = partner.confidence;
+            Some(Link { keyspace: *keyspace, key: key.to_vec(), strength, origin: Origin::Learned })
+        };
+        found.iter().filter(|partner| partner.confidence >= strength_min).filter_map(link).collect()
+    }
+
+    pub(crate) fn metrics(&self) -> LearningMetrics {
+        let known = self.known.lock();
+        let learner = known.bell.stats();
+        let judged = learner.used + learner.unused;
+        LearningMetrics {
+            learner,
+            precision: (judged > 0).then(|| learner.used as f64 / judged as f64),
+            tracked: known.bell.tracked(),
+            bytes: (known.bell.bytes() + known.names.capacity() * NAME_BYTES) as u64,
+            dropped: self.dropped.sum(),
+            fetched: self.fetched.sum(),
+            fetched_bytes: self.fetched_bytes.sum(),
+            fetched_seen_used: known.fetched_used,
+        }
+    }
+}
+
+impl Known {
+    fn learn(&mut self, hash: u64, keyspace: u32, key: Key) {
+        if self.fetched.remove(&hash) {
+            self.fetched_used += 1;
+        }
+        let place = self.bell.observe(hash) as usize;
+        if self.names.len() <= place {
+            self.names.resize(place + 1, None);
+        }
+        self.names[place] = Some((keyspace, key));
+    }
+
+    /// Whether so many bytes may be brought in now.
+    fn allows(&mut self, now: Duration, per_second: u64) -> bool {
+        let (then, left) = self.allowed;
+        let gained = now.saturating_sub(then).as_secs_f64() * per_second as f64;
+        self.allowed = (now, (left + gained).min(per_second as f64));
+        self.allowed.1 > 0.0
+    }
+}
+
+impl Shared {
+    /// Takes note of a read whose turn it was: in the load of its shard, and as one of a burst.
+    #[cold]
+    pub(crate) fn read_in_turn(&self, key: KeyRef<'_>) {
+        match LoadMonitor::burst_left() {
+            None => {
+                let reads = self.load.read(&self.table, key.hash);
+                if self.learning.is_burst_due(reads) {
+                    LoadMonitor::begin_burst(BURST_READS);
+                }
+            }
+            Some(left) => {
+                self.load.read_one(&self.table, key.hash);
+                if self.learning.note(self.id, key, left == 0) {
+                    LoadMonitor::begin_burst(BURST_READS);
+                }
+            }
+        }
+    }
+
+    /// Learns from the bursts that were handed over, and brings in what is wanted. Called by the background.
+    pub(crate) fn learn(&self) {
+        let mut bursts = self.learning.bursts.1.try_iter().peekable();
+        if bursts.peek().is_some() {
+            let mut known = self.learning.known.lock();
+            for burst in bursts.by_ref().take(BURSTS_MAX).filter(|burst| burst.engine == self.id) {
+                if known.last != (burst.thread, burst.number - 1) {
+                    known.bell.interrupt();
+                }
+                known.last = (burst.thread, burst.number);
+                for (keyspace, key) in burst.keys {
+                    let hash = self.table.hash_of(keyspace, &key);
+                    known.learn(hash, keyspace, key);
+                }
+            }
+        }
+        self.fetch_wanted();
+    }
+
+    /// Asks that the learned partners of a key that was not in memory be brought in.
+    pub(crate) fn want_partners(&self, key: KeyRef<'_>) {
+        let learned = &self.learning;
+        if !learned.on || learned.prefetch_bytes == 0 {
+            return;
+        }
+        let Some(mut known) = learned.known.try_lock() else { return };
+        let Known { bell, names, found, .. } = &mut *known;
+        bell.worth_fetching(key.hash, found);
+        let mut is_wanted = false;
+        for partner in found.iter() {
+            let Some(Some((keyspace, name))) = names.get(partner.place as usize) else { continue };
+            let partner = self.key(*keyspace, name);
+            if self.table.with(partner, |_| ()).is_none() {
+                // The disk is asked now, and the value brought in when it has answered.
+                self.layers.load().prefetch(partner.hash);
+                is_wanted |= learned.wanted.0.try_send((*keyspace, name.clone())).is_ok();
+            }
+        }
+        drop(known);
+        if is_wanted {
+            self.order_fetch();
+        }
+    }
+
+    /// Brings in what was asked for, as far as the bytes that are allowed a second go.
+    pub(crate) fn fetch_wanted(&self) {
+        let learned = &self.learning;
+        for (keyspace, name) in learned.wanted.1.try_iter().take(WANTED_MAX) {
+            let key = self.key(keyspace, &name);
+            let now = self.time.monotonic();
+            if !learned.known.lock().allows(now, learned.prefetch_bytes)
+                || self.table.with(key, |_| ()).is_some()
+            {
+                continue;
+            }
+            let Ok(Some(found)) = self.find_cold(key) else { continue };
+            let bytes = found.value.len();
+            let mut known = learned.known.lock();
+            known.allowed.1 -= bytes as f64;
+            if self.table.with(key, |_| ()).is_some() {
+                learned.fetched.add(1);
+                learned.fetched_bytes.add(bytes as u64);
+                known.fetched.insert(key.hash);
+                known.fetched_order.push_back(key.hash);
+                if known.fetched_order.len() > FETCHED_MAX
+                    && let Some(oldest) = known.fetched_order.pop_front()
+                {
+                    known.fetched.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// Puts learned partners behind those that are declared or made by rules, where they are not among them, and all in the order
+    /// of their strength.
+    pub(crate) fn with_learned(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        links: &mut Vec<Link>,
+        limit: usize,
+        strength_min: f64,
+    ) {
+        let learned = self.learning.partners(self.table.hash_of(keyspace, key), strength_min);
+        if learned.is_empty() {
+            return;
+        }
+        for link in learned {
+            // As declared ones, they are between keys of one keyspace.
+            if link.keyspace == keyspace
+                && link.key != key
+                && !links.iter().any(|other| other.key == link.key)
+            {
+                links.push(link);
+            }
+        }
+        links.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+        links.truncate(limit);
+    }
+}

@@ -1,0 +1,92 @@
+//! Slots move to where writes are even, stay there over restarts, and nothing else changes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Machine, small};
+use warp_api::{Demon, ErrorKind, Options, Physics, ShardId, Strategy, WarpEngine};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Few keys, the first of which get most of the writes.
+fn write_skewed(engine: &WarpEngine, writes: u32) {
+    for number in 0..writes {
+        engine
+            .put(format!("key {}", (number * number + number / 7) % 97 % (1 + number % 40)), "value")
+            .unwrap();
+    }
+}
+
+fn shards(engine: &WarpEngine) -> Vec<ShardId> {
+    let shard = |number| engine.cosmic_get(format!("key {number}")).unwrap().unwrap().shard;
+    (0..40).map(shard).collect()
+}
+
+fn options(demon: Demon) -> Options {
+    let mut physics = Physics::default();
+    physics.demon = demon;
+    small().physics(physics)
+}
+
+#[test]
+fn the_background_evens_the_load_and_then_stops() {
+    let machine = Machine::new(1);
+    let engine = machine.open(options(Demon::Auto));
+    let mut moved = Vec::new();
+    for _ in 0..12 {
+        write_skewed(&engine, 4_000);
+        machine.clock.advance(SECOND);
+        engine.step();
+        moved.push(engine.spacetime_metrics().demon.slots_moved);
+    }
+    let metrics = engine.cosmic_metrics().demon;
+    assert!(metrics.slots_moved > 0 && metrics.imbalance_removed > 0.0, "{metrics:?}");
+    assert_eq!(moved[5], moved[11], "the same load moves nothing any more: {moved:?}");
+    assert_eq!(metrics.history.len(), usize::try_from(metrics.rebalances).unwrap());
+    assert_eq!(engine.len().unwrap(), 40);
+
+    // What was moved is where it was after a crash, after a checkpoint, and after a clean close.
+    let places = shards(&engine);
+    engine.sync().unwrap();
+    drop(engine);
+    let engine = machine.open(options(Demon::Auto));
+    assert_eq!(shards(&engine), places, "replayed from the log");
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+    let engine = machine.open(options(Demon::Off));
+    assert_eq!(shards(&engine), places, "kept over a checkpoint");
+    let again = engine.cosmic_metrics().demon;
+    assert_eq!((again.history.len(), again.slots_away), (metrics.history.len(), metrics.slots_away));
+    let refused = engine.trigger_entropy_rebalancing(Strategy::Minimal).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn on_demand_a_strategy_bounds_what_is_moved_and_the_report_is_measured() {
+    let machine = Machine::new(2);
+    let engine = machine.open(options(Demon::Manual));
+    write_skewed(&engine, 20_000);
+    machine.pass(&engine, 3 * SECOND);
+    assert_eq!(engine.cosmic_metrics().demon.slots_moved, 0, "nobody asked");
+    let minimal = engine.trigger_entropy_rebalancing(Strategy::Minimal).unwrap();
+    assert!((1..=16).contains(&minimal.slots_moved), "{minimal:?}");
+    assert!(minimal.entropy_after > minimal.entropy_before, "{minimal:?}");
+    assert!(minimal.entries_reassigned >= 1 && minimal.bytes_reassigned > 0, "{minimal:?}");
+    write_skewed(&engine, 40_000);
+    let next = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
+    let off = (next.entropy_before.unwrap() - minimal.entropy_after.unwrap()).abs();
+    assert!(off < 0.01, "what was promised is what later writes did: {minimal:?} {next:?}");
+    write_skewed(&engine, 40_000);
+    assert_eq!(engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap().slots_moved, 0);
+}
+
+#[test]
+fn without_writes_nothing_is_known_and_nothing_moves() {
+    let engine = WarpEngine::in_memory();
+    engine.put("one", "write").unwrap();
+    let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
+    assert_eq!((report.entropy_before, report.entropy_after, report.slots_moved), (None, None, 0));
+}

@@ -30,6 +30,8 @@ const SLOWED_FROM: u64 = 51;
 const CHECKPOINT_FROM: u64 = 32;
 /// The longest that a writer is slowed for each [`ASK_BYTES`].
 const SLOWED_MAX: Duration = Duration::from_millis(10);
+/// So often a writer waits although everything is in a checkpoint, before it is told that nothing more can leave memory.
+const CLEAN_ROUNDS_MAX: u32 = 100;
 /// How long a writer waits before it looks again by itself.
 const WAIT: Duration = Duration::from_millis(10);
 /// While memory is full, a tick of heat passes once as much has come in as fills the budget so many times.
@@ -77,6 +79,15 @@ enum Room {
     Scarce,
     /// Nothing may be taken before something was freed.
     None,
+}
+
+/// What a writer has seen while it waited for memory.
+#[derive(Debug, Default)]
+struct Waited {
+    /// Checkpoints that had failed when it began.
+    failures: Option<u64>,
+    /// Rounds in a row in which everything was in a checkpoint.
+    clean_rounds: u32,
 }
 
 impl Budget {
@@ -188,7 +199,7 @@ impl Shared {
         budget.taken.fetch_add(bytes, Ordering::Relaxed);
         let mut standing = self.memory_standing();
         self.slow_down(standing, no_wait);
-        let mut failures = None;
+        let mut waited = Waited::default();
         loop {
             match budget.room(standing, needed) {
                 Room::Ample => return Ok(()),
@@ -208,13 +219,13 @@ impl Shared {
             if fell > 0 || budget.room(standing, needed) != Room::None {
                 continue;
             }
-            self.wait_for_memory(no_wait, &mut failures)?;
+            self.wait_for_memory(no_wait, &mut waited)?;
             standing = self.memory_standing();
         }
     }
 
     /// Waits until something may have been freed.
-    fn wait_for_memory(&self, no_wait: bool, failures: &mut Option<u64>) -> Result<()> {
+    fn wait_for_memory(&self, no_wait: bool, waited: &mut Waited) -> Result<()> {
         let Some(home) = &self.home else {
             return Err(full(match self.budget.when_full {
                 WhenFull::Refuse => "the memory budget is used up, and nothing may be evicted",
@@ -222,12 +233,14 @@ impl Shared {
             }));
         };
         self.check_writable()?;
-        let before = *failures.get_or_insert_with(|| self.counters.checkpoint_failures.sum());
+        let before = *waited.failures.get_or_insert_with(|| self.counters.checkpoint_failures.sum());
         if self.counters.checkpoint_failures.sum() > before {
             return Err(full("the memory budget is used up by changes that no checkpoint could take"));
         }
         let is_clean = home.current.load().replay_from > self.journal.last_seq();
-        if is_clean && self.being_checkpointed.load(Ordering::Relaxed) == 0 {
+        // It may have become so just now; and what has left may be waiting for a reader to look away.
+        waited.clean_rounds = if is_clean { waited.clean_rounds + 1 } else { 0 };
+        if waited.clean_rounds > CLEAN_ROUNDS_MAX {
             return Err(full("the memory budget is used up by what cannot leave memory"));
         }
         if no_wait {

@@ -179,7 +179,7 @@ impl Shared {
                 let keyspace = name.map(str::to_owned);
                 lines.write(&Line::Entry { key, value, deadline: found.deadline, keyspace })?;
                 report.entries += 1;
-                if report.entries % PROGRESS_EVERY == 0 {
+                if report.entries.is_multiple_of(PROGRESS_EVERY) {
                     self.progress(Task::Export, report.entries, None);
                 }
             }

@@ -113,7 +113,7 @@ pub struct Physics {
     /// [`Options::warm_start_bytes`].
     pub warm_start: bool,
     /// Learn from what is read together which keys are partners, and bring partners into memory when a key is read that was not
-    /// there either.
+    /// there either. Default: no; `docs/physics.md` says what it costs and where it helps.
     pub learning: bool,
     /// The most memory that this takes, in bytes. Default: 4 MiB, which is some 40,000 keys.
     pub learning_bytes: usize,
@@ -140,7 +140,7 @@ impl Default for Physics {
             entropy: true,
             gravity: true,
             warm_start: true,
-            learning: true,
+            learning: false,
             learning_bytes: 4 << 20,
             learning_every: 4096,
             prefetch_bytes: 64 << 20,

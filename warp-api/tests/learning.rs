@@ -72,7 +72,7 @@ fn partners_come_into_memory_before_they_are_read() {
     for prefetch_bytes in [0, 1 << 30] {
         let scratch = tempfile::tempdir().unwrap();
         let mut physics = Physics::default();
-        (physics.learning_every, physics.prefetch_bytes) = (1, prefetch_bytes);
+        (physics.learning, physics.learning_every, physics.prefetch_bytes) = (true, 1, prefetch_bytes);
         let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
         let engine = options.open(scratch.path()).unwrap();
         let mut state = 1_u64;

@@ -450,7 +450,7 @@ fn a_backup_beside_two_writers_is_a_prefix() {
                         batch.put(format!("{writer}/{}", number % 300), format!("{value} {pad}"));
                         seqs.push(engine.write(&batch).unwrap());
                         number += 1;
-                        if number % 16 == 0 {
+                        if number.is_multiple_of(16) {
                             std::thread::sleep(Duration::from_millis(1));
                         }
                     }

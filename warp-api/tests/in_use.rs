@@ -91,7 +91,7 @@ fn every_look_beside_two_writers_is_sound() {
                         batch.put(format!("{writer}/{}", number % 100), &value);
                         engine.write(&batch).unwrap();
                         number += 1;
-                        if number % 8 == 0 {
+                        if number.is_multiple_of(8) {
                             std::thread::sleep(Duration::from_millis(1));
                         }
                     }

@@ -1,6 +1,5 @@
 //! The file of what was learned: it comes back as it was written, damage costs what it hit and no more, and a crash leaves
 //! the old file or the new one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use warp_checkpoint::{
     ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, Corruption, Error,

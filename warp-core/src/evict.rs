@@ -66,8 +66,9 @@ mod tests {
         let table = Table::new(4, 1);
         for n in 0..count {
             let name = n.to_le_bytes();
-            let value = vec![n as u8; (n as usize * 37) % 3000];
-            table.put(KeyRef::new(1, 0, &name), &value, u64::from(n) + 1, 0).unwrap();
+            let value = vec![7; (n as usize * 37) % 3000];
+            let put = table.put(KeyRef::new(1, 0, &name), &value, u64::from(n) + 1, 0);
+            assert_eq!(put, Ok(None));
         }
         table
     }

@@ -48,6 +48,8 @@ pub(crate) struct Budget {
     taken: AtomicU64,
     /// `taken` when the last tick of heat passed for it.
     taken_at_tick: AtomicU64,
+    /// Memory that is neither the table's nor the log's, as of the worker's last look.
+    beside: AtomicU64,
     /// Whether memory was scarce when it was last looked at.
     scarce: AtomicBool,
     /// Set when the worker has something to do for memory.
@@ -97,6 +99,7 @@ impl Budget {
             when_full,
             taken: AtomicU64::new(0),
             taken_at_tick: AtomicU64::new(0),
+            beside: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             freed: Condvar::new(),
@@ -150,12 +153,13 @@ impl Budget {
 }
 
 impl Shared {
-    /// How memory stands. Walks nothing, and takes some microseconds.
+    /// How memory stands. Walks nothing, waits for no disk, and takes a microsecond or two.
     pub(crate) fn memory_standing(&self) -> Standing {
         let table = self.table.memory();
+        let log = self.journal.log().map_or(0, warp_wal::Log::buffer_bytes);
         let entries = table.entries.max(1);
         Standing {
-            held: table.resident_bytes + self.memory_beside_table(),
+            held: table.resident_bytes + log + self.budget.beside.load(Ordering::Relaxed),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
                 / u128::from(entries))
@@ -169,11 +173,10 @@ impl Shared {
         (table.changed + self.being_checkpointed.load(Ordering::Relaxed)).min(table.entries)
     }
 
-    /// Memory that is not the table's.
-    pub(crate) fn memory_beside_table(&self) -> u64 {
-        let log = self.journal.log().map_or(0, |log| log.stats().ring_bytes);
+    /// Memory that is neither the table's nor the log's. Looks at every slot.
+    fn memory_beside_table(&self) -> u64 {
         let learned = self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes();
-        log + self.expiry.bytes() + self.order_bytes() as u64 + learned
+        self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
@@ -315,6 +318,7 @@ impl Shared {
     pub(crate) fn tend_memory(&self) {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
+        budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         let mut standing = self.memory_standing();
         if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
             self.request_checkpoint(CheckpointReason::Memory);

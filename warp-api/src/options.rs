@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use warp_io::{Dir, OsDir};
@@ -483,8 +483,11 @@ impl Options {
 
     /// The memory budget, that of this machine if none was set.
     pub(crate) fn budget_bytes(&self) -> u64 {
+        // The same for all engines of a process: asking reads files of the system's.
+        static LIMIT: OnceLock<u64> = OnceLock::new();
         self.memory_budget.unwrap_or_else(|| {
-            let half = warp_io::memory_limit().unwrap_or(MEMORY_UNKNOWN) / 2;
+            let limit = LIMIT.get_or_init(|| warp_io::memory_limit().unwrap_or(MEMORY_UNKNOWN));
+            let half = limit / 2;
             half.max(MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64)
         })
     }

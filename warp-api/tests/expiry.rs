@@ -11,7 +11,7 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use common::{Machine, START_MILLIS, small};
-use warp_api::{CasOutcome, ErrorKind, Options, PutOptions, Ttl, Update, WarpEngine, WriteBatch};
+use warp_api::{CasOutcome, ErrorKind, Options, Physics, PutOptions, Ttl, Update, WarpEngine, WriteBatch};
 
 fn ttl(seconds: u64) -> PutOptions {
     PutOptions::new().ttl(Duration::from_secs(seconds))
@@ -83,7 +83,8 @@ fn updates_keep_a_deadline_and_puts_do_not() {
 #[test]
 fn memory_comes_back_within_seconds_without_files() {
     let machine = Machine::new(1);
-    let engine = Options::new().in_memory_in(machine.environment());
+    // The demon would keep an entry of its own.
+    let engine = Options::new().physics(Physics::off()).in_memory_in(machine.environment());
     for number in 0..5_000 {
         engine.put_with(format!("{number}"), vec![7; 1_000], &ttl(1 + number % 10)).unwrap();
     }

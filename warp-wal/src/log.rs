@@ -189,7 +189,15 @@ impl Log {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// What the log has done so far.
+    /// Memory that the log has for records on their way to the system, in bytes: its ring, and those records that are too
+    /// large for it. Waits for no write.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> u64 {
+        let large: usize = self.large.lock().values().map(|record| record.len()).sum();
+        (self.options.buffer_bytes + large) as u64
+    }
+
+    /// What the log has done so far. May wait for a write to the disk that is under way.
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let (prepared, prepared_bytes) = {

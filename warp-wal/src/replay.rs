@@ -84,16 +84,21 @@ pub fn verify(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
     Ok(VerifyReport { replay, problems })
 }
 
+/// A torn tail is looked at so often, with pauses in between, before it is taken for one.
+const TORN_LOOKS: u32 = 20;
+const TORN_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// As [`verify`], of a log that may be written to meanwhile, by this process or another, and whose segments nobody removes
 /// until this returns: what is being written at that moment is no problem, and what only seems to be one is looked at
 /// again.
 ///
-/// A torn tail is a problem if it is still there at the second look: a writer has finished by then what it was writing.
+/// A torn tail is a problem if it stays as it is for a fifth of a second: a writer has finished by then what it was writing.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_in_use(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
     let mut before: Option<Vec<Problem>> = None;
+    let mut looks = 0;
     loop {
         let mut report = verify(dir, start)?;
         if let Some(before) = &before {
@@ -103,8 +108,13 @@ pub fn verify_in_use(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
             });
         }
         let is_settled = before.is_some_and(|before| before.len() == report.problems.len());
-        if report.problems.is_empty() || is_settled {
+        let may_be_written = report.problems.iter().any(|problem| problem.found == Corruption::TornTail);
+        looks += 1;
+        if report.problems.is_empty() || (is_settled && (!may_be_written || looks >= TORN_LOOKS)) {
             return Ok(report);
+        }
+        if may_be_written {
+            std::thread::sleep(TORN_PAUSE);
         }
         before = Some(report.problems);
     }

@@ -95,6 +95,7 @@ fn write_table(stats: &Stats, session: &Session, out: &mut dyn Write) -> io::Res
 fn region_name(level: Level) -> &'static str {
     match level {
         Level::Hot => "in memory",
+        Level::Warm => "compressed",
         Level::Cold => "in layers",
         _ => "elsewhere",
     }

@@ -24,6 +24,8 @@ pub(crate) struct Pages {
     huge_from: usize,
     /// How many chunks there are.
     held: usize,
+    /// How many of them are backed by huge pages.
+    huge: usize,
     /// Free runs by their first page.
     free: BTreeMap<u32, Run>,
     /// The same runs, as length and first page: the shortest that is long enough is taken.
@@ -61,6 +63,7 @@ impl Pages {
             chunks_max,
             huge_from: if huge { SMALL_CHUNKS } else { usize::MAX },
             held: 0,
+            huge: 0,
             free: BTreeMap::new(),
             by_length: BTreeSet::new(),
             dirty_bytes: 0,
@@ -114,8 +117,9 @@ impl Pages {
             // One chunk's worth of free pages is kept, so that a table at the edge does not map and unmap.
             self.remove_run(first);
             let chunk = (first / CHUNK_PAGES) as usize;
-            self.chunks[chunk] = None;
+            let gone = self.chunks[chunk].take();
             self.held -= 1;
+            self.huge -= usize::from(gone.is_some_and(|gone| gone.is_huge()));
             return Chunks::Went(chunk);
         }
         if self.dirty_bytes > DIRTY_BYTES_MIN.max(self.held_bytes() / DIRTY_PART) {
@@ -150,7 +154,7 @@ impl Pages {
     }
 
     pub(crate) fn huge_bytes(&self) -> usize {
-        self.chunks.iter().flatten().filter(|chunk| chunk.is_huge()).count() * CHUNK_BYTES
+        self.huge * CHUNK_BYTES
     }
 
     pub(crate) fn free_bytes(&self) -> usize {
@@ -171,6 +175,7 @@ impl Pages {
         // A huge page comes as a whole, with the first touch.
         let absent = |pages| if chunk.is_huge() { 0 } else { pages };
         let (all, all_but_one) = (absent(CHUNK_PAGES), absent(RUN_PAGES_MAX));
+        self.huge += usize::from(chunk.is_huge());
         if number == self.chunks.len() {
             self.chunks.push(Some(chunk));
         } else {
@@ -211,6 +216,9 @@ impl Pages {
         }
         if self.held != self.chunks.iter().flatten().count() {
             return Err(format!("{} chunks are counted", self.held));
+        }
+        if self.huge != self.chunks.iter().flatten().filter(|chunk| chunk.is_huge()).count() {
+            return Err(format!("{} huge chunks are counted", self.huge));
         }
         if self.free.values().map(|run| run.length as usize).sum::<usize>() != self.free_pages {
             return Err("free pages are counted wrongly".into());

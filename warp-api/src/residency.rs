@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use warp_core::{EntryRef, KeyRef, Leaving, SLOTS, Value};
 use warp_physics::{Body, Fall, ReadCosts, Remnants, fall};
 
+use crate::environment::finalize;
 use crate::keyspace::SYSTEM;
 use crate::options::{AccessPattern, Priority, PutOptions, WhenFull};
 use crate::packed::{PACK_BYTES_MIN, value_of, with_packed};
@@ -133,12 +134,9 @@ impl Residency {
         self.has_pinned.load(Ordering::Relaxed) && self.pinned.read().contains(&hash)
     }
 
-    /// A random slot and a random place in it (SplitMix64's finalizer over a counter).
+    /// A random slot and a random place in it.
     fn next_place(&self) -> (usize, usize) {
-        let mut bits = self.turn.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^= bits >> 31;
+        let bits = finalize(self.turn.fetch_add(1, Ordering::Relaxed));
         let slot = usize::try_from(bits % SLOTS as u64).expect("there are few slots");
         (slot, usize::try_from(bits >> 33).expect("31 bits"))
     }

@@ -300,6 +300,9 @@ impl Shared {
     #[cold]
     pub(crate) fn read_warm(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
         let value = value_of(entry)?;
+        // Each of these uses has its price, and a tick only passes with what comes into memory: all are told, or an entry that
+        // is read all the time would stay packed while nothing else comes.
+        entry.touch();
         self.residency.warm_reads.fetch_add(1, Ordering::Relaxed);
         // Packed form was worth the price of memory, when it was; by now it may have been used more.
         let worth = f64::from(entry.mass()) * COSTS.unpack_byte;

@@ -3,6 +3,7 @@
 //! **Invariant:** a hit ratio is printed with the hash of its trace and the ratios of the rivals in the same run.
 //! **Invariant:** without traces the parts that need them say so, and are left out.
 
+mod entropy;
 mod horizon;
 mod plot;
 mod policies;
@@ -82,6 +83,7 @@ type Part = fn(&mut Job) -> Outcome<()>;
 const PARTS: &[(&str, Part)] = &[
     ("horizon", horizon::horizon),
     ("quantum", quantum::quantum),
+    ("entropy", entropy::entropy),
 ];
 
 /// Runs the parts that were asked for. Returns whether every check held.

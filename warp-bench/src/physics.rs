@@ -9,6 +9,7 @@ mod plot;
 mod policies;
 mod quantum;
 mod trace;
+mod wormholes;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,6 +85,7 @@ const PARTS: &[(&str, Part)] = &[
     ("horizon", horizon::horizon),
     ("quantum", quantum::quantum),
     ("entropy", entropy::entropy),
+    ("wormholes", wormholes::wormholes),
 ];
 
 /// Runs the parts that were asked for. Returns whether every check held.

@@ -93,6 +93,9 @@ enum Role {
     Held(memory::HeldArguments),
     /// Measures each part of physics against the best known techniques of its kind, on real traces.
     Physics(physics::PhysicsArguments),
+    /// Does operations and nothing else, for callgrind.
+    #[command(hide = true)]
+    Operations(physics::OperationsArguments),
     /// Replays a log once, and tells how long it took and what it held.
     #[command(hide = true)]
     Replay(log::ReplayArguments),
@@ -131,6 +134,7 @@ fn main() -> ExitCode {
             let Arguments { quick, seed, dir, report, .. } = &arguments;
             physics::physics(options, *seed, *quick, dir.as_deref(), report)
         }
+        Some(Role::Operations(counted)) => physics::operations(counted, arguments.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),

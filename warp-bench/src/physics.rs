@@ -5,6 +5,7 @@
 
 mod entropy;
 mod horizon;
+mod overhead;
 mod plot;
 mod policies;
 mod quantum;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use warp_io::{Clock, SystemClock};
+
+pub(crate) use overhead::{OperationsArguments, operations};
 
 use crate::cleanup;
 use crate::machine::Machine;
@@ -86,6 +89,7 @@ const PARTS: &[(&str, Part)] = &[
     ("quantum", quantum::quantum),
     ("entropy", entropy::entropy),
     ("wormholes", wormholes::wormholes),
+    ("overhead", overhead::overhead),
 ];
 
 /// Runs the parts that were asked for. Returns whether every check held.

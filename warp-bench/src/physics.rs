@@ -3,6 +3,7 @@
 //! **Invariant:** a hit ratio is printed with the hash of its trace and the ratios of the rivals in the same run.
 //! **Invariant:** without traces the parts that need them say so, and are left out.
 
+mod entanglement;
 mod entropy;
 mod horizon;
 mod overhead;
@@ -87,6 +88,7 @@ type Part = fn(&mut Job) -> Outcome<()>;
 const PARTS: &[(&str, Part)] = &[
     ("horizon", horizon::horizon),
     ("quantum", quantum::quantum),
+    ("entanglement", entanglement::entanglement),
     ("entropy", entropy::entropy),
     ("wormholes", wormholes::wormholes),
     ("overhead", overhead::overhead),

@@ -151,7 +151,8 @@ impl Shared {
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(0..0, layer);
         let next = Manifest { replay_from, highest, layers, floors, ..catalog.manifest.clone() };
-        let opened = layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
+        let opened =
+            layer.as_ref().map(|layer| Layer::open_with(&*home.layers_dir, layer, &home.access)).transpose();
         let opened = opened.map_err(checkpoint_error)?;
         self.publish(home, catalog, next)?;
         if let Some(opened) = opened {
@@ -315,7 +316,7 @@ fn is_permutation(order: &[usize], count: usize) -> bool {
 
 /// Ends a layer: its file and its name are durable, and it was read back and verified.
 pub(crate) fn finish_layer(home: &Home, writer: LayerWriter) -> Result<LayerInfo> {
-    let info = writer.finish().map_err(checkpoint_error)?;
+    let info = writer.finish_with(&home.access).map_err(checkpoint_error)?;
     home.layers_dir.sync_dir().map_err(|error| {
         Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
     })?;

@@ -58,7 +58,7 @@ impl Shared {
                 return other.map(|_| false);
             }
         };
-        let opened = Layer::open_in(&*home.layers_dir, &merged).map_err(checkpoint_error)?;
+        let opened = Layer::open_with(&*home.layers_dir, &merged, &home.access).map_err(checkpoint_error)?;
         let mut infos = catalog.manifest.layers.clone();
         infos.splice(..count, [merged]);
         let next = Manifest { layers: infos, ..catalog.manifest.clone() };
@@ -90,7 +90,7 @@ impl Shared {
             let done = merge
                 .step(&mut writer, STEP_ENTRIES, |entry| {
                     let dead = entry.is_tombstone() || self.expired(entry.deadline);
-                    exists(floors, entry.keyspace, entry.key, entry.seq) && !(lowest && dead)
+                    exists(floors, entry.keyspace, &entry.key, entry.seq) && !(lowest && dead)
                 })
                 .map_err(checkpoint_error)?;
             if done {

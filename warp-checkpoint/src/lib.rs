@@ -36,6 +36,7 @@
 //!
 //! The format, with the arguments for its being safe, is described in `docs/format/checkpoint.md`.
 
+mod access;
 mod blocks;
 mod checked;
 mod compress;
@@ -49,15 +50,18 @@ mod hash;
 mod index;
 mod iter;
 mod layer;
+mod layer_bytes;
 mod manifest;
 mod merge;
 mod names;
 mod place;
+mod raw;
 mod recover;
 mod retention;
 mod verify;
 mod writer;
 
+pub use access::{BlockCache, LayerAccess};
 pub use entry::{LayerEntry, LayerValue};
 pub use entry_ref::LayerEntryRef;
 pub use error::{Corruption, Error, Result};
@@ -65,10 +69,11 @@ pub use format::{ENTRIES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use hash::hash;
 pub use iter::Iter;
 pub use layer::{Layer, LayerInfo};
+pub use layer_bytes::LayerBytes;
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
 pub use merge::{Merge, MergeReport, merge};
 pub use names::{layer_name, manifest_name, parse_layer_name, parse_manifest_name};
-pub use recover::{Opened, Rejected, newest, newest_where};
+pub use recover::{Opened, Rejected, newest, newest_where, newest_with};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
 pub use verify::VerifyReport;
 pub use writer::{LayerOptions, LayerWriter};

@@ -138,11 +138,16 @@ impl Merge {
                 entries.push((age, input.layer.entry_of_rank(rank)?));
             }
         }
-        entries.sort_by_key(|&(age, ref entry)| (entry.keyspace, entry.key, Reverse(entry.seq), age));
+        entries.sort_by(|(age, entry), (other_age, other)| {
+            let order = |entry: &LayerEntryRef<'_>, age: usize| (Reverse(entry.seq), age);
+            (entry.keyspace, &entry.key)
+                .cmp(&(other.keyspace, &other.key))
+                .then_with(|| order(entry, *age).cmp(&order(other, *other_age)))
+        });
         self.report.read += entries.len() as u64;
         let mut previous = None;
         for (_, entry) in &entries {
-            let key = Some((entry.keyspace, entry.key));
+            let key = Some((entry.keyspace, &entry.key));
             if key == previous {
                 self.report.shadowed += 1;
             } else if keep(entry) {
@@ -161,7 +166,7 @@ impl Input {
     fn look_ahead(&mut self) -> Result<()> {
         let index = self.layer.index();
         self.hash = if self.next < index.entries() {
-            Some(index.at(self.layer.map_ref(), self.next)?.0)
+            Some(index.at(self.layer.source(), self.next)?.0)
         } else {
             None
         };

@@ -37,6 +37,9 @@ use crate::report::{Report, Settings};
 use crate::run::Outcome;
 use job::{Job, Sizes};
 
+/// Carries out a part.
+type Measure = fn(&mut Job) -> Outcome<()>;
+
 /// A part of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -124,7 +127,7 @@ pub(crate) fn checkpoint(
     let report_file = report;
     let report = Report::new(Machine::look(scratch.path()), settings);
     let mut job = Job { sizes, seed, clock: SystemClock::new(), dir: scratch.path().into(), report };
-    let parts: [(Part, fn(&mut Job) -> Outcome<()>); 5] = [
+    let parts: [(Part, Measure); 5] = [
         (Part::File, file::file),
         (Part::Recovery, recovery::recovery),
         (Part::Open, open::opens),

@@ -1,6 +1,7 @@
 //! A layer file alone, through a map and read block by block, beside a constant database of another crate (`cdb64`, with
 //! the feature `peers`).
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::job::Job;
 use crate::keys::{Key, keys, value};
 use crate::latency::median;
 use crate::random::Random;
-use crate::report::{Cell, Table, grouped};
+use crate::report::{Cell as Shown, Table, grouped};
 use crate::run::Outcome;
 
 /// Reads of one pass.
@@ -39,7 +40,17 @@ trait Lookup {
     fn has(&self, key: &Key) -> Outcome<bool>;
 }
 
-struct Ours(fn() -> LayerAccess);
+/// A layer, and what a manifest would say of it.
+struct Ours {
+    access: fn() -> LayerAccess,
+    info: Cell<LayerInfo>,
+}
+
+impl Ours {
+    fn new(access: fn() -> LayerAccess) -> Ours {
+        Ours { access, info: Cell::default() }
+    }
+}
 
 const ID: u64 = 1;
 
@@ -58,15 +69,13 @@ impl Constant for Ours {
                 value: Some(&value),
             })?;
         }
-        writer.finish_with(&self.0())?;
+        self.info.set(writer.finish_with(&(self.access)())?);
         Ok(())
     }
 
     fn open(&self, dir: &Path) -> Outcome<Box<dyn Lookup>> {
         let dir = OsDir::open(dir, false)?;
-        // What a manifest would say, looked up in the file itself.
-        let info: LayerInfo = *Layer::open_file(&dir, ID)?.info();
-        Ok(Box::new(Layer::open_with(&dir, &info, &self.0())?))
+        Ok(Box::new(Layer::open_with(&dir, &self.info.get(), &(self.access)())?))
     }
 }
 
@@ -139,10 +148,10 @@ pub(crate) fn file(job: &mut Job) -> Outcome<()> {
     let keys = keys(job.seed, job.sizes.entries * 2);
     let (there, absent) = keys.split_at(job.sizes.entries);
     let rows: Vec<(&str, Box<dyn Constant>)> = vec![
-        ("warp-checkpoint, mapped", Box::new(Ours(|| LayerAccess::Map))),
+        ("warp-checkpoint, mapped", Box::new(Ours::new(|| LayerAccess::Map))),
         (
             "warp-checkpoint, read in blocks",
-            Box::new(Ours(|| LayerAccess::Read(BlockCache::new(CACHE_BYTES)))),
+            Box::new(Ours::new(|| LayerAccess::Read(BlockCache::new(CACHE_BYTES)))),
         ),
         #[cfg(feature = "peers")]
         ("cdb64, mapped", Box::new(cdb::Cdb64)),
@@ -184,9 +193,9 @@ pub(crate) fn file(job: &mut Job) -> Outcome<()> {
             runs.iter_mut().zip(times).for_each(|(runs, time)| runs.push(time.as_secs_f64()));
         }
         let [write, open, hit, miss, cold] = runs.map(|runs| Duration::from_secs_f64(median(&runs)));
-        let title = [Cell::text(what), Cell::time(write), Cell::bytes(bytes)];
-        let times = [open, hit, miss, cold].map(Cell::time);
-        table.row(title.into_iter().chain(times).chain([Cell::rate(1.0 / cold.as_secs_f64())]));
+        let title = [Shown::text(what), Shown::time(write), Shown::bytes(bytes)];
+        let times = [open, hit, miss, cold].map(Shown::time);
+        table.row(title.into_iter().chain(times).chain([Shown::rate(1.0 / cold.as_secs_f64())]));
     }
     table.note("Written, synced, and, ours, read back and verified in full, which cdb64 does not do; ours has checksums, sequence");
     table.note(

@@ -1,4 +1,5 @@
 //! What the tests of this crate share.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use warp_checkpoint::{
     BlockCache, LayerAccess, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Result, hash,

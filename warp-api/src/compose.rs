@@ -215,7 +215,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn finish(self) -> Result<LayerInfo, Stop> {
         let pace = &mut *self.writing.pace;
         let mut stopped = None;
-        let finished = self.writer.finish_in_steps(&mut |bytes| match pace.step(bytes) {
+        let finished = self.writer.finish_with(&self.home.access, &mut |bytes| match pace.step(bytes) {
             Ok(()) => true,
             Err(stop) => {
                 stopped = Some(stop);
@@ -252,6 +252,6 @@ impl Shared {
     /// Whether an entry of an older layer, which nothing newer shadows, goes into the merged one.
     fn is_taken_over(&self, kept: &Kept, entry: &warp_checkpoint::LayerEntryRef<'_>) -> bool {
         let is_dead = entry.is_tombstone() || self.expired(entry.deadline);
-        kept.keeps(entry.keyspace, entry.key, entry.seq, is_dead)
+        kept.keeps(entry.keyspace, &entry.key, entry.seq, is_dead)
     }
 }

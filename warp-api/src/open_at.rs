@@ -215,7 +215,8 @@ impl History<'_> {
             PointInTime::Time(time) => manifest.time <= millis_of(time),
         };
         let is_wanted = |manifest: &Manifest| manifest.number < below && holds_nothing_beyond(manifest);
-        match warp_checkpoint::newest_where(self.dir, &*self.layers_dir, is_wanted) {
+        let access = self.options.layer_access();
+        match warp_checkpoint::newest_with(self.dir, &*self.layers_dir, &access, is_wanted) {
             // The log alone may do.
             Err(error @ warp_checkpoint::Error::NoUsableManifest { .. }) if self.is_whole()? => {
                 tracing::error!(%error, "no checkpoint can be used for a view");
@@ -236,6 +237,7 @@ impl History<'_> {
         // Of an open database all that is asked for was synced.
         let durable = self.last.map_or(manifest.highest, |last| last.min(until.seq)).max(manifest.highest);
         let found = Found {
+            access: self.options.layer_access(),
             next_manifest: manifest.number,
             next_layer: manifest.next_layer,
             is_new: layers.is_empty() && manifest.highest == 0,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use warp_checkpoint::{BlockCache, LayerAccess};
 use warp_io::{Dir, OsDir};
 
 use crate::environment::Environment;
@@ -207,6 +208,8 @@ pub struct Options {
     pub(crate) memory_budget: Option<u64>,
     pub(crate) when_full: WhenFull,
     pub(crate) compress_values_from: Option<usize>,
+    pub(crate) map_layers: bool,
+    pub(crate) layer_cache_bytes: usize,
     pub(crate) recovery: Recovery,
     pub(crate) recovery_threads: usize,
     pub(crate) create: bool,
@@ -234,6 +237,8 @@ impl Default for Options {
             memory_budget: None,
             when_full: WhenFull::Refuse,
             compress_values_from: Some(1024),
+            map_layers: true,
+            layer_cache_bytes: 64 << 20,
             recovery: Recovery::TrimTornTail,
             recovery_threads: std::thread::available_parallelism()
                 .map_or(1, NonZeroUsize::get)
@@ -364,6 +369,48 @@ impl Options {
     pub fn compress_values_from(mut self, bytes: usize) -> Options {
         self.compress_values_from = (bytes != usize::MAX).then_some(bytes);
         self
+    }
+
+    /// Whether checkpoint layers are read through memory maps, which is the fastest: nothing is copied, and the system's
+    /// page cache is the only one. Default: yes.
+    ///
+    /// With `false` they are read block by block into a cache of [`layer_cache_bytes`](Options::layer_cache_bytes). Choose
+    /// that where the disk may fail and the process must not end by it: a part that the disk cannot read, or that is gone
+    /// since the file was cut behind the engine's back, is then an error of the call that needs it, of kind `Io` or
+    /// `Corrupt`, with the file and the place. Under a map the system ends the process with a signal instead.
+    ///
+    /// ```
+    /// use warp_api::Options;
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path();
+    /// let engine = Options::new().map_layers(false).layer_cache_bytes(16 << 20).open(path)?;
+    /// engine.put("key", "value")?;
+    /// engine.close()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn map_layers(mut self, yes: bool) -> Options {
+        self.map_layers = yes;
+        self
+    }
+
+    /// How many bytes of layers are kept in memory with [`map_layers(false)`](Options::map_layers); of no meaning
+    /// otherwise. The blocks that are asked for again stay. Default: 64 MiB.
+    #[must_use]
+    pub fn layer_cache_bytes(mut self, bytes: usize) -> Options {
+        self.layer_cache_bytes = bytes;
+        self
+    }
+
+    /// How layers are read.
+    pub(crate) fn layer_access(&self) -> LayerAccess {
+        if self.map_layers {
+            LayerAccess::Map
+        } else {
+            LayerAccess::Read(BlockCache::new(self.layer_cache_bytes))
+        }
     }
 
     /// What an open may do about a damaged log. Default: [`Recovery::TrimTornTail`].
@@ -527,6 +574,8 @@ impl fmt::Debug for Options {
             .field("memory_budget", &self.memory_budget)
             .field("when_full", &self.when_full)
             .field("compress_values_from", &self.compress_values_from)
+            .field("map_layers", &self.map_layers)
+            .field("layer_cache_bytes", &self.layer_cache_bytes)
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)
             .field("warm_start_bytes", &self.warm_start_bytes)

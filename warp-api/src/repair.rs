@@ -355,7 +355,7 @@ impl Repair<'_> {
                 shared.table.entries(hash, |entry| is_newer |= is_same(entry.keyspace(), entry.key()));
                 for layer in &list.layers[..suspect.layer.min(list.layers.len())] {
                     let found = layer.with_hash(hash).unwrap_or_default();
-                    is_newer |= found.iter().any(|entry| is_same(entry.keyspace, entry.key));
+                    is_newer |= found.iter().any(|entry| is_same(entry.keyspace, &entry.key));
                 }
             }
             if is_newer {

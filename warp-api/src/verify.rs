@@ -77,10 +77,11 @@ impl Shared {
                 Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
             }
         }
+        let access = home.access_once();
         let total = layers.len() as u64 + 1;
         for (done, layer) in layers.values().enumerate() {
             self.progress(Task::Verify, done as u64, Some(total));
-            match Layer::open_in(&*home.layers_dir, layer).and_then(|layer| layer.verify()) {
+            match Layer::open_with(&*home.layers_dir, layer, &access).and_then(|layer| layer.verify()) {
                 Ok(read) => {
                     report.layers += 1;
                     report.layer_entries += read.entries;

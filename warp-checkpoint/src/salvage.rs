@@ -11,7 +11,7 @@ use warp_io::{Dir, MappedBytes};
 
 use crate::LayerEntry;
 use crate::compress::decompress;
-use crate::ends::check_trailer;
+use crate::ends::Whole;
 use crate::entry::{EntryHead, HEAD_BYTES, HEAD_BYTES_MAX};
 use crate::error::{Corruption, Result, corrupt, io_at};
 use crate::filter;
@@ -19,6 +19,7 @@ use crate::format::{
     CHECK_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, INDEX_ENTRY_BYTES, Layout, SECTION_ALIGN, u32_at, u64_at,
 };
 use crate::layer::LayerInfo;
+use crate::layer_bytes::LayerBytes;
 use crate::names::layer_name;
 
 /// A layer file that may be damaged anywhere.
@@ -66,10 +67,9 @@ impl Salvage {
     pub fn open(dir: &dyn Dir, info: &LayerInfo) -> Result<Salvage> {
         let file = layer_name(info.id);
         let map = dir.open(&file, false).and_then(|opened| opened.map()).map_err(io_at(&file))?;
-        let whole = check_trailer(&file, &map, Some(info.root)).ok().and_then(|(layout, _)| {
-            let footer = Footer::decode(&map[layout.footer_offset..layout.trailer_offset]).ok()?;
-            Some((layout, footer))
-        });
+        let read = |range: Range<usize>| Ok(LayerBytes::mapped(&map[range]));
+        let end = Whole { name: &file, bytes: map.len(), read }.check_trailer(Some(info.root)).ok();
+        let whole = end.and_then(|end| Some((end.layout, Footer::decode(end.footer()).ok()?)));
         let known = whole.or_else(|| {
             let layout = layout_of(usize::try_from(info.bytes).ok()?)?;
             (layout.file_bytes <= map.len()).then_some(())?;

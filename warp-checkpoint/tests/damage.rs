@@ -49,10 +49,17 @@ fn is_corrupt(error: &Error) -> bool {
 /// Each answer is right or says that the file is damaged; `verify` says so for certain. Returns whether the layer
 /// could be opened.
 fn check_damaged(disk: &SimDisk, info: Option<&LayerInfo>, what: impl Fn() -> String) -> bool {
-    let opened = match info {
-        Some(info) => Layer::open_in(&disk.root(), info),
-        None => Layer::open_file(&disk.root(), 1),
-    };
+    if let Some(info) = info {
+        let opens = common::accesses()
+            .map(|access| check_opened(Layer::open_with(&disk.root(), info, &access), &what));
+        assert_eq!(opens, [opens[0]; 4], "{}", what());
+        opens[0]
+    } else {
+        check_opened(Layer::open_file(&disk.root(), 1), &what)
+    }
+}
+
+fn check_opened(opened: Result<Layer, Error>, what: &impl Fn() -> String) -> bool {
     let layer = match opened {
         Ok(layer) => layer,
         Err(error) => {
@@ -103,8 +110,10 @@ fn every_other_length_of_a_layer() {
         let mut damaged = bytes.clone();
         damaged.resize(length, 0);
         disk.write(NAME, damaged);
-        let error = Layer::open_in(&disk.root(), &info).unwrap_err();
-        assert!(is_corrupt(&error), "length {length}: {error:?}");
+        for access in common::accesses() {
+            let error = Layer::open_with(&disk.root(), &info, &access).unwrap_err();
+            assert!(is_corrupt(&error), "length {length}: {error:?}");
+        }
         let error = Layer::open_file(&disk.root(), 1).unwrap_err();
         assert!(is_corrupt(&error), "length {length}: {error:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use warp_checkpoint::{BlockCache, LayerAccess, Manifest};
+use warp_checkpoint::{LayerAccess, Manifest};
 use warp_io::{Dir, DirLock};
 
 use crate::merge::Backoff;
@@ -17,9 +17,6 @@ pub(crate) const LOG_DIR: &str = "wal";
 pub const READERS_FILE: &str = "READERS";
 /// Subdirectory of the checkpoint layers.
 pub(crate) const LAYERS_DIR: &str = "layers";
-
-/// Bytes of blocks that are kept while a layer is read once.
-const PASSING_BYTES: usize = 1 << 20;
 
 /// Where an engine's files are.
 #[derive(Debug)]
@@ -43,16 +40,6 @@ pub(crate) struct Home {
     /// The database's lock, or, if it is open for reading only, the hold on its files. Given back when the engine is
     /// closed, whatever handles are left.
     pub(crate) lock: Mutex<Option<DirLock>>,
-}
-
-impl Home {
-    /// How to read layers from the first byte to the last, once: what the cache holds is worth more than what passes by.
-    pub(crate) fn access_once(&self) -> LayerAccess {
-        match &self.access {
-            LayerAccess::Read(_) => LayerAccess::Read(BlockCache::new(PASSING_BYTES)),
-            other => other.clone(),
-        }
-    }
 }
 
 /// What the newest checkpoint is, and what the next one will be called.

@@ -73,12 +73,12 @@ impl Layer {
         Layer::open_named(&dir, name, None, None, &LayerAccess::Map)
     }
 
-    /// Opens the layer of that id in `dir`, and trusts what its own footer says.
+    /// Opens the layer of that id in `dir`, through a map or through a cache of blocks, and trusts what its own footer says.
     ///
     /// # Errors
     /// Those of [`open_in`](Layer::open_in).
-    pub fn open_file(dir: &dyn Dir, id: u64) -> Result<Layer> {
-        Layer::open_named(dir, layer_name(id), Some(id), None, &LayerAccess::Map)
+    pub fn open_file(dir: &dyn Dir, id: u64, access: &LayerAccess) -> Result<Layer> {
+        Layer::open_named(dir, layer_name(id), Some(id), None, access)
     }
 
     /// Opens the layer that `info` describes, in `dir`.

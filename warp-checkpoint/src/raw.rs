@@ -34,15 +34,7 @@ impl Raw {
     pub(crate) fn open(name: &str, file: &Arc<dyn File>, access: &LayerAccess) -> Result<Raw> {
         match access {
             LayerAccess::Map => Ok(Raw::Map(file.map().map_err(io_at(name))?)),
-            LayerAccess::Read(cache) => {
-                let bytes = file.len().map_err(io_at(name))?;
-                let bytes = usize::try_from(bytes).map_err(|_| {
-                    let limit = usize::MAX as u64;
-                    corrupt(name, 0, Corruption::LengthOutOfRange { length: bytes, limit })
-                })?;
-                let (name, cache) = (name.to_owned(), cache.clone());
-                Ok(Raw::File(RawFile { name, file: Arc::clone(file), bytes, cache }))
-            }
+            LayerAccess::Read(cache) => RawFile::open(name, file, cache).map(Raw::File),
         }
     }
 
@@ -50,7 +42,7 @@ impl Raw {
     pub(crate) fn len(&self) -> usize {
         match self {
             Raw::Map(map) => map.len(),
-            Raw::File(file) => file.bytes,
+            Raw::File(file) => file.len(),
         }
     }
 
@@ -64,6 +56,21 @@ impl Raw {
 }
 
 impl RawFile {
+    /// The file of that name, whose blocks are kept in `cache`.
+    pub(crate) fn open(name: &str, file: &Arc<dyn File>, cache: &BlockCache) -> Result<RawFile> {
+        let bytes = file.len().map_err(io_at(name))?;
+        let bytes = usize::try_from(bytes).map_err(|_| {
+            let limit = usize::MAX as u64;
+            corrupt(name, 0, Corruption::LengthOutOfRange { length: bytes, limit })
+        })?;
+        Ok(RawFile { name: name.to_owned(), file: Arc::clone(file), bytes, cache: cache.clone() })
+    }
+
+    /// Length of the file.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

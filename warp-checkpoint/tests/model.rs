@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use common::write_layer;
 use proptest::prelude::*;
-use warp_checkpoint::{Error, Layer, LayerEntry, LayerOptions, LayerWriter, Merge, Newer, hash, merge};
+use warp_checkpoint::{
+    Error, Layer, LayerAccess, LayerEntry, LayerOptions, LayerWriter, Merge, Newer, hash, merge,
+};
 use warp_io::{Dir, SimDisk};
 
 /// A version of a key: sequence number, deadline, value.
@@ -115,7 +117,7 @@ proptest! {
         let raw: usize = model.values().filter_map(|version| version.2.as_ref()).map(Vec::len).sum();
         prop_assert_eq!(info.raw_value_bytes, raw as u64);
         prop_assert!(info.stored_value_bytes <= info.raw_value_bytes);
-        prop_assert_eq!(*info, *Layer::open_file(&disk.root(), 1).unwrap().info());
+        prop_assert_eq!(*info, *Layer::open_file(&disk.root(), 1, &LayerAccess::Map).unwrap().info());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Constant for Ours {
                 value: Some(&value),
             })?;
         }
-        self.info.set(writer.finish_with(&(self.access)())?);
+        self.info.set(writer.finish_with(&(self.access)(), &mut |_| true)?);
         Ok(())
     }
 

@@ -161,7 +161,12 @@ impl CheckedFile {
         }
         let start = blocks.start * BLOCK_BYTES;
         let mut bytes = vec![0; self.layout.block(blocks.end - 1).end - start];
-        self.file.read_into(start, &mut bytes)?;
+        if self.file.read_into(start, &mut bytes).is_err() {
+            // Block by block, so that the error names the one that cannot be read.
+            for (block, bytes) in blocks.clone().zip(bytes.chunks_mut(BLOCK_BYTES)) {
+                self.file.read_into(block * BLOCK_BYTES, bytes)?;
+            }
+        }
         for (block, bytes) in blocks.zip(bytes.chunks(BLOCK_BYTES)) {
             self.compare(
                 block * BLOCK_BYTES,

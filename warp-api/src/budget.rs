@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use warp_checkpoint::LayerAccess;
 use warp_core::TableMemory;
 use warp_wal::Admit;
 
@@ -48,7 +49,7 @@ pub(crate) struct Budget {
     taken: AtomicU64,
     /// `taken` when the last tick of heat passed for it.
     taken_at_tick: AtomicU64,
-    /// Memory that is neither the table's nor the log's, as of the worker's last look.
+    /// Memory that is neither the table's nor the log's nor kept of layers, as of the worker's last look.
     beside: AtomicU64,
     /// Whether memory was scarce when it was last looked at.
     scarce: AtomicBool,
@@ -159,7 +160,10 @@ impl Shared {
         let log = self.journal.log().map_or(0, warp_wal::Log::buffer_bytes);
         let entries = table.entries.max(1);
         Standing {
-            held: table.resident_bytes + log + self.budget.beside.load(Ordering::Relaxed),
+            held: table.resident_bytes
+                + log
+                + self.layer_cache_bytes()
+                + self.budget.beside.load(Ordering::Relaxed),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
                 / u128::from(entries))
@@ -173,7 +177,15 @@ impl Shared {
         (table.changed + self.being_checkpointed.load(Ordering::Relaxed)).min(table.entries)
     }
 
-    /// Memory that is neither the table's nor the log's. Looks at every slot.
+    /// What is kept of layers that are not mapped.
+    pub(crate) fn layer_cache_bytes(&self) -> u64 {
+        match self.home.as_ref().map(|home| &home.access) {
+            Some(LayerAccess::Read(cache)) => cache.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Memory that is neither the table's nor the log's nor kept of layers. Looks at every slot.
     fn memory_beside_table(&self) -> u64 {
         let learned = self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes();
         self.expiry.bytes() + self.order_bytes() as u64 + learned

@@ -281,6 +281,8 @@ pub struct MemoryMetrics {
     pub pinned_bytes: u64,
     /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
     pub mapped_bytes: u64,
+    /// Blocks of layers that were read into memory; 0 where layers are mapped.
+    pub layer_cache_bytes: u64,
 }
 
 /// Who is in memory, and how that came about. Counts since the open.
@@ -351,7 +353,8 @@ impl WarpEngine {
                 spare_bytes: standing.spare,
                 dirty_bytes: if shared.home.is_some() { standing.dirty } else { 0 },
                 pinned_bytes: table.pinned_bytes,
-                mapped_bytes: layers.bytes(),
+                mapped_bytes: if shared.options.map_layers { layers.bytes() } else { 0 },
+                layer_cache_bytes: shared.layer_cache_bytes(),
             },
             residency: shared.residency_metrics(),
             log,

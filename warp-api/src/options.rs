@@ -27,6 +27,8 @@ pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
 /// The least that a memory budget has beyond the log's buffer, in bytes.
 pub const MEMORY_BUDGET_MIN: u64 = 8 << 20;
+/// Blocks of layers take at most this part of the memory budget: they do not make room for entries.
+const LAYER_CACHE_PART: u64 = 4;
 /// What a machine is taken to have that does not say.
 const MEMORY_UNKNOWN: u64 = 4 << 30;
 
@@ -348,7 +350,8 @@ impl Options {
     /// half of the budget, and writers are slowed, and in the end wait, when it fills nearly all. Without files a put beyond
     /// the budget is refused, or evicts, as [`when_full`](Options::when_full) says.
     ///
-    /// Mapped pages of layers are the system's page cache, and are not counted; values that handles of the program keep
+    /// Mapped pages of layers are the system's page cache, and are not counted; blocks of layers that are kept with
+    /// [`map_layers(false)`](Options::map_layers) are. Values that handles of the program keep
     /// alive are counted, and reported as pinned.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Options {
@@ -397,7 +400,8 @@ impl Options {
     }
 
     /// How many bytes of layers are kept in memory with [`map_layers(false)`](Options::map_layers); of no meaning
-    /// otherwise. The blocks that are asked for again stay. Default: 64 MiB.
+    /// otherwise. The blocks that are asked for again stay. They count against [`memory_budget`](Options::memory_budget), and
+    /// take a quarter of it at most. Default: 64 MiB.
     #[must_use]
     pub fn layer_cache_bytes(mut self, bytes: usize) -> Options {
         self.layer_cache_bytes = bytes;
@@ -409,7 +413,8 @@ impl Options {
         if self.map_layers {
             LayerAccess::Map
         } else {
-            LayerAccess::Read(BlockCache::new(self.layer_cache_bytes))
+            let most = usize::try_from(self.budget_bytes() / LAYER_CACHE_PART).unwrap_or(usize::MAX);
+            LayerAccess::Read(BlockCache::new(self.layer_cache_bytes.min(most)))
         }
     }
 

@@ -53,6 +53,8 @@ const FIXED: &[&str] = &[
     "/learned/written",
     "/warm_start/damaged",
     "/warm_start/under_way",
+    // Layers that are not mapped, in `memory.rs`.
+    "/memory/layer_cache_bytes",
     // What came of learning, in `learning.rs`.
     "/entanglement/learning/dropped",
     "/entanglement/learning/fetched",

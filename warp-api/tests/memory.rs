@@ -182,7 +182,7 @@ fn blocks_of_layers_count() {
     let engine = options().open(scratch.path()).unwrap();
     let mut most = 0;
     for n in 0..40_000 {
-        assert_eq!(engine.get(key(n)).unwrap().unwrap(), value(n, 0, 700));
+        assert_eq!(engine.get(key(n)).unwrap().unwrap(), &value(n, 0, 700)[..]);
         if n % 64 != 0 {
             continue;
         }

@@ -79,6 +79,8 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
         engine.close()?;
         let process = written_bytes().saturating_sub(before);
         let (layers, log) = (disk_bytes(&dir.path().join("layers"))?, disk_bytes(&dir.path().join("wal"))?);
+        // Closing takes one more.
+        layers_most.fetch_max(layers, Ordering::Relaxed);
         let of_data = |bytes: u64| Cell::ratio(bytes as f64 / data as f64);
         table.row([
             Cell::text(spread.name()),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvOpenOptions};
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions};
 use redb::{ReadableDatabase, TableDefinition};
 use surrealmx::{AolMode, DatabaseOptions, FsyncMode, PersistenceOptions};
 
@@ -139,7 +139,7 @@ impl Stored for SurrealMx {
 /// LMDB: a copy-on-write tree in a map, in C.
 pub(crate) struct Lmdb {
     environment: Env,
-    database: Database<Bytes, Bytes>,
+    database: Database<'static, Bytes, Bytes>,
 }
 
 impl Lmdb {
@@ -152,9 +152,12 @@ impl Lmdb {
         options.map_size(LMDB_BYTES_MAX);
         // SAFETY: nobody else has the directory, which is this run's own, and its files are changed through LMDB only.
         let environment = unsafe { options.open(dir) }?;
-        let mut transaction = environment.write_txn()?;
-        let database = environment.create_database(&mut transaction, None)?;
-        transaction.commit()?;
+        let transaction = environment.write_txn()?;
+        let database = environment
+            .create_databases_and_commit(transaction, |opener, transaction| {
+                opener.create_database(transaction, None).map(CommitOrAbort::<_, ()>::Commit)
+            })?
+            .unwrap_commit();
         Ok(Lmdb { environment, database })
     }
 }

@@ -126,7 +126,7 @@ fn a_repair_keeps_what_a_failing_disk_can_read() {
     assert!(lost > 0 && report.lost_layers.is_empty() && report.doubtful.is_empty(), "{lost} entries lost");
     assert_eq!(report.entries_salvaged + lost, u64::from(KEYS));
     let engine = machine.open(options);
-    assert_eq!(engine.len().unwrap() as u64, report.entries_salvaged);
+    assert_eq!(engine.len().unwrap(), report.entries_salvaged);
     for number in 0..KEYS {
         if let Some(found) = engine.get(key(number)).unwrap() {
             assert_eq!(found, value(number).as_bytes());

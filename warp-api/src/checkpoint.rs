@@ -76,6 +76,7 @@ impl Shared {
             outcome => outcome,
         };
         self.checkpoint_memory.store(0, Ordering::Relaxed);
+        self.budget.checkpoint_ended();
         self.being_checkpointed.store(0, Ordering::Relaxed);
         match outcome {
             Ok(report) => {

@@ -245,6 +245,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn tell_memory(&self, lists: usize) {
         let bytes = lists + self.writer.memory_bytes() + self.chunk.memory_bytes();
         self.shared.checkpoint_memory.store(bytes as u64, Ordering::Relaxed);
+        self.shared.budget.checkpoint_holds(bytes as u64);
     }
 }
 

@@ -85,7 +85,7 @@ impl<'t> Peer<'t> {
     }
 
     /// Whether our route costs as much, and leads there over edges that there are and cost that sum.
-    #[expect(clippy::float_cmp, reason = "costs are whole numbers of 256ths, and so are their sums")]
+    /// Costs are whole numbers of 256ths, and so are their sums.
     pub(super) fn agrees(&self, routes: &Routes, from: &str, to: &str) -> bool {
         let ours = routes.route(from, to);
         let Some(route) = &ours else { return self.cost(from, to).is_none() };

@@ -3,6 +3,7 @@
 //! **Invariant:** a hit ratio is printed with the hash of its trace and the ratios of the rivals in the same run.
 //! **Invariant:** without traces the parts that need them say so, and are left out.
 
+mod gravity;
 mod horizon;
 mod plot;
 mod policies;
@@ -36,6 +37,9 @@ pub(crate) struct PhysicsArguments {
 pub(crate) struct Job {
     pub(crate) traces: Option<PathBuf>,
     pub(crate) plots: Option<PathBuf>,
+    /// Where engines have their files.
+    pub(crate) scratch: PathBuf,
+    pub(crate) seed: u64,
     pub(crate) quick: bool,
     pub(crate) clock: SystemClock,
     pub(crate) report: Report,
@@ -44,7 +48,7 @@ pub(crate) struct Job {
 type Part = fn(&mut Job) -> Outcome<()>;
 
 /// The parts in the order in which they run.
-const PARTS: &[(&str, Part)] = &[("horizon", horizon::horizon)];
+const PARTS: &[(&str, Part)] = &[("horizon", horizon::horizon), ("gravity", gravity::gravity)];
 
 /// Runs the parts that were asked for. Returns whether every check held.
 ///
@@ -76,7 +80,15 @@ pub(crate) fn physics(
     };
     let clock = SystemClock::new();
     let started = Report::new(Machine::look(scratch.path()), settings);
-    let mut job = Job { traces, plots: arguments.plots.clone(), quick, clock, report: started };
+    let mut job = Job {
+        traces,
+        plots: arguments.plots.clone(),
+        scratch: scratch.path().to_path_buf(),
+        seed,
+        quick,
+        clock,
+        report: started,
+    };
     for (name, part) in PARTS {
         if only.is_empty() || only.iter().any(|chosen| chosen == name) {
             part(&mut job)?;

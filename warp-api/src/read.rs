@@ -125,6 +125,9 @@ impl Shared {
             } else {
                 entry.touch_once();
             }
+            if let Some(learned) = self.residency.pull.learned() {
+                learned.read(key.hash, entry.mass());
+            }
             self.is_visible(key.keyspace, entry).then(|| read(entry))
         })?;
         if is_turn {
@@ -232,6 +235,9 @@ impl Shared {
                 if LoadMonitor::is_turn() {
                     entry.touch();
                     self.read_in_turn(keys[place]);
+                }
+                if let Some(learned) = self.residency.pull.learned() {
+                    learned.read(keys[place].hash, entry.mass());
                 }
                 each(place, Seen::Hot(entry));
             }

@@ -1,8 +1,11 @@
 //! The engine as a cache in front of its own layers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use warp_api::{Durability, LOG_BUFFER_BYTES_MIN, Level, Options, Physics, WarpEngine};
+
+use warp_io::{Clock, SystemClock};
 
 use super::simulated::Served;
 use crate::random::Random;
@@ -20,6 +23,19 @@ pub(super) struct Database {
     pub(super) bytes: u64,
 }
 
+/// How the engine decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mode {
+    /// By the law that it learns: the default.
+    Law,
+    /// The same, and what comes in has to be worth so many times what it pushes out.
+    Dear(f64),
+    /// By decayed counts of uses.
+    Masses,
+    /// Any entry leaves, all come in.
+    Off,
+}
+
 /// How a replay went.
 #[derive(Clone, Debug)]
 pub(super) struct Replay {
@@ -28,6 +44,9 @@ pub(super) struct Replay {
     pub(super) entries: usize,
     /// The most bytes that were held, over the budget.
     pub(super) held: f64,
+    /// Bytes in which uses are remembered, for each key of the database.
+    pub(super) remembered: f64,
+    pub(super) elapsed: Duration,
 }
 
 fn options(physics: Physics) -> Options {
@@ -49,13 +68,26 @@ impl Database {
     }
 
     /// Replays requests within a budget.
-    pub(super) fn replay(&self, budget: u64, gravity: bool, keys: &[u32], windows: usize) -> Outcome<Replay> {
+    pub(super) fn replay(
+        &self,
+        budget: u64,
+        mode: Mode,
+        clock: &SystemClock,
+        keys: &[u32],
+        windows: usize,
+    ) -> Outcome<Replay> {
         let mut physics = Physics::default();
-        (physics.gravity, physics.warm_start) = (gravity, false);
+        physics.warm_start = false;
+        physics.gravity = mode != Mode::Off;
+        physics.horizon = mode != Mode::Masses;
+        if let Mode::Dear(price) = mode {
+            physics.promotion_price = price;
+        }
         let engine = options(physics).memory_budget(budget).open(&self.path)?;
         let mut served = Served::new(keys.len(), windows);
         let (mut held, mut entries, mut full_looks) = (0, 0, 0);
         let mut before = 0;
+        let start = clock.monotonic();
         // What was not read from a layer was served from memory; the engine counts both.
         for part in keys.chunks((keys.len() / LOOKS).max(1)) {
             for &key in part {
@@ -71,10 +103,18 @@ impl Database {
                 full_looks += 1;
             }
         }
+        let elapsed = clock.monotonic().saturating_sub(start);
+        let remembered = engine.cosmic_metrics().residency.remembered_bytes as f64;
         let entries = if full_looks > 0 { entries / full_looks } else { in_memory(&engine) };
         served.promotions = engine.cosmic_metrics().operations.promotions;
         engine.close()?;
-        Ok(Replay { served, entries: usize::try_from(entries)?, held: held as f64 / budget as f64 })
+        Ok(Replay {
+            served,
+            entries: usize::try_from(entries)?,
+            held: held as f64 / budget as f64,
+            remembered: remembered * VALUE_BYTES as f64 / self.bytes as f64,
+            elapsed,
+        })
     }
 }
 

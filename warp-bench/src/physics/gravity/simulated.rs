@@ -14,7 +14,7 @@ const HALF_LIFE_EPOCHS: f64 = 16.0;
 pub(super) struct Served {
     windows: Vec<(usize, u64)>,
     /// Requests in all, and those so far.
-    all: usize,
+    pub(super) all: usize,
     seen: usize,
     pub(super) promotions: u64,
 }

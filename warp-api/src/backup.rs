@@ -15,7 +15,7 @@ mod target;
 use std::path::Path;
 use std::time::Duration;
 
-use warp_checkpoint::{Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest};
+use warp_checkpoint::{Layer, LayerAccess, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest};
 use warp_core::SLOTS;
 use warp_io::{Clock, Dir, OsDir};
 
@@ -184,7 +184,7 @@ fn write(
     let home = view.home.as_ref().ok_or_else(Error::closed)?;
     let manifest = home.current.load();
     let list = view.layers.snapshot();
-    let missing: Vec<&Layer> = list.layers.iter().filter(|layer| !target.has(layer)).collect();
+    let missing: Vec<&Layer> = list.layers.iter().filter(|layer| !target.has(layer.info())).collect();
     let total: u64 = missing.iter().map(|layer| layer.bytes()).sum();
     let mut done = 0;
     engine.progress(Task::Backup, 0, Some(total));
@@ -245,7 +245,8 @@ fn write_tail(
             writer.add(&entry).map_err(copy_error)?;
         }
     }
-    writer.map(LayerWriter::finish).transpose().map_err(copy_error)
+    let access = view.home.as_ref().map_or(LayerAccess::Map, |home| home.access.clone());
+    writer.map(|writer| writer.finish_with(&access, &mut |_| true)).transpose().map_err(copy_error)
 }
 
 fn start_tail(view: &Shared, target: &mut Target, seq: Seq) -> Result<LayerWriter> {

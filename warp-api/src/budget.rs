@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use warp_checkpoint::LayerAccess;
 use warp_core::TableMemory;
 use warp_wal::Admit;
 
@@ -40,6 +41,15 @@ const WAIT: Duration = Duration::from_millis(10);
 const TURNOVERS_PER_TICK: u64 = 2;
 /// Entries that a writer lets fall for each byte that it takes: so that memory is freed faster than it is taken.
 const FALL_FOR_EACH: u64 = 4;
+/// A write of at least so many bytes needs buffers of its own on its way to the log, which count.
+const LARGE_BYTES: u64 = 128 << 10;
+/// What those buffers may count for, as a part of the budget: beyond it a value could not be written at all.
+const PASSING_PART: u64 = 4;
+/// Buffers of this size the allocator gives back at once.
+const ALLOCATOR_KEEPS_MAX: u64 = 32 << 20;
+/// As many freed buffers of the largest size the allocator is taken to keep: two in each of the two heaps, the writer's and
+/// the worker's, since glibc gives the end of a heap back once it is twice as large as the largest buffer that was freed.
+const ALLOCATOR_KEEPS: u64 = 4;
 
 /// What is kept of the budget.
 #[derive(Debug)]
@@ -50,8 +60,14 @@ pub(crate) struct Budget {
     taken: AtomicU64,
     /// `taken` when the last tick of heat passed for it.
     taken_at_tick: AtomicU64,
-    /// Memory that is neither the table's nor the log's, as of the worker's last look.
+    /// Memory that is neither the table's nor the log's nor kept of layers, as of the worker's last look.
     beside: AtomicU64,
+    /// The most that checkpoints have held lately. It is kept free all the time: the next one comes at once.
+    checkpoint: AtomicU64,
+    /// Buffers of large writes that are under way.
+    passing: AtomicU64,
+    /// The size of the largest buffer that was freed lately, and may be kept by the allocator.
+    largest: AtomicU64,
     /// Whether memory was scarce when it was last looked at.
     scarce: AtomicBool,
     /// Set when the worker has something to do for memory.
@@ -100,6 +116,20 @@ struct Waited {
     clean_rounds: u32,
 }
 
+/// The buffers of a large write, counted until it is done.
+#[derive(Debug)]
+#[must_use = "they are counted as long as it lives"]
+pub(crate) struct Passing<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.budget.passing.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Budget {
     pub(crate) fn new(limit: u64, when_full: WhenFull) -> Budget {
         Budget {
@@ -108,6 +138,9 @@ impl Budget {
             taken: AtomicU64::new(0),
             taken_at_tick: AtomicU64::new(0),
             beside: AtomicU64::new(0),
+            checkpoint: AtomicU64::new(0),
+            passing: AtomicU64::new(0),
+            largest: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             freed: Condvar::new(),
@@ -144,6 +177,45 @@ impl Budget {
         }
     }
 
+    /// A checkpoint that is under way holds so many bytes.
+    pub(crate) fn checkpoint_holds(&self, bytes: u64) {
+        self.checkpoint.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// A checkpoint has ended: a large one that was long ago counts less and less.
+    pub(crate) fn checkpoint_ended(&self) {
+        let most = self.checkpoint.load(Ordering::Relaxed);
+        self.checkpoint.fetch_sub(most / 8, Ordering::Relaxed);
+    }
+
+    /// Bytes of buffers that a write of so many bytes needs at most: its encoding, which has room for what does not
+    /// compress, and the log's copy of it.
+    fn passing_bytes(&self, bytes: u64) -> u64 {
+        let needed = if bytes >= LARGE_BYTES { 2 * bytes + bytes / 128 } else { 0 };
+        needed.min(self.limit / PASSING_PART)
+    }
+
+    fn pass(&self, bytes: u64) -> Passing<'_> {
+        self.largest.fetch_max(bytes, Ordering::Relaxed);
+        let bytes = self.passing_bytes(bytes);
+        self.passing.fetch_add(bytes, Ordering::Relaxed);
+        Passing { budget: self, bytes }
+    }
+
+    /// What the buffers of large writes take: those in use, and, as an estimate, those that the allocator has kept.
+    fn buffer_bytes(&self) -> u64 {
+        let kept = ALLOCATOR_KEEPS * self.largest.load(Ordering::Relaxed).min(ALLOCATOR_KEEPS_MAX);
+        self.passing.load(Ordering::Relaxed) + kept.min(self.limit / PASSING_PART)
+    }
+
+    /// The allocator gives back what is not used: large writes that were long ago count less and less.
+    fn forget_largest(&self) {
+        let largest = self.largest.load(Ordering::Relaxed);
+        let next = largest - largest.div_ceil(16);
+        // One that came meanwhile stays.
+        let _ = self.largest.compare_exchange(largest, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Whether the worker was asked to look after memory since it was last asked.
     pub(crate) fn take_wanted(&self) -> bool {
         self.wanted.swap(false, Ordering::Relaxed)
@@ -167,7 +239,7 @@ impl Shared {
         let log = self.journal.log().map_or(0, warp_wal::Log::buffer_bytes);
         let entries = table.entries.max(1);
         Standing {
-            held: table.resident_bytes + log + self.budget.beside.load(Ordering::Relaxed),
+            held: table.resident_bytes + log + self.layer_cache_bytes() + self.memory_of_work(),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
                 / u128::from(entries))
@@ -176,12 +248,28 @@ impl Shared {
         }
     }
 
+    /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs, and the buffers
+    /// of large writes.
+    fn memory_of_work(&self) -> u64 {
+        let budget = &self.budget;
+        let checkpoint = budget.checkpoint.load(Ordering::Relaxed);
+        budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes()
+    }
+
     /// Entries that no published checkpoint has, about.
     fn dirty_entries(&self, table: &TableMemory) -> u64 {
         (table.changed + self.being_checkpointed.load(Ordering::Relaxed)).min(table.entries)
     }
 
-    /// Memory that is neither the table's nor the log's. Looks at every slot.
+    /// What is kept of layers that are not mapped.
+    pub(crate) fn layer_cache_bytes(&self) -> u64 {
+        match self.home.as_ref().map(|home| &home.access) {
+            Some(LayerAccess::Read(cache)) => cache.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Memory that is neither the table's nor the log's nor kept of layers. Looks at every slot.
     fn memory_beside_table(&self) -> u64 {
         let learned = self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes();
         self.expiry.bytes() + self.order_bytes() as u64 + learned
@@ -205,27 +293,37 @@ impl Shared {
     }
 
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
-    /// may take a little more than others: they are how a full memory is emptied.
+    /// may take a little more than others: they are how a full memory is emptied. What a large write needs besides is
+    /// counted as long as the answer lives.
     ///
     /// # Errors
     /// `Full` if the budget is used up by what cannot leave memory, `Busy` if the caller would have to wait and does not
     /// want to.
     #[inline]
-    pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<()> {
+    pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<Option<Passing<'_>>> {
         match asks_now(bytes) {
-            None => Ok(()),
+            None => Ok(None),
             // Deletions without files leave nothing behind.
-            Some(_) if admit.reserve && self.home.is_none() => Ok(()),
-            Some(taken) => self.make_room(taken, admit),
+            Some(_) if admit.reserve && self.home.is_none() => Ok(None),
+            Some(taken) => {
+                let bytes = bytes as u64;
+                self.make_room(taken, self.budget.passing_bytes(bytes), admit)?;
+                Ok((bytes >= LARGE_BYTES).then(|| self.budget.pass(bytes)))
+            }
         }
     }
 
     #[cold]
-    fn make_room(&self, bytes: u64, admit: Admit) -> Result<()> {
+    fn make_room(&self, bytes: u64, passing: u64, admit: Admit) -> Result<()> {
         let (budget, no_wait) = (&self.budget, !admit.wait);
         let needed = if admit.reserve { bytes.saturating_sub(budget.part(1)) } else { bytes };
         budget.taken.fetch_add(bytes, Ordering::Relaxed);
-        let mut standing = self.memory_standing();
+        // Buffers do not come from what the table has free.
+        let stand = || {
+            let standing = self.memory_standing();
+            Standing { held: standing.held + passing, ..standing }
+        };
+        let mut standing = stand();
         self.slow_down(standing, no_wait);
         self.foresee_shortage(standing);
         let mut waited = Waited::default();
@@ -244,12 +342,12 @@ impl Shared {
             self.table.collect();
             let fell = self.let_fall(bytes.saturating_mul(FALL_FOR_EACH).max(2 * ASK_BYTES));
             self.gather_free(standing);
-            standing = self.memory_standing();
+            standing = stand();
             if fell > 0 || budget.room(standing, needed) != Room::None {
                 continue;
             }
             self.wait_for_memory(no_wait, &mut waited)?;
-            standing = self.memory_standing();
+            standing = stand();
         }
     }
 
@@ -345,6 +443,7 @@ impl Shared {
     pub(crate) fn tend_memory(&self) {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
+        budget.forget_largest();
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         let mut standing = self.memory_standing();
         if standing.in_use() >= budget.part(LEARNED_FROM) {

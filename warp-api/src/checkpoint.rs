@@ -76,6 +76,7 @@ impl Shared {
             outcome => outcome,
         };
         self.checkpoint_memory.store(0, Ordering::Relaxed);
+        self.budget.checkpoint_ended();
         self.being_checkpointed.store(0, Ordering::Relaxed);
         match outcome {
             Ok(report) => {
@@ -202,8 +203,8 @@ impl Shared {
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(..merged, composed.layer);
         let next = Manifest { replay_from, highest, layers, floors: kept.floors, ..catalog.manifest.clone() };
-        let opened =
-            composed.layer.as_ref().map(|layer| Layer::open_in(&*home.layers_dir, layer)).transpose();
+        let open = |layer| Layer::open_with(&*home.layers_dir, layer, &home.access);
+        let opened = composed.layer.as_ref().map(open).transpose();
         let opened = opened.map_err(checkpoint_error)?;
         self.publish(home, catalog, next)?;
         if merged > 0 || opened.is_some() {

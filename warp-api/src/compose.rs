@@ -215,7 +215,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn finish(self) -> Result<LayerInfo, Stop> {
         let pace = &mut *self.writing.pace;
         let mut stopped = None;
-        let finished = self.writer.finish_in_steps(&mut |bytes| match pace.step(bytes) {
+        let finished = self.writer.finish_with(&self.home.access, &mut |bytes| match pace.step(bytes) {
             Ok(()) => true,
             Err(stop) => {
                 stopped = Some(stop);
@@ -245,6 +245,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn tell_memory(&self, lists: usize) {
         let bytes = lists + self.writer.memory_bytes() + self.chunk.memory_bytes();
         self.shared.checkpoint_memory.store(bytes as u64, Ordering::Relaxed);
+        self.shared.budget.checkpoint_holds(bytes as u64);
     }
 }
 
@@ -252,6 +253,6 @@ impl Shared {
     /// Whether an entry of an older layer, which nothing newer shadows, goes into the merged one.
     fn is_taken_over(&self, kept: &Kept, entry: &warp_checkpoint::LayerEntryRef<'_>) -> bool {
         let is_dead = entry.is_tombstone() || self.expired(entry.deadline);
-        kept.keeps(entry.keyspace, entry.key, entry.seq, is_dead)
+        kept.keeps(entry.keyspace, &entry.key, entry.seq, is_dead)
     }
 }

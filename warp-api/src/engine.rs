@@ -225,7 +225,8 @@ impl WarpEngine {
         Watch::since(&self.shared, None, prefix.as_ref(), seq)
     }
 
-    /// Reads every file of the database, checks every checksum, and says what is wrong and where.
+    /// Reads every file of the database, checks every checksum, and says what is wrong and where. Layers are read, and not
+    /// mapped, for this: what the disk cannot read is a problem in the report.
     ///
     /// # Errors
     /// `Closed`; `Io` if the directory itself cannot be read. Damage is no error, but in the report.

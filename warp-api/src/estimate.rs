@@ -48,8 +48,8 @@ impl Shared {
                 && !entry.is_tombstone()
                 && entry.seq >= self.floors.of(keyspace)
                 && !self.expired(entry.deadline)
-                && self.table.with(self.key(keyspace, entry.key), |_| ()).is_none()
-                && newer.iter().all(|layer| matches!(layer.get(entry.hash, keyspace, entry.key), Ok(None)));
+                && self.table.with(self.key(keyspace, &entry.key), |_| ()).is_none()
+                && newer.iter().all(|layer| matches!(layer.get(entry.hash, keyspace, &entry.key), Ok(None)));
             live += u64::from(is_read);
         }
         scale(live, looked_at, layer.info().entries)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use warp_checkpoint::Manifest;
+use warp_checkpoint::{LayerAccess, Manifest};
 use warp_io::{Dir, DirLock};
 
 use crate::merge::Backoff;
@@ -24,6 +24,8 @@ pub(crate) struct Home {
     pub(crate) dir: Arc<dyn Dir>,
     pub(crate) log_dir: Arc<dyn Dir>,
     pub(crate) layers_dir: Arc<dyn Dir>,
+    /// How the layers are read.
+    pub(crate) access: LayerAccess,
     /// Where segments go that the log does not need any more; `None` if they are removed.
     pub(crate) archive: Option<Arc<dyn Dir>>,
     /// Held by whoever takes a checkpoint or merges: one at a time.

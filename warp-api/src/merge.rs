@@ -139,16 +139,16 @@ impl Shared {
     ) -> Result<bool> {
         let is_gone = entry.is_tombstone()
             || self.expired(entry.deadline)
-            || !exists(floors, entry.keyspace, entry.key, entry.seq);
+            || !exists(floors, entry.keyspace, &entry.key, entry.seq);
         if is_gone {
             return Ok(true);
         }
         for newer in &list.layers[..age] {
-            if newer.find(entry.hash, entry.keyspace, entry.key).map_err(checkpoint_error)?.is_some() {
+            if newer.find(entry.hash, entry.keyspace, &entry.key).map_err(checkpoint_error)?.is_some() {
                 return Ok(true);
             }
         }
-        let in_memory = || self.table.with(self.key(entry.keyspace, entry.key), |newer| newer.seq());
+        let in_memory = || self.table.with(self.key(entry.keyspace, &entry.key), |newer| newer.seq());
         Ok(memory_counts && in_memory().is_some_and(|seq| seq > entry.seq))
     }
 }

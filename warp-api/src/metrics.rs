@@ -271,7 +271,8 @@ pub struct MemoryMetrics {
     /// What the engine may hold.
     pub budget_bytes: u64,
     /// What it holds, as the budget counts it: resident memory of the table and of values, and everything else here but
-    /// what is mapped.
+    /// what is mapped; of checkpoints the most that they needed lately, and for large writes their buffers, with an
+    /// estimate of what the allocator keeps of those that were freed.
     pub held_bytes: u64,
     /// The part of `held_bytes` that is free for new entries of the right size.
     pub spare_bytes: u64,
@@ -281,6 +282,8 @@ pub struct MemoryMetrics {
     pub pinned_bytes: u64,
     /// Layer files that are mapped; they are page cache, which the system takes back when it needs it.
     pub mapped_bytes: u64,
+    /// Blocks of layers that were read into memory; 0 where layers are mapped.
+    pub layer_cache_bytes: u64,
 }
 
 /// Who is in memory, and how that came about. Counts since the open.
@@ -353,7 +356,8 @@ impl WarpEngine {
                 spare_bytes: standing.spare,
                 dirty_bytes: if shared.home.is_some() { standing.dirty } else { 0 },
                 pinned_bytes: table.pinned_bytes,
-                mapped_bytes: layers.bytes(),
+                mapped_bytes: if shared.options.map_layers { layers.bytes() } else { 0 },
+                layer_cache_bytes: shared.layer_cache_bytes(),
             },
             residency: shared.residency_metrics(),
             log,

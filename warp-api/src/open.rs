@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use warp_checkpoint::{Layer, Manifest};
+use warp_checkpoint::{Layer, LayerAccess, Manifest};
 use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
@@ -147,6 +147,7 @@ impl State {
             dir: dir.handle(),
             log_dir: found.log_dir,
             layers_dir: found.layers_dir,
+            access: found.access,
             catalog: Mutex::new(Catalog {
                 manifest: found.manifest,
                 next_manifest: found.next_manifest,
@@ -327,6 +328,7 @@ pub(crate) struct Found {
     pub(crate) rejected: Vec<String>,
     pub(crate) log_dir: Arc<dyn Dir>,
     pub(crate) layers_dir: Arc<dyn Dir>,
+    pub(crate) access: LayerAccess,
     pub(crate) next_manifest: u64,
     pub(crate) next_layer: u64,
     pub(crate) is_new: bool,
@@ -345,7 +347,9 @@ impl Found {
     pub(crate) fn read(dir: &dyn Dir, options: &Options, environment: &Environment) -> Result<Found> {
         let may_create = options.create && !options.read_only;
         let (log_dir, layers_dir) = subdirectories(dir, may_create)?;
-        let opened = warp_checkpoint::newest(dir, &*layers_dir).map_err(checkpoint_error)?;
+        let access = options.layer_access();
+        let opened =
+            warp_checkpoint::newest_with(dir, &*layers_dir, &access, |_| true).map_err(checkpoint_error)?;
         let numbers = warp_checkpoint::list(dir).map_err(checkpoint_error)?;
         let is_new = opened.is_none();
         let (manifest, layers, rejected) = match opened {
@@ -382,6 +386,7 @@ impl Found {
             layers_dir,
             next_manifest,
             next_layer,
+            access,
             is_new,
             is_salvaged_from_log,
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use warp_checkpoint::{Manifest, Opened};
+use warp_checkpoint::{LayerAccess, Manifest, Opened};
 use warp_io::{Clock, Dir};
 use warp_wal::{Start, Until};
 
@@ -31,7 +31,8 @@ pub(crate) fn open_at(
     let _held = open::hold(dir)?;
     let (log_dir, layers_dir) = subdirectories(dir, false)?;
     let archive = archive_dir(&options, &environment)?;
-    let history = History { dir, log_dir, layers_dir, archive, options: &options, last: None };
+    let access = options.layer_access();
+    let history = History { dir, log_dir, layers_dir, access, archive, options: &options, last: None };
     let still = Still::new(&environment, point);
     let (state, seq) = settled(|| history.find(point, &still))?;
     let engine = state.start(dir, None, start, options, &still.environment)?;
@@ -90,6 +91,8 @@ fn of_open(
         dir: &*home.dir,
         log_dir: Arc::clone(&home.log_dir),
         layers_dir: Arc::clone(&home.layers_dir),
+        // One bound for what the engine and its views keep of layers.
+        access: home.access.clone(),
         archive: home.archive.clone(),
         options: &options,
         last: Some(last),
@@ -140,6 +143,7 @@ struct History<'a> {
     dir: &'a dyn Dir,
     log_dir: Arc<dyn Dir>,
     layers_dir: Arc<dyn Dir>,
+    access: LayerAccess,
     archive: Option<Arc<dyn Dir>>,
     options: &'a Options,
     /// The last sequence, if it is known; everything that the point needs up to there is durable.
@@ -215,7 +219,7 @@ impl History<'_> {
             PointInTime::Time(time) => manifest.time <= millis_of(time),
         };
         let is_wanted = |manifest: &Manifest| manifest.number < below && holds_nothing_beyond(manifest);
-        match warp_checkpoint::newest_where(self.dir, &*self.layers_dir, is_wanted) {
+        match warp_checkpoint::newest_with(self.dir, &*self.layers_dir, &self.access, is_wanted) {
             // The log alone may do.
             Err(error @ warp_checkpoint::Error::NoUsableManifest { .. }) if self.is_whole()? => {
                 tracing::error!(%error, "no checkpoint can be used for a view");
@@ -236,6 +240,7 @@ impl History<'_> {
         // Of an open database all that is asked for was synced.
         let durable = self.last.map_or(manifest.highest, |last| last.min(until.seq)).max(manifest.highest);
         let found = Found {
+            access: self.access.clone(),
             next_manifest: manifest.number,
             next_layer: manifest.next_layer,
             is_new: layers.is_empty() && manifest.highest == 0,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use warp_checkpoint::{BlockCache, LayerAccess};
 use warp_io::{Dir, OsDir};
 
 use crate::environment::Environment;
@@ -26,6 +27,8 @@ pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
 /// The least that a memory budget has beyond the log's buffer, in bytes.
 pub const MEMORY_BUDGET_MIN: u64 = 8 << 20;
+/// Blocks of layers take at most this part of the memory budget: they do not make room for entries.
+const LAYER_CACHE_PART: u64 = 4;
 /// What a machine is taken to have that does not say.
 const MEMORY_UNKNOWN: u64 = 4 << 30;
 
@@ -217,6 +220,8 @@ pub struct Options {
     pub(crate) memory_budget: Option<u64>,
     pub(crate) when_full: WhenFull,
     pub(crate) compress_values_from: Option<usize>,
+    pub(crate) map_layers: bool,
+    pub(crate) layer_cache_bytes: usize,
     pub(crate) recovery: Recovery,
     pub(crate) recovery_threads: usize,
     pub(crate) create: bool,
@@ -244,6 +249,8 @@ impl Default for Options {
             memory_budget: None,
             when_full: WhenFull::Refuse,
             compress_values_from: Some(1024),
+            map_layers: true,
+            layer_cache_bytes: 64 << 20,
             recovery: Recovery::TrimTornTail,
             recovery_threads: std::thread::available_parallelism()
                 .map_or(1, NonZeroUsize::get)
@@ -353,7 +360,8 @@ impl Options {
     /// half of the budget, and writers are slowed, and in the end wait, when it fills nearly all. Without files a put beyond
     /// the budget is refused, or evicts, as [`when_full`](Options::when_full) says.
     ///
-    /// Mapped pages of layers are the system's page cache, and are not counted; values that handles of the program keep
+    /// Mapped pages of layers are the system's page cache, and are not counted; blocks of layers that are kept with
+    /// [`map_layers(false)`](Options::map_layers) are. Values that handles of the program keep
     /// alive are counted, and reported as pinned.
     #[must_use]
     pub fn memory_budget(mut self, bytes: u64) -> Options {
@@ -374,6 +382,50 @@ impl Options {
     pub fn compress_values_from(mut self, bytes: usize) -> Options {
         self.compress_values_from = (bytes != usize::MAX).then_some(bytes);
         self
+    }
+
+    /// Whether checkpoint layers are read through memory maps, which is the fastest: nothing is copied, and the system's
+    /// page cache is the only one. Default: yes.
+    ///
+    /// With `false` they are read block by block into a cache of [`layer_cache_bytes`](Options::layer_cache_bytes). Choose
+    /// that where the disk may fail and the process must not end by it: a part that the disk cannot read, or that is gone
+    /// since the file was cut behind the engine's back, is then an error of the call that needs it, of kind `Io` or
+    /// `Corrupt`, with the file and the place. Under a map the system ends the process with a signal instead.
+    ///
+    /// ```
+    /// use warp_api::Options;
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path();
+    /// let engine = Options::new().map_layers(false).layer_cache_bytes(16 << 20).open(path)?;
+    /// engine.put("key", "value")?;
+    /// engine.close()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn map_layers(mut self, yes: bool) -> Options {
+        self.map_layers = yes;
+        self
+    }
+
+    /// How many bytes of layers are kept in memory with [`map_layers(false)`](Options::map_layers); of no meaning
+    /// otherwise. The blocks that are asked for again stay. They count against [`memory_budget`](Options::memory_budget), and
+    /// take a quarter of it at most. Default: 64 MiB.
+    #[must_use]
+    pub fn layer_cache_bytes(mut self, bytes: usize) -> Options {
+        self.layer_cache_bytes = bytes;
+        self
+    }
+
+    /// How layers are read.
+    pub(crate) fn layer_access(&self) -> LayerAccess {
+        if self.map_layers {
+            LayerAccess::Map
+        } else {
+            let most = usize::try_from(self.budget_bytes() / LAYER_CACHE_PART).unwrap_or(usize::MAX);
+            LayerAccess::Read(BlockCache::new(self.layer_cache_bytes.min(most)))
+        }
     }
 
     /// What an open may do about a damaged log. Default: [`Recovery::TrimTornTail`].
@@ -537,6 +589,8 @@ impl fmt::Debug for Options {
             .field("memory_budget", &self.memory_budget)
             .field("when_full", &self.when_full)
             .field("compress_values_from", &self.compress_values_from)
+            .field("map_layers", &self.map_layers)
+            .field("layer_cache_bytes", &self.layer_cache_bytes)
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)
             .field("warm_start_bytes", &self.warm_start_bytes)

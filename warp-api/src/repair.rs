@@ -44,6 +44,8 @@ const ASIDE: &str = "damaged-";
 const REPORT_FILE: &str = "REPORT.json";
 /// How much is copied at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+/// How much at a time where not all of a chunk can be read.
+const PIECE_BYTES: usize = 4096;
 
 /// What [`WarpEngine::repair`] found and did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -159,7 +161,8 @@ impl Options {
     /// Nothing that is damaged is overwritten before a copy of it was made in a subdirectory, `damaged-<n>`, which the report
     /// names. A crash in the middle leaves a database that can be repaired again. Entries that are lost are listed; a
     /// key whose last version is known to be lost has no value afterwards, whatever older version there is. Memory for
-    /// 24 bytes an entry of each damaged layer is needed, and space for what is written anew.
+    /// 24 bytes an entry of each damaged layer is needed, and space for what is written anew. Layers are read as with
+    /// [`map_layers(false)`](Options::map_layers), whatever that option says: a part that the disk cannot read counts as damaged.
     ///
     /// # Errors
     /// `NotFound` if there is no database; `Locked` if somebody has it open, or reads it; `Unsupported` if a newer program wrote
@@ -179,6 +182,8 @@ impl Options {
         self.check()?;
         let environment = Environment { background: Background::Stepped, ..environment };
         let options = self.recovery(Recovery::Salvage).checkpoints_kept(1).create(false).read_only(false);
+        // A map of a file that the disk cannot read in full would end the process.
+        let options = options.map_layers(false);
         let start = environment.clock.monotonic();
         let held = lock(dir, false)?;
         let readers = dir
@@ -217,7 +222,9 @@ impl Repair<'_> {
             damaged.extend(survey.layer_files());
         }
         self.keep_aside(&damaged)?;
-        let rebuilt = layers::rebuild(&survey, &base, &*layers_dir, &self.environment, &mut self.report)?;
+        let access = self.options.layer_access();
+        let rebuilt =
+            layers::rebuild(&survey, &base, &*layers_dir, &access, &self.environment, &mut self.report)?;
         self.write_report()?;
         self.publish(&survey, &base, &rebuilt)?;
         drop(readers);
@@ -355,7 +362,7 @@ impl Repair<'_> {
                 shared.table.entries(hash, |entry| is_newer |= is_same(entry.keyspace(), entry.key()));
                 for layer in &list.layers[..suspect.layer.min(list.layers.len())] {
                     let found = layer.with_hash(hash).unwrap_or_default();
-                    is_newer |= found.iter().any(|entry| is_same(entry.keyspace, entry.key));
+                    is_newer |= found.iter().any(|entry| is_same(entry.keyspace, &entry.key));
                 }
             }
             if is_newer {
@@ -390,7 +397,12 @@ fn copy(from: &dyn Dir, to: &dyn Dir, name: &str) -> std::io::Result<bool> {
     while offset < bytes {
         let len = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
         if warp_io::read_exact_at(&*source, offset, &mut buffer[..len]).is_err() {
-            buffer[..len].fill(0);
+            // Piece by piece, to lose no more than the disk does.
+            for (piece, bytes) in buffer[..len].chunks_mut(PIECE_BYTES).enumerate() {
+                if warp_io::read_exact_at(&*source, offset + (piece * PIECE_BYTES) as u64, bytes).is_err() {
+                    bytes.fill(0);
+                }
+            }
         }
         write_all_at(&*target, offset, &buffer[..len])?;
         offset += len as u64;

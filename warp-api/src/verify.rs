@@ -1,7 +1,7 @@
 //! Reading everything, to say what is wrong and where.
 
 use serde::Serialize;
-use warp_checkpoint::Layer;
+use warp_checkpoint::{BlockCache, Layer, LayerAccess};
 use warp_wal::Start;
 
 use crate::error::{Error, Result};
@@ -9,6 +9,9 @@ use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Home, LOG_DIR};
 use crate::progress::Task;
 use crate::shared::Shared;
+
+/// Bytes of blocks that are kept while a layer is read from front to back.
+const PASSING_BYTES: usize = 1 << 20;
 
 /// What [`WarpEngine::verify`](crate::WarpEngine::verify) read, and what is wrong.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -77,10 +80,12 @@ impl Shared {
                 Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
             }
         }
+        // Never mapped: whoever looks for damage wants to be told of what cannot be read, and not to die of it.
+        let access = LayerAccess::Read(BlockCache::new(PASSING_BYTES));
         let total = layers.len() as u64 + 1;
         for (done, layer) in layers.values().enumerate() {
             self.progress(Task::Verify, done as u64, Some(total));
-            match Layer::open_in(&*home.layers_dir, layer).and_then(|layer| layer.verify()) {
+            match Layer::open_with(&*home.layers_dir, layer, &access).and_then(|layer| layer.verify()) {
                 Ok(read) => {
                     report.layers += 1;
                     report.layer_entries += read.entries;

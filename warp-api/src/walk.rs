@@ -64,10 +64,10 @@ impl Shared {
                 let entry = entry.map_err(checkpoint_error)?;
                 if entry.keyspace == keyspace
                     && self.is_live_in_layer(&entry)
-                    && !in_memory.contains(entry.key)
+                    && !in_memory.contains(&*entry.key)
                     && !self.is_shadowed(&list.layers[..index], &entry)?
                 {
-                    f(entry.key);
+                    f(&entry.key);
                 }
             }
         }
@@ -81,7 +81,7 @@ impl Shared {
     /// Whether a newer layer has a version of the entry's key, be it a value or a tombstone.
     fn is_shadowed(&self, newer: &[Layer], entry: &LayerEntryRef<'_>) -> Result<bool> {
         for layer in newer {
-            let found = layer.get(entry.hash, entry.keyspace, entry.key).map_err(checkpoint_error)?;
+            let found = layer.get(entry.hash, entry.keyspace, &entry.key).map_err(checkpoint_error)?;
             if found.is_some() {
                 return Ok(true);
             }

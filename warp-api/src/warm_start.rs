@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use warp_checkpoint::LayerEntryRef;
+use warp_checkpoint::{LayerBytes, LayerEntryRef};
 use warp_core::Value;
 use warp_io::Clock;
 
@@ -192,7 +192,7 @@ impl Shared {
 
     /// Brings in what the layers have for a hash, which may be several keys, or none. `false` if there is no room.
     fn warm_hash(&self, hash: u64, mass: u32, layers: &Arc<LayerList>) -> bool {
-        let mut seen: Vec<(u32, &[u8])> = Vec::new();
+        let mut seen: Vec<(u32, LayerBytes<'_>)> = Vec::new();
         for layer in &layers.layers {
             let Ok(entries) = layer.with_hash(hash) else {
                 // An older version must not come in where a newer one cannot be read.
@@ -200,7 +200,7 @@ impl Shared {
                 return true;
             };
             for entry in entries {
-                let key = (entry.keyspace, entry.key);
+                let key = (entry.keyspace, entry.key.clone());
                 if !seen.contains(&key) {
                     seen.push(key);
                     if !self.warm_entry(&entry, mass, layers) {
@@ -214,7 +214,7 @@ impl Shared {
 
     /// Brings in the newest version that the layers have of a key, unless memory knows the key. `false` if there is no room.
     fn warm_entry(&self, entry: &LayerEntryRef<'_>, mass: u32, layers: &Arc<LayerList>) -> bool {
-        let key = self.key(entry.keyspace, entry.key);
+        let key = self.key(entry.keyspace, &entry.key);
         // Another hash would be none that this database has written.
         let is_wanted = key.hash == entry.hash
             && !entry.is_tombstone()

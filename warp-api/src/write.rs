@@ -110,7 +110,7 @@ impl Shared {
     ) -> Result<Option<Written>> {
         self.check_open()?;
         let key = self.key(op.keyspace, op.key);
-        self.admit_memory(op.memory_bytes(), op.admit(terms))?;
+        let _passing = self.admit_memory(op.memory_bytes(), op.admit(terms))?;
         let mut prepared = self.prepare(key, &op)?;
         let written = with_encoded(|encoded| {
             loop {
@@ -156,7 +156,7 @@ impl Shared {
         self.check_open()?;
         let ops = last_of_each_key(ops);
         let admit = Admit { reserve: ops.iter().all(|op| op.admit(terms).reserve), wait: !terms.no_wait };
-        self.admit_memory(ops.iter().map(Op::memory_bytes).sum(), admit)?;
+        let _passing = self.admit_memory(ops.iter().map(Op::memory_bytes).sum(), admit)?;
         let keys: Vec<KeyRef<'_>> = ops.iter().map(|op| self.key(op.keyspace, op.key)).collect();
         let hashes: Vec<u64> =
             keys.iter().map(|key| key.hash).chain(witnesses.iter().map(|(key, _)| key.hash)).collect();

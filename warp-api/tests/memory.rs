@@ -169,6 +169,31 @@ fn large_values_and_scans_stay_within_the_budget() {
     assert!(held(&engine) <= HELD_MAX + 2 * 3_000_000, "{} bytes are held", held(&engine));
 }
 
+/// Blocks of layers that are not mapped are memory like any other.
+#[test]
+fn blocks_of_layers_count() {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = || options().map_layers(false).layer_cache_bytes(usize::MAX);
+    let engine = options().open(scratch.path()).unwrap();
+    for n in 0..40_000 {
+        engine.put(key(n), value(n, 0, 700)).unwrap();
+    }
+    engine.close().unwrap();
+    let engine = options().open(scratch.path()).unwrap();
+    let mut most = 0;
+    for n in 0..40_000 {
+        assert_eq!(engine.get(key(n)).unwrap().unwrap(), &value(n, 0, 700)[..]);
+        if n % 64 != 0 {
+            continue;
+        }
+        let memory = engine.cosmic_metrics().memory;
+        assert!(memory.held_bytes <= HELD_MAX && memory.layer_cache_bytes <= BUDGET / 4, "{memory:?}");
+        assert!(memory.mapped_bytes == 0 && memory.held_bytes >= memory.layer_cache_bytes, "{memory:?}");
+        most = most.max(memory.layer_cache_bytes);
+    }
+    assert!(most > BUDGET / 16, "{most}");
+}
+
 #[test]
 fn what_compresses_is_packed_before_it_leaves() {
     let scratch = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ mod ours;
 mod paced;
 #[cfg(feature = "peers")]
 mod peers;
-mod raw;
+pub(crate) mod raw;
 mod redis;
 mod replay;
 mod resp;
@@ -39,7 +39,11 @@ use std::time::Duration;
 
 use warp_io::SystemClock;
 
+pub(crate) use paced::paced;
+pub(crate) use raw::PIECE_BYTES;
 pub(crate) use replay::{ReplayArguments, replay};
+pub(crate) use resp::{Connection, Reply};
+pub(crate) use server::{Persistence, Server, is_there as is_redis_there};
 
 use crate::cleanup;
 use crate::keys::{KEY_BYTES, VALUE_BYTES};

@@ -75,6 +75,11 @@ pub(crate) fn read_bytes() -> u64 {
     field(&proc_file("self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Bytes that this process has had written to devices so far, or will have; 0 where the kernel does not say.
+pub(crate) fn written_bytes() -> u64 {
+    field(&proc_file("self", "io"), "write_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// The text of a file under `/proc`, empty where there is none.
 pub(crate) fn proc_file(dir: &str, name: &str) -> String {
     let read = || -> io::Result<Vec<u8>> {

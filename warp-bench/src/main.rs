@@ -11,6 +11,7 @@
 //! **Invariant:** a check that fails is a failing exit status.
 
 mod advice;
+mod checkpoint;
 mod child;
 mod cleanup;
 mod clients;
@@ -93,6 +94,15 @@ enum Role {
     Held(memory::HeldArguments),
     /// Measures each part of physics against the best known techniques of its kind, on real traces.
     Physics(physics::PhysicsArguments),
+    /// Measures checkpoints: opening after a crash beside rivals (feature `peers`, and Redis where there is one), taking one,
+    /// what recovery saves by one, bytes written and kept, and a layer file alone.
+    Checkpoint(checkpoint::CheckpointArguments),
+    /// Fills a store, and writes until it is killed.
+    #[command(hide = true)]
+    Fill(checkpoint::FillArguments),
+    /// Opens a store, and tells how long it took.
+    #[command(hide = true)]
+    Open(checkpoint::OpenArguments),
     /// Replays a log once, and tells how long it took and what it held.
     #[command(hide = true)]
     Replay(log::ReplayArguments),
@@ -131,6 +141,12 @@ fn main() -> ExitCode {
             let Arguments { quick, seed, dir, report, .. } = &arguments;
             physics::physics(options, *seed, *quick, dir.as_deref(), report)
         }
+        Some(Role::Checkpoint(options)) => {
+            let Arguments { quick, seed, dir, report, .. } = &arguments;
+            checkpoint::checkpoint(options, *seed, *quick, dir.as_deref(), report)
+        }
+        Some(Role::Fill(fill)) => checkpoint::fill(fill, arguments.seed).map(|()| true),
+        Some(Role::Open(open)) => checkpoint::open(open, arguments.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),

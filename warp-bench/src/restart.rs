@@ -156,7 +156,7 @@ fn open(run: &Run, dir: &Path, entries: usize) -> Outcome<Opened> {
 }
 
 /// Leaves the log and the first, empty checkpoint.
-fn remove_checkpoints(dir: &Path) -> Outcome<()> {
+pub(crate) fn remove_checkpoints(dir: &Path) -> Outcome<()> {
     let database = OsDir::open(dir, false)?;
     for name in
         database.list()?.iter().filter(|name| name.starts_with(MANIFEST_PREFIX) && *name != MANIFEST_FIRST)

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("syzygy: {}", String::from_utf8_lossy(&syzygy));
     for entry in &layer {
         let entry = entry?;
-        println!("{:016x} {}", entry.hash, String::from_utf8_lossy(entry.key));
+        println!("{:016x} {}", entry.hash, String::from_utf8_lossy(&entry.key));
     }
 
     assert_eq!(look_up("zenith")?, None);

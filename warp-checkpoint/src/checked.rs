@@ -1,151 +1,126 @@
-//! The mapped bytes of a layer, of which each block is checked before its first byte is handed out.
+//! The bytes of a layer's body, of which each block is checked before its first byte is handed out.
+
+mod file;
+mod map;
 
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use warp_io::MappedBytes;
 
+use self::file::CheckedFile;
+use self::map::CheckedMap;
 use crate::error::{Corruption, Result, corrupt};
-use crate::format::{BLOCK_BYTES, BLOCKS_PER_PIECE, CHECK_BYTES, Layout, u32_at};
+use crate::format::Layout;
+use crate::layer_bytes::LayerBytes;
+use crate::raw::Raw;
 
 /// Blocks that are checked in one step when all are.
 const BLOCKS_TOGETHER: usize = 32;
 
-/// One bit for each block of a piece: it was checked since the file was opened.
-type CheckedBits = [AtomicU64; BLOCKS_PER_PIECE / 64];
-
-/// A map whose body is only seen through checksums.
+/// A body that is only seen through checksums: mapped, or read block by block.
 #[derive(Debug)]
-pub(crate) struct CheckedMap {
-    file: String,
-    map: MappedBytes,
-    /// The same bytes, in the form of which parts can be handed out.
-    shared: Bytes,
-    layout: Layout,
-    /// For each piece of the check array, once it was checked itself, the bits of its blocks. Filled on demand,
-    /// so that opening costs eight bytes and a word for every four megabytes.
-    pieces: Box<[OnceLock<Box<CheckedBits>>]>,
+pub(crate) enum Checked {
+    Map(CheckedMap),
+    File(CheckedFile),
 }
 
-impl CheckedMap {
-    /// A map of `layout`, which the caller has checked to be that of the map; so are the bytes from
-    /// `layout.pieces_offset` on.
-    pub(crate) fn new(file: String, map: MappedBytes, layout: Layout) -> CheckedMap {
-        debug_assert_eq!(map.len(), layout.file_bytes);
-        let shared = Bytes::from_owner(map.clone());
-        let pieces = (0..layout.pieces()).map(|_| OnceLock::new()).collect();
-        CheckedMap { file, map, shared, layout, pieces }
+impl Checked {
+    /// The body of a file with `layout`, which the caller has checked to be that of the file; so is `pieces`, the
+    /// checksums of the check array's pieces.
+    pub(crate) fn new(name: String, raw: Raw, layout: Layout, pieces: &[u8]) -> Checked {
+        match raw {
+            Raw::Map(map) => Checked::Map(CheckedMap::new(name, map, layout)),
+            Raw::File(file) => Checked::File(CheckedFile::new(file, layout, pieces)),
+        }
     }
 
     pub(crate) fn file(&self) -> &str {
-        &self.file
+        match self {
+            Checked::Map(map) => map.file(),
+            Checked::File(file) => file.name(),
+        }
     }
 
+    #[inline]
     pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+        match self {
+            Checked::Map(map) => map.layout(),
+            Checked::File(file) => file.layout(),
+        }
     }
 
     /// The bytes of `range`, after checking those of its blocks that were not checked before.
     #[inline]
-    pub(crate) fn checked(&self, range: Range<usize>) -> Result<&[u8]> {
-        if range.start > range.end || range.end > self.layout.body_bytes {
-            return Err(self.out_of_range(&range));
+    pub(crate) fn checked(&self, range: Range<usize>) -> Result<LayerBytes<'_>> {
+        self.check_range(&range)?;
+        match self {
+            Checked::Map(map) => map.checked(range).map(LayerBytes::mapped),
+            Checked::File(file) => file.checked(range),
         }
-        if range.start < range.end {
-            for block in range.start / BLOCK_BYTES..=(range.end - 1) / BLOCK_BYTES {
-                if !self.is_checked(block) {
-                    self.check_block(block)?;
-                }
-            }
-        }
-        Ok(&self.map[range])
     }
 
-    /// Like [`checked`](CheckedMap::checked), as bytes that keep the map alive.
+    /// The `N` bytes from `start` on, likewise.
+    #[inline]
+    pub(crate) fn array<const N: usize>(&self, start: usize) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(&self.checked(start..start.saturating_add(N))?);
+        Ok(array)
+    }
+
+    /// Like [`checked`](Checked::checked), as bytes that keep the map alive, or that are a copy.
     pub(crate) fn checked_shared(&self, range: Range<usize>) -> Result<Bytes> {
-        self.checked(range.clone())?;
-        Ok(self.shared.slice(range))
-    }
-
-    /// All bytes of the file, for those parts that have checksums of another kind.
-    pub(crate) fn unchecked(&self) -> &[u8] {
-        &self.map
+        self.check_range(&range)?;
+        match self {
+            Checked::Map(map) => map.checked_shared(range),
+            Checked::File(file) => file.checked_shared(range),
+        }
     }
 
     /// Asks the system to read the pages of `range` soon.
     pub(crate) fn will_need(&self, range: Range<usize>) {
-        self.map.will_need(range);
+        match self {
+            Checked::Map(map) => map.will_need(range),
+            Checked::File(file) => file.will_need(range),
+        }
     }
 
     /// Checks every block anew, whether it was checked before or not; returns how many there are. Calls `step` with the
     /// number of bytes that were checked since; if it says no, the rest is not checked.
     pub(crate) fn check_all(&self, step: &mut dyn FnMut(u64) -> bool) -> Result<u64> {
-        self.check_pieces()?;
-        for first in (0..self.layout.blocks()).step_by(BLOCKS_TOGETHER) {
-            let last = (first + BLOCKS_TOGETHER).min(self.layout.blocks());
-            let bytes = first * BLOCK_BYTES..(last * BLOCK_BYTES).min(self.layout.body_bytes);
-            self.will_need(bytes);
-            for block in first..last {
-                self.check_block(block)?;
-            }
-            if !step(((last - first) * BLOCK_BYTES) as u64) {
-                return Err(crate::Error::Stopped { file: self.file.clone() });
-            }
+        let is_whole = match self {
+            Checked::Map(map) => map.check_all(step),
+            Checked::File(file) => file.check_all(step),
+        }?;
+        if is_whole {
+            Ok(self.layout().blocks() as u64)
+        } else {
+            Err(crate::Error::Stopped { file: self.file().to_owned() })
         }
-        Ok(self.layout.blocks() as u64)
+    }
+
+    /// Bytes of the file as they are now, for those parts that have checksums of another kind. The range lies in the file.
+    pub(crate) fn unchecked(&self, range: Range<usize>) -> Result<LayerBytes<'_>> {
+        match self {
+            Checked::Map(map) => Ok(LayerBytes::mapped(&map.unchecked()[range])),
+            Checked::File(file) => file.unchecked(range),
+        }
     }
 
     /// Checks the check array anew.
     pub(crate) fn check_pieces(&self) -> Result<()> {
-        (0..self.layout.pieces()).try_for_each(|piece| self.check_piece(piece))
+        match self {
+            Checked::Map(map) => map.check_pieces(),
+            Checked::File(file) => file.check_pieces(),
+        }
     }
 
     #[inline]
-    fn is_checked(&self, block: usize) -> bool {
-        // Relaxed: the bit stands for bytes that never change, and orders nothing else.
-        self.pieces[block / BLOCKS_PER_PIECE].get().is_some_and(|bits| {
-            bits[block % BLOCKS_PER_PIECE / 64].load(Ordering::Relaxed) & (1 << (block % 64)) != 0
-        })
-    }
-
-    /// Checks a block, after the piece of the check array that holds its checksum. Two threads may do so at the
-    /// same time, with the same result.
-    #[cold]
-    fn check_block(&self, block: usize) -> Result<()> {
-        let piece = block / BLOCKS_PER_PIECE;
-        if self.pieces[piece].get().is_none() {
-            self.check_piece(piece)?;
+    fn check_range(&self, range: &Range<usize>) -> Result<()> {
+        let limit = self.layout().body_bytes;
+        if range.start <= range.end && range.end <= limit {
+            return Ok(());
         }
-        let bits = self.pieces[piece].get_or_init(|| Box::new([const { AtomicU64::new(0) }; _]));
-        let expected = u32_at(&self.map, self.layout.checks_offset + block * CHECK_BYTES);
-        self.compare(self.layout.block(block), expected)?;
-        bits[block % BLOCKS_PER_PIECE / 64].fetch_or(1 << (block % 64), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn check_piece(&self, piece: usize) -> Result<()> {
-        let expected = u32_at(&self.map, self.layout.pieces_offset + piece * CHECK_BYTES);
-        self.compare(self.layout.piece(piece), expected)
-    }
-
-    fn compare(&self, range: Range<usize>, expected: u32) -> Result<()> {
-        let offset = range.start as u64;
-        let found = crc32c::crc32c(&self.map[range]);
-        if expected == found {
-            Ok(())
-        } else {
-            Err(corrupt(&self.file, offset, Corruption::BadChecksum { expected, found }))
-        }
-    }
-
-    fn out_of_range(&self, range: &Range<usize>) -> crate::Error {
-        let limit = self.layout.body_bytes as u64;
-        corrupt(
-            &self.file,
-            range.start as u64,
-            Corruption::LengthOutOfRange { length: range.end as u64, limit },
-        )
+        let found = Corruption::LengthOutOfRange { length: range.end as u64, limit: limit as u64 };
+        Err(corrupt(self.file(), range.start as u64, found))
     }
 }

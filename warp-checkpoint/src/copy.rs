@@ -2,11 +2,13 @@
 
 use warp_io::{Dir, write_all_at};
 
-use crate::checked::CheckedMap;
+use crate::access::{BlockCache, LayerAccess};
+use crate::checked::Checked;
 use crate::error::{Result, io_at};
 use crate::format::BLOCK_BYTES;
 use crate::layer::Layer;
 use crate::names::layer_name;
+use crate::raw::Raw;
 
 /// How much is checked and written at a time: whole blocks.
 const CHUNK_BYTES: usize = 256 * BLOCK_BYTES;
@@ -44,25 +46,30 @@ impl Layer {
     }
 
     fn write_copy(&self, to: &dyn Dir, partial: &str, progress: &mut impl FnMut(u64)) -> Result<()> {
-        let map = self.map_ref();
-        let body_bytes = map.layout().body_bytes;
+        let source = self.source();
+        let (body_bytes, file_bytes) = (source.layout().body_bytes, source.layout().file_bytes);
         let file = to.create_new(partial).map_err(io_at(partial))?;
         let mut offset = 0;
         while offset < body_bytes {
             let end = body_bytes.min(offset + CHUNK_BYTES);
-            write_all_at(&*file, offset as u64, map.checked(offset..end)?).map_err(io_at(partial))?;
+            write_all_at(&*file, offset as u64, &source.checked(offset..end)?).map_err(io_at(partial))?;
             progress((end - offset) as u64);
             offset = end;
         }
         // What lies behind the body was checked when the layer was opened; the check array has checksums of its own.
         self.check_ends()?;
-        map.check_pieces()?;
-        let rest = &map.unchecked()[body_bytes..];
-        write_all_at(&*file, body_bytes as u64, rest).map_err(io_at(partial))?;
+        source.check_pieces()?;
+        let rest = source.unchecked(body_bytes..file_bytes)?;
+        write_all_at(&*file, body_bytes as u64, &rest).map_err(io_at(partial))?;
         file.sync_data().map_err(io_at(partial))?;
         progress(rest.len() as u64);
-        let copy = file.map().map_err(io_at(partial))?;
-        let copy = Layer::of_map(partial.to_owned(), copy, Some(self.id()), Some(self.info()))?;
-        CheckedMap::check_all(copy.map_ref(), &mut |_| true).map(drop)
+        // Whoever does without maps must not die of one here. What is read once needs no cache.
+        let access = match source {
+            Checked::Map(_) => LayerAccess::Map,
+            Checked::File(_) => LayerAccess::Read(BlockCache::new(0)),
+        };
+        let copy = Raw::open(partial, &file, &access)?;
+        let copy = Layer::of_raw(partial.to_owned(), copy, Some(self.id()), Some(self.info()))?;
+        copy.source().check_all(&mut |_| true).map(drop)
     }
 }

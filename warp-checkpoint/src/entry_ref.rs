@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use crate::Layer;
 use crate::compress::decompress;
-use crate::entry::{EntryHead, Stored};
+use crate::entry::EntryHead;
 use crate::error::{Result, corrupt};
+use crate::layer_bytes::LayerBytes;
 
 /// An entry of a layer, read in place.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct LayerEntryRef<'a> {
     /// The keyspace.
     pub keyspace: u32,
     /// The key.
-    pub key: &'a [u8],
+    pub key: LayerBytes<'a>,
     /// The sequence number of the write that made the entry.
     pub seq: u64,
     /// When the entry expires, in Unix milliseconds; 0 for never.
@@ -47,33 +48,27 @@ impl<'a> LayerEntryRef<'a> {
         self.layer
     }
 
-    /// The value; `None` for a tombstone. Not copied unless it is compressed; the bytes keep the map alive.
+    /// The value; `None` for a tombstone. Of a layer that is mapped it is not copied unless it is compressed, and the bytes
+    /// keep the map alive.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the value is damaged.
     pub fn value(&self) -> Result<Option<Bytes>> {
-        let map = self.layer.map_ref();
+        let source = self.layer.source();
         match (self.head.value_bytes, self.head.raw_bytes) {
             (None, _) => Ok(None),
-            (Some(_), None) => Ok(Some(map.checked_shared(self.value.clone())?)),
+            (Some(_), None) => Ok(Some(source.checked_shared(self.value.clone())?)),
             (Some(_), Some(raw_bytes)) => {
-                let raw = decompress(map.checked(self.value.clone())?, raw_bytes as usize)
-                    .map_err(|found| corrupt(map.file(), self.value.start as u64, found))?;
+                let raw = decompress(&source.checked(self.value.clone())?, raw_bytes as usize)
+                    .map_err(|found| corrupt(source.file(), self.value.start as u64, found))?;
                 Ok(Some(raw.into()))
             }
         }
     }
 
-    /// The value in the form in which it is stored.
-    pub(crate) fn stored(&self) -> Result<Stored<'a>> {
-        if self.is_tombstone() {
-            return Ok(Stored::Tombstone);
-        }
-        let bytes = self.layer.map_ref().checked(self.value.clone())?;
-        Ok(match self.head.raw_bytes {
-            None => Stored::Plain(bytes),
-            Some(raw_bytes) => Stored::Compressed { bytes, raw_bytes },
-        })
+    /// The value in the form in which it is stored; `None` for a tombstone.
+    pub(crate) fn stored(&self) -> Result<Option<LayerBytes<'a>>> {
+        if self.is_tombstone() { Ok(None) } else { self.layer.source().checked(self.value.clone()).map(Some) }
     }
 
     /// The offset behind the entry.

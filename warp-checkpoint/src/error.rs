@@ -18,6 +18,8 @@ pub enum Error {
     Io {
         /// The file's name; empty where the operation was on the directory itself.
         file: String,
+        /// Where in the file, in bytes, if it was a read of a layer that is not mapped.
+        offset: Option<u64>,
         /// What the system answered.
         #[source]
         source: io::Error,
@@ -137,11 +139,12 @@ impl Error {
         }
     }
 
-    /// Where in the file the damage is, if the error is about damage.
+    /// Where in the file it is, if the error is about damage or about a part that could not be read.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self {
             Error::Corrupt { offset, .. } => Some(*offset),
+            Error::Io { offset, .. } => *offset,
             _ => None,
         }
     }
@@ -217,7 +220,7 @@ pub enum Corruption {
 
 /// Turns an I/O error into one that names its file.
 pub(crate) fn io_at(file: &str) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |source| Error::Io { file: file.to_owned(), source }
+    move |source| Error::Io { file: file.to_owned(), offset: None, source }
 }
 
 /// The error for damage at a place of a file.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::checked::CheckedMap;
+use crate::checked::Checked;
 use crate::error::{Corruption, Result, corrupt};
 use crate::format::{
     DATA_END_MAX, Footer, INDEX_ENTRY_BYTES, RANK_BYTES, SLOT_BITS_MAX, SLOT_ENTRIES, u32_at, u64_at,
@@ -26,8 +26,8 @@ pub(crate) struct Index {
 
 impl Index {
     /// Checks the directory in full. It has a bounded size, so this does not grow with the number of entries.
-    pub(crate) fn open(map: &CheckedMap, footer: &Footer) -> Result<Index> {
-        let at_footer = |found| corrupt(map.file(), map.layout().footer_offset as u64, found);
+    pub(crate) fn open(source: &Checked, footer: &Footer) -> Result<Index> {
+        let at_footer = |found| corrupt(source.file(), source.layout().footer_offset as u64, found);
         let bad_length = |length: u64, limit: u64| at_footer(Corruption::LengthOutOfRange { length, limit });
         let entries = u32::try_from(footer.entries)
             .map_err(|_| bad_length(footer.entries, crate::format::ENTRIES_MAX))?;
@@ -42,14 +42,14 @@ impl Index {
         if footer.index.bytes != index_bytes {
             return Err(bad_length(footer.index.bytes, index_bytes));
         }
-        let body_bytes = map.layout().body_bytes;
+        let body_bytes = source.layout().body_bytes;
         let index = Index {
             directory: footer.directory.range(body_bytes).map_err(at_footer)?,
             index: footer.index.range(body_bytes).map_err(at_footer)?,
             slot_bits: footer.slot_bits,
             entries,
         };
-        index.check_directory(map)?;
+        index.check_directory(source)?;
         Ok(index)
     }
 
@@ -59,19 +59,19 @@ impl Index {
     }
 
     /// The ranks of a slot, for a hash that belongs to it.
-    pub(crate) fn slot(&self, map: &CheckedMap, hash: u64) -> Result<Range<u32>> {
+    pub(crate) fn slot(&self, source: &Checked, hash: u64) -> Result<Range<u32>> {
         let first = self.directory.start + slot_of(hash, self.slot_bits) * RANK_BYTES;
-        let bounds = map.checked(first..first + 2 * RANK_BYTES)?;
-        Ok(u32_at(bounds, 0)..u32_at(bounds, RANK_BYTES))
+        let bounds: [u8; 2 * RANK_BYTES] = source.array(first)?;
+        Ok(u32_at(&bounds, 0)..u32_at(&bounds, RANK_BYTES))
     }
 
     /// The hash and the entry's offset at a rank below [`entries`](Index::entries).
-    pub(crate) fn at(&self, map: &CheckedMap, rank: u32) -> Result<(u64, usize)> {
+    pub(crate) fn at(&self, source: &Checked, rank: u32) -> Result<(u64, usize)> {
         let start = self.index.start + rank as usize * INDEX_ENTRY_BYTES;
-        let bytes = map.checked(start..start + INDEX_ENTRY_BYTES)?;
-        let upper = u64::from(u32_at(bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
+        let bytes: [u8; INDEX_ENTRY_BYTES] = source.array(start)?;
+        let upper = u64::from(u32_at(&bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
         // An offset that a smaller machine cannot hold is beyond the data area of any file that it can map.
-        Ok((u64_at(bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX)))
+        Ok((u64_at(&bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX)))
     }
 
     /// Where in the file the entries of the index with these ranks are, of those that there are.
@@ -81,8 +81,8 @@ impl Index {
     }
 
     /// The first rank of `slot` whose hash is `hash` or larger; the end of the slot if there is none.
-    pub(crate) fn lower_bound(&self, map: &CheckedMap, slot: &Range<u32>, hash: u64) -> Result<u32> {
-        let below = |rank: u32| Ok::<bool, crate::Error>(self.at(map, rank)?.0 < hash);
+    pub(crate) fn lower_bound(&self, source: &Checked, slot: &Range<u32>, hash: u64) -> Result<u32> {
+        let below = |rank: u32| Ok::<bool, crate::Error>(self.at(source, rank)?.0 < hash);
         let (mut low, mut high) = (slot.start, slot.end); // the answer is in low..=high
         if low == high {
             return Ok(low);
@@ -118,8 +118,8 @@ impl Index {
     }
 
     /// The bytes of the index where `hash` probably is, for reading ahead.
-    pub(crate) fn probable(&self, map: &CheckedMap, hash: u64) -> Result<Range<usize>> {
-        let slot = self.slot(map, hash)?;
+    pub(crate) fn probable(&self, source: &Checked, hash: u64) -> Result<Range<usize>> {
+        let slot = self.slot(source, hash)?;
         let rank = if slot.is_empty() { slot.start } else { self.guess(&slot, hash) };
         let start = self.index.start + rank as usize * INDEX_ENTRY_BYTES;
         Ok(start.min(self.index.end)..(start + INDEX_ENTRY_BYTES).min(self.index.end))
@@ -134,21 +134,21 @@ impl Index {
         slot.start + within
     }
 
-    fn check_directory(&self, map: &CheckedMap) -> Result<()> {
-        let bytes = map.checked(self.directory.clone())?;
+    fn check_directory(&self, source: &Checked) -> Result<()> {
+        let bytes = source.checked(self.directory.clone())?;
         let mut previous = 0;
         for (place, rank) in bytes.chunks_exact(RANK_BYTES).enumerate() {
             let rank = u32_at(rank, 0);
             if rank < previous || rank > self.entries || (place == 0 && rank != 0) {
                 let offset = self.directory.start + place * RANK_BYTES;
-                return Err(corrupt(map.file(), offset as u64, Corruption::OutOfOrder));
+                return Err(corrupt(source.file(), offset as u64, Corruption::OutOfOrder));
             }
             previous = rank;
         }
         if previous != self.entries {
             let (expected, found) = (self.entries.into(), previous.into());
             let offset = self.directory.end - RANK_BYTES;
-            return Err(corrupt(map.file(), offset as u64, Corruption::Miscounted { expected, found }));
+            return Err(corrupt(source.file(), offset as u64, Corruption::Miscounted { expected, found }));
         }
         Ok(())
     }
@@ -198,11 +198,11 @@ mod tests {
             writer.add(&entry).unwrap();
         }
         let layer = Layer::open_in(&disk.root(), &writer.finish().unwrap()).unwrap();
-        let (map, index) = (layer.map_ref(), layer.index());
+        let (source, index) = (layer.source(), layer.index());
         let mut distance = 0;
         for rank in 0..index.entries() {
-            let (hash, _) = index.at(map, rank).unwrap();
-            let slot = index.slot(map, hash).unwrap();
+            let (hash, _) = index.at(source, rank).unwrap();
+            let slot = index.slot(source, hash).unwrap();
             distance += u64::from(index.guess(&slot, hash).abs_diff(rank));
         }
         // About ten entries a slot: a standard deviation of at most half the square root of that.

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use warp_io::{Dir, MappedBytes};
+use warp_io::Dir;
 
-use crate::checked::CheckedMap;
-use crate::ends::{check_header, check_trailer};
+use crate::access::LayerAccess;
+use crate::checked::Checked;
+use crate::ends::Whole;
 use crate::entry::{EntryHead, HEAD_BYTES, HEAD_BYTES_MAX, LayerValue};
 use crate::error::{Corruption, Result, corrupt, io_at};
 use crate::filter;
@@ -15,6 +16,7 @@ use crate::format::Footer;
 use crate::index::Index;
 use crate::names::layer_name;
 use crate::place::split_path;
+use crate::raw::Raw;
 use crate::{Iter, LayerEntryRef, VerifyReport};
 
 /// What a manifest records of a layer: enough to know the file again, and to choose which ones to merge.
@@ -54,7 +56,7 @@ pub struct Layer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     info: LayerInfo,
-    map: CheckedMap,
+    source: Checked,
     index: Index,
     data: Range<usize>,
     filter: Range<usize>,
@@ -68,15 +70,15 @@ impl Layer {
     /// [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), or [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn open(path: impl AsRef<Path>) -> Result<Layer> {
         let (dir, name) = split_path(path.as_ref())?;
-        Layer::map(&dir, name, None, None)
+        Layer::open_named(&dir, name, None, None, &LayerAccess::Map)
     }
 
-    /// Opens the layer of that id in `dir`, and trusts what its own footer says.
+    /// Opens the layer of that id in `dir`, through a map or through a cache of blocks, and trusts what its own footer says.
     ///
     /// # Errors
     /// Those of [`open_in`](Layer::open_in).
-    pub fn open_file(dir: &dyn Dir, id: u64) -> Result<Layer> {
-        Layer::map(dir, layer_name(id), Some(id), None)
+    pub fn open_file(dir: &dyn Dir, id: u64, access: &LayerAccess) -> Result<Layer> {
+        Layer::open_named(dir, layer_name(id), Some(id), None, access)
     }
 
     /// Opens the layer that `info` describes, in `dir`.
@@ -87,40 +89,53 @@ impl Layer {
     /// [`Error::Io`](crate::Error::Io), with [`std::io::ErrorKind::NotFound`] if the file is missing; [`Error::Corrupt`](crate::Error::Corrupt) if one of
     /// those parts is damaged, or if it is not the file that `info` describes; [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn open_in(dir: &dyn Dir, info: &LayerInfo) -> Result<Layer> {
-        Layer::map(dir, layer_name(info.id), Some(info.id), Some(info))
+        Layer::open_with(dir, info, &LayerAccess::Map)
     }
 
-    fn map(dir: &dyn Dir, name: String, id: Option<u64>, info: Option<&LayerInfo>) -> Result<Layer> {
-        let map = dir.open(&name, false).and_then(|file| file.map()).map_err(io_at(&name))?;
-        Layer::of_map(name, map, id, info)
+    /// As [`open_in`](Layer::open_in), through a map or through a cache of blocks, as `access` says.
+    ///
+    /// # Errors
+    /// Those of [`open_in`](Layer::open_in).
+    pub fn open_with(dir: &dyn Dir, info: &LayerInfo, access: &LayerAccess) -> Result<Layer> {
+        Layer::open_named(dir, layer_name(info.id), Some(info.id), Some(info), access)
     }
 
-    /// A layer of bytes that are mapped already.
-    pub(crate) fn of_map(
+    fn open_named(
+        dir: &dyn Dir,
         name: String,
-        map: MappedBytes,
         id: Option<u64>,
         info: Option<&LayerInfo>,
+        access: &LayerAccess,
     ) -> Result<Layer> {
-        let id = check_header(&name, &map, id)?;
+        let file = dir.open(&name, false).map_err(io_at(&name))?;
+        let raw = Raw::open(&name, &file, access)?;
+        Layer::of_raw(name, raw, id, info)
+    }
+
+    /// A layer of a file that is open already.
+    pub(crate) fn of_raw(name: String, raw: Raw, id: Option<u64>, info: Option<&LayerInfo>) -> Result<Layer> {
+        let whole = Whole { name: &name, bytes: raw.len(), read: |range| raw.read(range) };
+        let id = whole.check_header(id)?;
         if let Some(info) = info
-            && info.bytes != map.len() as u64
+            && info.bytes != whole.bytes as u64
         {
-            let found = Corruption::LengthOutOfRange { length: map.len() as u64, limit: info.bytes };
+            let found = Corruption::LengthOutOfRange { length: whole.bytes as u64, limit: info.bytes };
             return Err(corrupt(&name, 0, found));
         }
-        let (layout, root) = check_trailer(&name, &map, info.map(|info| info.root))?;
+        let end = whole.check_trailer(info.map(|info| info.root))?;
+        let layout = end.layout;
         let at_footer = |found| corrupt(&name, layout.footer_offset as u64, found);
-        let footer = Footer::decode(&map[layout.footer_offset..layout.trailer_offset]).map_err(at_footer)?;
+        let footer = Footer::decode(end.footer()).map_err(at_footer)?;
         if footer.id != id {
             return Err(at_footer(Corruption::WrongNumber { expected: id, found: footer.id }));
         }
         let (data, filter) = sections(&footer, layout.body_bytes).map_err(at_footer)?;
-        let info = footer.info(layout.file_bytes as u64, root);
-        let map = CheckedMap::new(name, map, layout);
-        let index = Index::open(&map, &footer)?;
+        let info = footer.info(layout.file_bytes as u64, end.root);
+        let pieces = end.pieces().to_vec();
+        let source = Checked::new(name.clone(), raw, layout, &pieces);
+        let index = Index::open(&source, &footer)?;
         let filter_lines = filter.len() / filter::LINE_BYTES;
-        Ok(Layer(Arc::new(Inner { info, map, index, data, filter, filter_lines })))
+        Ok(Layer(Arc::new(Inner { info, source, index, data, filter, filter_lines })))
     }
 
     /// The entry of a key, with its value; `None` if the layer does not know the key. A tombstone is an entry.
@@ -146,15 +161,15 @@ impl Layer {
         if !self.may_contain(hash)? {
             return Ok(None);
         }
-        let Inner { index, map, .. } = &*self.0;
-        let slot = index.slot(map, hash)?;
-        for rank in index.lower_bound(map, &slot, hash)?..slot.end {
-            let (found, offset) = index.at(map, rank)?;
+        let Inner { index, source, .. } = &*self.0;
+        let slot = index.slot(source, hash)?;
+        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
+            let (found, offset) = index.at(source, rank)?;
             if found != hash {
                 break;
             }
             let entry = self.entry_at(hash, offset)?;
-            if entry.keyspace == keyspace && entry.key == key {
+            if entry.keyspace == keyspace && *entry.key == *key {
                 return Ok(Some(entry));
             }
         }
@@ -172,8 +187,8 @@ impl Layer {
         if inner.filter_lines == 0 {
             return Ok(false);
         }
-        let line = inner.map.checked(inner.filter_line(hash))?;
-        Ok(filter::contains(line, hash))
+        let line: [u8; filter::LINE_BYTES] = inner.source.array(inner.filter_line(hash).start)?;
+        Ok(filter::contains(&line, hash))
     }
 
     /// Asks the system to read the pages of the filter and of the index that a lookup of that hash needs. Waits
@@ -183,10 +198,10 @@ impl Layer {
         if inner.filter_lines == 0 {
             return;
         }
-        inner.map.will_need(inner.filter_line(hash));
+        inner.source.will_need(inner.filter_line(hash));
         // The directory was checked when the layer was opened. If it is no longer good, a lookup will say so.
-        if let Ok(range) = inner.index.probable(&inner.map, hash) {
-            inner.map.will_need(range);
+        if let Ok(range) = inner.index.probable(&inner.source, hash) {
+            inner.source.will_need(range);
         }
     }
 
@@ -196,16 +211,16 @@ impl Layer {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the filter or of the index is damaged.
     pub fn prefetch_entry(&self, hash: u64) -> Result<bool> {
-        let Inner { index, map, .. } = &*self.0;
+        let Inner { index, source, .. } = &*self.0;
         let mut known = false;
         if self.may_contain(hash)? {
-            let slot = index.slot(map, hash)?;
-            for rank in index.lower_bound(map, &slot, hash)?..slot.end {
-                let (found, offset) = index.at(map, rank)?;
+            let slot = index.slot(source, hash)?;
+            for rank in index.lower_bound(source, &slot, hash)?..slot.end {
+                let (found, offset) = index.at(source, rank)?;
                 if found != hash {
                     break;
                 }
-                map.will_need(offset..offset.saturating_add(HEAD_BYTES));
+                source.will_need(offset..offset.saturating_add(HEAD_BYTES));
                 known = true;
             }
         }
@@ -234,9 +249,9 @@ impl Layer {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the index that finds that entry is damaged.
     pub fn iter_from(&self, hash: u64) -> Result<Iter<'_>> {
-        let Inner { index, map, .. } = &*self.0;
-        let slot = index.slot(map, hash)?;
-        Ok(Iter::from_rank(self, index.lower_bound(map, &slot, hash)?))
+        let Inner { index, source, .. } = &*self.0;
+        let slot = index.slot(source, hash)?;
+        Ok(Iter::from_rank(self, index.lower_bound(source, &slot, hash)?))
     }
 
     /// All entries with this hash: none, one, or several whose keys collide.
@@ -248,10 +263,10 @@ impl Layer {
         if !self.may_contain(hash)? {
             return Ok(found);
         }
-        let Inner { index, map, .. } = &*self.0;
-        let slot = index.slot(map, hash)?;
-        for rank in index.lower_bound(map, &slot, hash)?..slot.end {
-            let (of_rank, offset) = index.at(map, rank)?;
+        let Inner { index, source, .. } = &*self.0;
+        let slot = index.slot(source, hash)?;
+        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
+            let (of_rank, offset) = index.at(source, rank)?;
             if of_rank != hash {
                 break;
             }
@@ -292,14 +307,16 @@ impl Layer {
 
     /// Checks header, footer and trailer anew, as opening did.
     pub(crate) fn check_ends(&self) -> Result<()> {
-        let Inner { info, map, .. } = &*self.0;
-        check_header(map.file(), map.unchecked(), Some(info.id))?;
-        check_trailer(map.file(), map.unchecked(), Some(info.root))?;
+        let Inner { info, source, .. } = &*self.0;
+        let bytes = source.layout().file_bytes;
+        let whole = Whole { name: source.file(), bytes, read: |range| source.unchecked(range) };
+        whole.check_header(Some(info.id))?;
+        whole.check_trailer(Some(info.root))?;
         Ok(())
     }
 
-    pub(crate) fn map_ref(&self) -> &CheckedMap {
-        &self.0.map
+    pub(crate) fn source(&self) -> &Checked {
+        &self.0.source
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -312,14 +329,14 @@ impl Layer {
 
     /// The entry at a rank of the index.
     pub(crate) fn entry_of_rank(&self, rank: u32) -> Result<LayerEntryRef<'_>> {
-        let (hash, offset) = self.0.index.at(&self.0.map, rank)?;
+        let (hash, offset) = self.0.index.at(&self.0.source, rank)?;
         self.entry_at(hash, offset)
     }
 
     /// The entry at an offset, which is not trusted. Checks the blocks of its head and key.
     pub(crate) fn entry_at(&self, hash: u64, offset: usize) -> Result<LayerEntryRef<'_>> {
-        let Inner { map, data, .. } = &*self.0;
-        let damaged = |found| corrupt(map.file(), offset as u64, found);
+        let Inner { source, data, .. } = &*self.0;
+        let damaged = |found| corrupt(source.file(), offset as u64, found);
         let beyond = |length: usize| {
             damaged(Corruption::LengthOutOfRange { length: length as u64, limit: data.end as u64 })
         };
@@ -327,7 +344,7 @@ impl Layer {
             return Err(beyond(offset));
         }
         let head_end = data.end.min(offset + HEAD_BYTES_MAX);
-        let head = EntryHead::decode(map.checked(offset..head_end)?).map_err(damaged)?;
+        let head = EntryHead::decode(&source.checked(offset..head_end)?).map_err(damaged)?;
         let (key, value) = head.ranges(); // lengths are below 2^31, so the sums do not overflow
         let end = offset.saturating_add(value.end);
         if end > data.end {
@@ -336,7 +353,7 @@ impl Layer {
         Ok(LayerEntryRef {
             hash,
             keyspace: head.keyspace,
-            key: map.checked(offset + key.start..offset + key.end)?,
+            key: source.checked(offset + key.start..offset + key.end)?,
             seq: head.seq,
             deadline: head.deadline,
             layer: self,

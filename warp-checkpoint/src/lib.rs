@@ -40,6 +40,7 @@
 //! The formats, with the arguments for their being safe, are described in `docs/format/checkpoint.md` and
 //! `docs/format/advice.md`.
 
+mod access;
 mod advice;
 mod blocks;
 mod checked;
@@ -55,17 +56,20 @@ mod hash;
 mod index;
 mod iter;
 mod layer;
+mod layer_bytes;
 mod manifest;
 mod merge;
 mod names;
 mod place;
 mod places;
+mod raw;
 mod recover;
 mod retention;
 mod salvage;
 mod verify;
 mod writer;
 
+pub use access::{BlockCache, LayerAccess};
 pub use advice::{
     ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, DamagedSection,
     FoundAdvice, LoadedAdvice, list_advice, load_advice, newest_advice, remove_advice, write_advice,
@@ -78,12 +82,13 @@ pub use format::{ENTRIES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use hash::hash;
 pub use iter::Iter;
 pub use layer::{Layer, LayerInfo};
+pub use layer_bytes::LayerBytes;
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
 pub use merge::{Merge, MergeReport, Newer, merge};
 pub use names::{
     advice_name, layer_name, manifest_name, parse_advice_name, parse_layer_name, parse_manifest_name,
 };
-pub use recover::{Opened, Rejected, newest, newest_where};
+pub use recover::{Opened, Rejected, newest, newest_where, newest_with};
 pub use retention::{Obsolete, layer_ids, obsolete, remove};
 pub use salvage::{Missing, MissingEntry, Salvage};
 pub use verify::VerifyReport;

@@ -225,9 +225,9 @@ impl Merge {
         let Some(last) = only else { return Ok(()) };
         let layer = |age: usize| &self.inputs[age].layer;
         let is_shadowed = |entry: &LayerEntryRef<'_>| {
-            newer
-                .iter()
-                .any(|Newer { entry: newer, .. }| newer.keyspace == entry.keyspace && newer.key == entry.key)
+            newer.iter().any(|Newer { entry: newer, .. }| {
+                newer.keyspace == entry.keyspace && *newer.key == *entry.key
+            })
         };
         self.report.read += offsets.len() as u64 + 1;
         if offsets.is_empty() {
@@ -240,10 +240,15 @@ impl Merge {
         for (age, offset) in offsets {
             entries.push((age, layer(age).entry_at(hash, offset)?));
         }
-        entries.sort_by_key(|&(age, ref entry)| (entry.keyspace, entry.key, Reverse(entry.seq), age));
+        entries.sort_by(|(age, entry), (other_age, other)| {
+            let order = |entry: &LayerEntryRef<'_>, age: usize| (Reverse(entry.seq), age);
+            (entry.keyspace, &entry.key)
+                .cmp(&(other.keyspace, &other.key))
+                .then_with(|| order(entry, *age).cmp(&order(other, *other_age)))
+        });
         let mut previous = None;
         for (_, entry) in &entries {
-            let key = Some((entry.keyspace, entry.key));
+            let key = Some((entry.keyspace, &entry.key));
             self.report.take(entry, key == previous || is_shadowed(entry), writer, keep)?;
             previous = key;
         }
@@ -274,21 +279,21 @@ impl MergeReport {
 
 impl Input {
     fn look_ahead(&mut self) -> Result<()> {
-        let (index, map) = (self.layer.index(), self.layer.map_ref());
+        let (index, source) = (self.layer.index(), self.layer.source());
         if self.next >= index.entries() {
             self.head = None;
             return Ok(());
         }
         if self.next >= self.index_asked {
             self.index_asked = self.next.saturating_add(AHEAD_RANKS);
-            map.will_need(index.bytes_of(self.next..self.index_asked));
+            source.will_need(index.bytes_of(self.next..self.index_asked));
         }
-        let (hash, offset) = index.at(map, self.next)?;
+        let (hash, offset) = index.at(source, self.next)?;
         // A layer that lies in the order of its hashes is read from front to back; of any other, pages come one by one.
         let is_next = offset >= self.data_asked && offset <= self.data_asked.saturating_add(AHEAD_BYTES);
         if is_next {
             self.data_asked = offset.saturating_add(AHEAD_BYTES).min(self.layer.data().end);
-            map.will_need(offset..self.data_asked);
+            source.will_need(offset..self.data_asked);
         }
         self.head = Some((hash, offset));
         Ok(())

@@ -4,6 +4,7 @@ use std::io;
 
 use warp_io::Dir;
 
+use crate::access::LayerAccess;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::manifest::{Manifest, list, load};
@@ -53,10 +54,23 @@ pub fn newest_where(
     layers: &dyn Dir,
     wanted: impl Fn(&Manifest) -> bool,
 ) -> Result<Option<Opened>> {
+    newest_with(dir, layers, &LayerAccess::Map, wanted)
+}
+
+/// As [`newest_where`], with layers that are mapped or read as `access` says.
+///
+/// # Errors
+/// As [`newest`].
+pub fn newest_with(
+    dir: &dyn Dir,
+    layers: &dyn Dir,
+    access: &LayerAccess,
+    wanted: impl Fn(&Manifest) -> bool,
+) -> Result<Option<Opened>> {
     let mut rejected = Vec::new();
     let mut is_any_sound = false;
     for number in list(dir)?.into_iter().rev() {
-        match open(dir, layers, number, &wanted) {
+        match open(dir, layers, number, access, &wanted) {
             Ok(Some((manifest, layers))) => return Ok(Some(Opened { manifest, layers, rejected })),
             Ok(None) => is_any_sound = true,
             Err(error) if is_damage(&error) => {
@@ -73,13 +87,15 @@ fn open(
     dir: &dyn Dir,
     layers: &dyn Dir,
     number: u64,
+    access: &LayerAccess,
     wanted: impl Fn(&Manifest) -> bool,
 ) -> Result<Option<(Manifest, Vec<Layer>)>> {
     let manifest = load(dir, number)?;
     if !wanted(&manifest) {
         return Ok(None);
     }
-    let layers = manifest.layers.iter().map(|info| Layer::open_in(layers, info)).collect::<Result<_>>()?;
+    let layers =
+        manifest.layers.iter().map(|info| Layer::open_with(layers, info, access)).collect::<Result<_>>()?;
     Ok(Some((manifest, layers)))
 }
 

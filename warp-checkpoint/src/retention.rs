@@ -135,7 +135,7 @@ fn readable(dir: &dyn Dir) -> Result<Vec<(u64, Option<Manifest>)>> {
 fn remove_file(dir: &dyn Dir, name: &str) -> Result<()> {
     match dir.remove(name) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Io { file: name.to_owned(), source })
+            Err(Error::Io { file: name.to_owned(), offset: None, source })
         }
         _ => Ok(()),
     }

@@ -2,33 +2,45 @@
 //!
 //! Every block that its checksum speaks for is believed, whatever is wrong elsewhere in the file: header, footer, root,
 //! directory and filter can all be done without. Entries are found by the index where that is whole, and by walking from
-//! one to the next where it is not.
+//! one to the next where it is not. The file is read, never mapped: a block that the disk cannot give is one more damaged
+//! block, and does not end the process.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use warp_io::{Dir, MappedBytes};
+use bytes::Bytes;
+use warp_io::Dir;
 
 use crate::LayerEntry;
+use crate::access::BlockCache;
 use crate::compress::decompress;
-use crate::ends::check_trailer;
+use crate::ends::Whole;
 use crate::entry::{EntryHead, HEAD_BYTES, HEAD_BYTES_MAX};
 use crate::error::{Corruption, Result, corrupt, io_at};
 use crate::filter;
 use crate::format::{
-    CHECK_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, INDEX_ENTRY_BYTES, Layout, SECTION_ALIGN, u32_at, u64_at,
+    BLOCK_BYTES, CHECK_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, INDEX_ENTRY_BYTES, Layout, SECTION_ALIGN,
+    u32_at, u64_at,
 };
 use crate::layer::LayerInfo;
+use crate::layer_bytes::LayerBytes;
 use crate::names::layer_name;
+use crate::raw::RawFile;
+
+/// Blocks that are kept while the file is read, from front to back as a rule.
+const KEPT_BYTES: usize = 1 << 20;
+/// Blocks that are read at once, unless one of them cannot be.
+const RUN_BLOCKS: usize = 64;
 
 /// A layer file that may be damaged anywhere.
 #[derive(Debug)]
 pub struct Salvage {
-    file: String,
-    map: MappedBytes,
+    file: RawFile,
+    /// The file's number in its cache.
+    number: u64,
     layout: Layout,
-    /// For each block of the body, whether its checksum is right.
-    good: Vec<bool>,
+    /// For each block of the body its checksum, if it was right.
+    good: Vec<Option<u32>>,
     data: Range<usize>,
     index: Range<usize>,
     filter: Range<usize>,
@@ -62,33 +74,30 @@ impl Salvage {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io), with [`std::io::ErrorKind::NotFound`] if it is missing;
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if it was cut, so that there are no checksums to believe.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if it was cut, so that there are no checksums to believe. What the disk cannot
+    /// read is damage, not an error.
     pub fn open(dir: &dyn Dir, info: &LayerInfo) -> Result<Salvage> {
-        let file = layer_name(info.id);
-        let map = dir.open(&file, false).and_then(|opened| opened.map()).map_err(io_at(&file))?;
-        let whole = check_trailer(&file, &map, Some(info.root)).ok().and_then(|(layout, _)| {
-            let footer = Footer::decode(&map[layout.footer_offset..layout.trailer_offset]).ok()?;
-            Some((layout, footer))
-        });
+        let name = layer_name(info.id);
+        let file = dir.open(&name, false).map_err(io_at(&name))?;
+        let file = RawFile::open(&name, &file, &BlockCache::new(KEPT_BYTES))?;
+        let read = |range: Range<usize>| file.read(range).map(LayerBytes::read);
+        let end = Whole { name: &name, bytes: file.len(), read }.check_trailer(Some(info.root)).ok();
+        let whole = end.and_then(|end| Some((end.layout, Footer::decode(end.footer()).ok()?)));
         let known = whole.or_else(|| {
             let layout = layout_of(usize::try_from(info.bytes).ok()?)?;
-            (layout.file_bytes <= map.len()).then_some(())?;
+            (layout.file_bytes <= file.len()).then_some(())?;
             Some((layout, footer_of(info, &layout)?))
         });
         let cut = || {
-            let found = Corruption::LengthOutOfRange { length: map.len() as u64, limit: info.bytes };
-            corrupt(&file, 0, found)
+            let found = Corruption::LengthOutOfRange { length: file.len() as u64, limit: info.bytes };
+            corrupt(&name, 0, found)
         };
         let (layout, footer) = known.ok_or_else(cut)?;
         let range = |section: crate::format::Section| section.range(layout.body_bytes).map_err(|_| cut());
         let (data, index, filter) = (range(footer.data)?, range(footer.index)?, range(footer.filter)?);
-        let good = (0..layout.blocks())
-            .map(|block| {
-                let expected = u32_at(&map, layout.checks_offset + block * CHECK_BYTES);
-                crc32c::crc32c(&map[layout.block(block)]) == expected
-            })
-            .collect();
-        Ok(Salvage { file, layout, good, data, index, filter, entries: footer.entries, map })
+        let good = good_blocks(&file, &layout);
+        let number = file.cache.add_file();
+        Ok(Salvage { file, number, layout, good, data, index, filter, entries: footer.entries })
     }
 
     /// Calls `each` with every entry that is whole, in the order of the file, and returns what is missing. `hash_of` is the
@@ -113,14 +122,14 @@ impl Salvage {
                 }
                 continue;
             };
-            let hash = hash_of(head.keyspace, key);
+            let hash = hash_of(head.keyspace, &key);
             let value = head.ranges().1;
             let value = at + value.start..at + value.end;
             match self.value(&head, value.clone()) {
                 Some(stored) => {
                     whole += 1;
                     let EntryHead { keyspace, seq, deadline, .. } = head;
-                    each(&LayerEntry { hash, keyspace, key, seq, deadline, value: stored.as_deref() });
+                    each(&LayerEntry { hash, keyspace, key: &key, seq, deadline, value: stored.as_deref() });
                 }
                 None => missing.entries.push(MissingEntry {
                     offset: at as u64,
@@ -143,16 +152,42 @@ impl Salvage {
             return self.entries > 0;
         }
         let start = self.filter.start + filter::line_of(hash, lines) * filter::LINE_BYTES;
-        self.bytes(start..start + filter::LINE_BYTES).is_none_or(|line| filter::contains(line, hash))
+        self.bytes(start..start + filter::LINE_BYTES).is_none_or(|line| filter::contains(&line, hash))
     }
 
     /// The bytes of a range, if all of its blocks are whole.
-    fn bytes(&self, range: Range<usize>) -> Option<&[u8]> {
+    fn bytes(&self, range: Range<usize>) -> Option<Bytes> {
         if range.start > range.end || range.end > self.layout.body_bytes {
             return None;
         }
-        let blocks = range.start / crate::format::BLOCK_BYTES..range.end.div_ceil(crate::format::BLOCK_BYTES);
-        self.good[blocks].iter().all(|good| *good).then(|| &self.map[range])
+        if range.is_empty() {
+            return Some(Bytes::new());
+        }
+        let (first, end) = (range.start / BLOCK_BYTES, range.end.div_ceil(BLOCK_BYTES));
+        if self.good[first..end].contains(&None) {
+            return None;
+        }
+        let start = first * BLOCK_BYTES;
+        let within = range.start - start..range.end - start;
+        if first + 1 == end {
+            return Some(self.block(first)?.slice(within));
+        }
+        let mut bytes = Vec::with_capacity(self.layout.block(end - 1).end - start);
+        for block in first..end {
+            bytes.extend_from_slice(&self.block(block)?);
+        }
+        Some(Bytes::from(bytes).slice(within))
+    }
+
+    /// A block that was good when the file was opened, if it still is.
+    fn block(&self, block: usize) -> Option<Bytes> {
+        if let Some(bytes) = self.file.cache.get(self.number, block as u64) {
+            return Some(bytes);
+        }
+        let bytes = self.file.read(self.layout.block(block)).ok()?;
+        (Some(crc32c::crc32c(&bytes)) == self.good[block]).then_some(())?;
+        self.file.cache.insert(self.number, block as u64, bytes.clone());
+        Some(bytes)
     }
 
     /// The offsets of entries that the index has, with their hashes, as far as it is whole.
@@ -160,21 +195,22 @@ impl Salvage {
         let ranks = self.index.clone().step_by(INDEX_ENTRY_BYTES);
         let entry = |start: usize| {
             let bytes = self.bytes(start..start + INDEX_ENTRY_BYTES)?;
-            let upper = u64::from(u32_at(bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
-            Some((usize::try_from(upper).ok()?, u64_at(bytes, 0)))
+            let upper =
+                u64::from(u32_at(&bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
+            Some((usize::try_from(upper).ok()?, u64_at(&bytes, 0)))
         };
         ranks.filter_map(entry).filter(|(offset, _)| self.data.contains(offset)).collect()
     }
 
     /// The head and the key of the entry at an offset, if they are whole and possible.
-    fn entry(&self, at: usize) -> Option<(EntryHead, &[u8])> {
+    fn entry(&self, at: usize) -> Option<(EntryHead, Bytes)> {
         let head_end = self.data.end.min(at + HEAD_BYTES_MAX);
         let bytes = self.bytes(at..head_end).or_else(|| {
             // The longest head may reach into a damaged block that this one does not.
-            let end = (at / crate::format::BLOCK_BYTES + 1) * crate::format::BLOCK_BYTES;
+            let end = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
             (end >= at + HEAD_BYTES && end < head_end).then(|| self.bytes(at..end)).flatten()
         })?;
-        let head = EntryHead::decode(bytes).ok()?;
+        let head = EntryHead::decode(&bytes).ok()?;
         // No write has the number 0: that is padding.
         let end = at.checked_add(head.ranges().1.end).filter(|end| head.seq != 0 && *end <= self.data.end)?;
         let key = head.ranges().0;
@@ -188,12 +224,12 @@ impl Salvage {
         match (head.value_bytes, head.raw_bytes) {
             (None, _) => Some(None),
             (Some(_), None) => Some(Some(self.bytes(range)?.to_vec())),
-            (Some(_), Some(raw)) => Some(Some(decompress(self.bytes(range)?, raw as usize).ok()?)),
+            (Some(_), Some(raw)) => Some(Some(decompress(&self.bytes(range)?, raw as usize).ok()?)),
         }
     }
 
     fn damaged(&self) -> Vec<(u64, u64)> {
-        let bad = self.good.iter().enumerate().filter(|(_, good)| !**good);
+        let bad = self.good.iter().enumerate().filter(|(_, good)| good.is_none());
         bad.map(|(block, _)| {
             let range = self.layout.block(block);
             (range.start as u64, range.len() as u64)
@@ -204,8 +240,34 @@ impl Salvage {
     /// The name of the file.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.file
+        self.file.name()
     }
+}
+
+/// Of each block of the body its checksum, if the block can be read and the checksum is right.
+fn good_blocks(file: &RawFile, layout: &Layout) -> Vec<Option<u32>> {
+    let check = |block: usize, bytes: &[u8], expected: &[u8]| {
+        let expected = u32_at(expected, block * CHECK_BYTES);
+        (crc32c::crc32c(bytes) == expected).then_some(expected)
+    };
+    let mut good = Vec::with_capacity(layout.blocks());
+    for first in (0..layout.blocks()).step_by(RUN_BLOCKS) {
+        let run = first..layout.blocks().min(first + RUN_BLOCKS);
+        let place = |block: usize| layout.checks_offset + block * CHECK_BYTES;
+        let expected = file.read(place(run.start)..place(run.end));
+        let bytes = file.read(first * BLOCK_BYTES..layout.block(run.end - 1).end);
+        if let (Ok(expected), Ok(bytes)) = (&expected, &bytes) {
+            let blocks = bytes.chunks(BLOCK_BYTES).enumerate();
+            good.extend(blocks.map(|(block, bytes)| check(block, bytes, expected)));
+            continue;
+        }
+        // One by one, to lose no more than the disk does.
+        good.extend(run.map(|block| {
+            let expected = file.read(place(block)..place(block + 1)).ok()?;
+            check(0, &file.read(layout.block(block)).ok()?, &expected)
+        }));
+    }
+    good
 }
 
 /// The layout of a file of that length, with the footer of this version.

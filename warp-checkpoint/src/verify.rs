@@ -1,6 +1,6 @@
 //! Checks all of a layer. See `docs/format/checkpoint.md`, "What a reader does with damage".
 
-use crate::checked::CheckedMap;
+use crate::checked::Checked;
 use crate::error::{Corruption, Error, Result, corrupt};
 use crate::format::INDEX_ENTRY_BYTES;
 use crate::writer::STEP_BYTES;
@@ -31,15 +31,15 @@ impl Offsets {
 
 /// Checks all of a layer; `step` is called with the number of bytes that were looked at since, and says whether to go on.
 pub(crate) fn verify(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<VerifyReport> {
-    let map = layer.map_ref();
+    let source = layer.source();
     layer.check_ends()?;
-    let blocks = map.check_all(step)?;
+    let blocks = source.check_all(step)?;
     let (counted, in_data) = walk_data(layer, step)?;
-    compare_counts(map, layer.info(), &counted)?;
+    compare_counts(source, layer.info(), &counted)?;
     let in_index = walk_index(layer, step)?;
     if in_data != in_index {
-        let offset = map.layout().footer_offset as u64;
-        return Err(corrupt(map.file(), offset, Corruption::OutOfOrder));
+        let offset = source.layout().footer_offset as u64;
+        return Err(corrupt(source.file(), offset, Corruption::OutOfOrder));
     }
     Ok(VerifyReport { entries: counted.entries, blocks })
 }
@@ -63,7 +63,7 @@ fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerI
         counted.seq_min = counted.seq_min.min(entry.seq);
         counted.seq_max = counted.seq_max.max(entry.seq);
         counted.raw_value_bytes += entry.value_bytes() as u64;
-        counted.stored_value_bytes += entry.stored()?.bytes().len() as u64;
+        counted.stored_value_bytes += entry.stored()?.map_or(0, |bytes| bytes.len()) as u64;
         offsets.add(offset);
         offset = entry.end();
     }
@@ -73,7 +73,7 @@ fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerI
     Ok((counted, offsets))
 }
 
-fn compare_counts(map: &CheckedMap, footer: &LayerInfo, counted: &LayerInfo) -> Result<()> {
+fn compare_counts(source: &Checked, footer: &LayerInfo, counted: &LayerInfo) -> Result<()> {
     let pairs = [
         (footer.entries, counted.entries),
         (footer.tombstones, counted.tombstones),
@@ -85,15 +85,15 @@ fn compare_counts(map: &CheckedMap, footer: &LayerInfo, counted: &LayerInfo) -> 
     match pairs.into_iter().find(|(expected, found)| expected != found) {
         None => Ok(()),
         Some((expected, found)) => {
-            let offset = map.layout().footer_offset as u64;
-            Err(corrupt(map.file(), offset, Corruption::Miscounted { expected, found }))
+            let offset = source.layout().footer_offset as u64;
+            Err(corrupt(source.file(), offset, Corruption::Miscounted { expected, found }))
         }
     }
 }
 
 /// Goes through the index: ascending hashes, each in its slot, passed by the filter, and no key twice.
 fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offsets> {
-    let (map, index) = (layer.map_ref(), layer.index());
+    let (source, index) = (layer.source(), layer.index());
     let mut offsets = Offsets::default();
     let mut run = Vec::new(); // offsets of the entries that have `run_hash`
     let mut run_hash = 0;
@@ -101,9 +101,9 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
         if rank.is_multiple_of(STEP_RANKS) {
             go_on(layer, step(u64::from(STEP_RANKS) * INDEX_ENTRY_BYTES as u64))?;
         }
-        let (hash, offset) = index.at(map, rank)?;
-        let damaged = |found| corrupt(map.file(), offset as u64, found);
-        if hash < run_hash || !index.slot(map, hash)?.contains(&rank) {
+        let (hash, offset) = index.at(source, rank)?;
+        let damaged = |found| corrupt(source.file(), offset as u64, found);
+        if hash < run_hash || !index.slot(source, hash)?.contains(&rank) {
             return Err(damaged(Corruption::OutOfOrder));
         }
         if !layer.may_contain(hash)? {
@@ -122,7 +122,7 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
 }
 
 fn go_on(layer: &Layer, yes: bool) -> Result<()> {
-    if yes { Ok(()) } else { Err(Error::Stopped { file: layer.map_ref().file().to_owned() }) }
+    if yes { Ok(()) } else { Err(Error::Stopped { file: layer.source().file().to_owned() }) }
 }
 
 /// Checks that the entries at these offsets, which have the same hash, have different keys.
@@ -139,7 +139,7 @@ fn check_distinct(layer: &Layer, hash: u64, offsets: &[usize]) -> Result<()> {
     match keys.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1 == pair[1].1) {
         None => Ok(()),
         Some(pair) => {
-            Err(corrupt(layer.map_ref().file(), pair[1].2 as u64, Corruption::DuplicateKey { hash }))
+            Err(corrupt(layer.source().file(), pair[1].2 as u64, Corruption::DuplicateKey { hash }))
         }
     }
 }

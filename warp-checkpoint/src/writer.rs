@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use warp_io::{Dir, File, write_all_at};
 
+use crate::access::{BlockCache, LayerAccess};
 use crate::blocks::{BlockWriter, Body};
 use crate::compress::compress;
 use crate::entry::{EntryHead, LayerEntry, Stored};
@@ -21,10 +22,14 @@ use crate::layer::{Layer, LayerInfo};
 use crate::names::{layer_name, parse_layer_name, temporary_name};
 use crate::place::split_path;
 use crate::places::Places;
+use crate::raw::Raw;
 use crate::verify::verify;
 
 /// Values below this size are rarely worth a decompression at each read.
 const COMPRESS_FROM_BYTES_DEFAULT: usize = 256;
+
+/// Blocks that are kept while a file is read back from front to back.
+const READ_BACK_BYTES: usize = 1 << 20;
 
 /// Memory for compressing that is kept from one value to the next.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
@@ -106,7 +111,7 @@ impl LayerWriter {
             Ok(file) => file,
             Err(source) => {
                 target.finished = true; // nothing of ours to remove
-                return Err(Error::Io { file: target.name.clone(), source });
+                return Err(Error::Io { file: target.name.clone(), offset: None, source });
             }
         };
         let mut out = BlockWriter::new(file);
@@ -169,8 +174,13 @@ impl LayerWriter {
     /// Those of [`add`](LayerWriter::add), and [`Error::Corrupt`] if the value's blocks in the other layer are
     /// damaged, which leaves this one as it was.
     pub fn add_ref(&mut self, entry: &LayerEntryRef<'_>) -> Result<()> {
-        let &LayerEntryRef { hash, keyspace, key, seq, deadline, .. } = entry;
-        let stored = entry.stored()?;
+        let &LayerEntryRef { hash, keyspace, ref key, seq, deadline, .. } = entry;
+        let bytes = entry.stored()?;
+        let stored = match (&bytes, entry.head.raw_bytes) {
+            (None, _) => Stored::Tombstone,
+            (Some(bytes), None) => Stored::Plain(bytes),
+            (Some(bytes), Some(raw_bytes)) => Stored::Compressed { bytes, raw_bytes },
+        };
         self.write(&LayerEntry { hash, keyspace, key, seq, deadline, value: None }, stored)
     }
 
@@ -203,16 +213,23 @@ impl LayerWriter {
     /// [`Error::Io`]; [`Error::DuplicateKey`]; [`Error::Corrupt`] if the disk does not give back what was written.
     /// The file is removed in all these cases; only if the directory cannot be synced may it be there or not.
     pub fn finish(self) -> Result<LayerInfo> {
-        self.finish_in_steps(&mut |_| true)
+        self.finish_with(&LayerAccess::Map, &mut |_| true)
     }
 
-    /// As [`finish`](LayerWriter::finish), in steps, so that it can be paced: `step` is called again and again with the
-    /// number of bytes that were written or read back since, some ten thousand, and says whether to go on. One step is not
-    /// bounded: that which waits for the disk.
+    /// As [`finish`](LayerWriter::finish), and reads the file back as `access` says; through a cache of its own, so that
+    /// what is read once pushes nothing out of the given one.
+    ///
+    /// It goes in steps, so that it can be paced: `step` is called again and again with the number of bytes that were
+    /// written or read back since, some ten thousand, and says whether to go on. One step is not bounded: that which waits
+    /// for the disk.
     ///
     /// # Errors
     /// Those of [`finish`](LayerWriter::finish); [`Error::Stopped`] if `step` said no.
-    pub fn finish_in_steps(mut self, step: &mut dyn FnMut(u64) -> bool) -> Result<LayerInfo> {
+    pub fn finish_with(
+        mut self,
+        access: &LayerAccess,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<LayerInfo> {
         let out = self.out.take().ok_or_else(|| self.target.writer_failed())?;
         let (footer, body) = self.finish_body(out, step)?;
         let (tail, root) = encode_tail(&footer, &body);
@@ -221,7 +238,7 @@ impl LayerWriter {
         body.file.sync_data().map_err(io_at(name))?;
         let info = footer.info(body.bytes + tail.len() as u64, root);
         self.entries = Places::new();
-        self.read_back(&*body.file, &info, step)?;
+        self.read_back(&body.file, &info, access, step)?;
         self.target.publish()?;
         Ok(info)
     }
@@ -266,7 +283,7 @@ impl LayerWriter {
             out.push(&self.head).and_then(|()| out.push(entry.key)).and_then(|()| out.push(stored.bytes()));
         if let Err(source) = written {
             self.out = None;
-            return Err(Error::Io { file: self.target.name.clone(), source });
+            return Err(Error::Io { file: self.target.name.clone(), offset: None, source });
         }
         self.entries.add(entry.hash, offset);
         let counts = &mut self.counts;
@@ -320,10 +337,20 @@ impl LayerWriter {
     }
 
     /// Verifies the written file, and that it is the one that was written.
-    fn read_back(&self, file: &dyn File, info: &LayerInfo, step: &mut dyn FnMut(u64) -> bool) -> Result<()> {
+    fn read_back(
+        &self,
+        file: &Arc<dyn File>,
+        info: &LayerInfo,
+        access: &LayerAccess,
+        step: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<()> {
+        let access = match access {
+            LayerAccess::Map => LayerAccess::Map,
+            LayerAccess::Read(_) => LayerAccess::Read(BlockCache::new(READ_BACK_BYTES)),
+        };
         let name = &self.target.name;
-        let map = file.map().map_err(io_at(name))?;
-        let verified = Layer::of_map(name.clone(), map, Some(self.id), Some(info))
+        let raw = Raw::open(name, file, &access)?;
+        let verified = Layer::of_raw(name.clone(), raw, Some(self.id), Some(info))
             .and_then(|layer| verify(&layer, step));
         match verified {
             Err(Error::Corrupt { file, found: Corruption::DuplicateKey { hash }, .. }) => {

@@ -5,7 +5,7 @@ mod common;
 
 use proptest::prelude::*;
 use warp_checkpoint::{
-    Corruption, Error, Layer, LayerEntry, LayerInfo, LayerValue, Manifest, hash, load, publish,
+    Corruption, Error, Layer, LayerAccess, LayerEntry, LayerInfo, LayerValue, Manifest, hash, load, publish,
 };
 use warp_io::SimDisk;
 
@@ -49,10 +49,18 @@ fn is_corrupt(error: &Error) -> bool {
 /// Each answer is right or says that the file is damaged; `verify` says so for certain. Returns whether the layer
 /// could be opened.
 fn check_damaged(disk: &SimDisk, info: Option<&LayerInfo>, what: impl Fn() -> String) -> bool {
-    let opened = match info {
-        Some(info) => Layer::open_in(&disk.root(), info),
-        None => Layer::open_file(&disk.root(), 1),
-    };
+    let opens = common::accesses().map(|access| {
+        let opened = match info {
+            Some(info) => Layer::open_with(&disk.root(), info, &access),
+            None => Layer::open_file(&disk.root(), 1, &access),
+        };
+        check_opened(opened, &what)
+    });
+    assert_eq!(opens, [opens[0]; 4], "{}", what());
+    opens[0]
+}
+
+fn check_opened(opened: Result<Layer, Error>, what: &impl Fn() -> String) -> bool {
     let layer = match opened {
         Ok(layer) => layer,
         Err(error) => {
@@ -103,9 +111,11 @@ fn every_other_length_of_a_layer() {
         let mut damaged = bytes.clone();
         damaged.resize(length, 0);
         disk.write(NAME, damaged);
-        let error = Layer::open_in(&disk.root(), &info).unwrap_err();
-        assert!(is_corrupt(&error), "length {length}: {error:?}");
-        let error = Layer::open_file(&disk.root(), 1).unwrap_err();
+        for access in common::accesses() {
+            let error = Layer::open_with(&disk.root(), &info, &access).unwrap_err();
+            assert!(is_corrupt(&error), "length {length}: {error:?}");
+        }
+        let error = Layer::open_file(&disk.root(), 1, &LayerAccess::Map).unwrap_err();
         assert!(is_corrupt(&error), "length {length}: {error:?}");
     }
 }
@@ -141,7 +151,7 @@ fn another_layer_of_the_same_name_is_not_the_one_of_the_manifest() {
     assert!(matches!(error, Error::Corrupt { found, .. } if found == wrong_root), "{error:?}");
 
     disk.write("2.warp", disk.read(NAME).unwrap());
-    let error = Layer::open_file(&disk.root(), 2).unwrap_err();
+    let error = Layer::open_file(&disk.root(), 2, &LayerAccess::Map).unwrap_err();
     let found = Corruption::WrongNumber { expected: 2, found: 1 };
     assert!(matches!(error, Error::Corrupt { found: is, .. } if is == found), "{error:?}");
 }
@@ -164,7 +174,7 @@ fn a_newer_version_is_not_damage() {
     bytes[16] = 2;
     reseal(&mut bytes);
     disk.write(NAME, bytes);
-    for error in [Layer::open_in(&disk.root(), &info), Layer::open_file(&disk.root(), 1)] {
+    for error in [Layer::open_in(&disk.root(), &info), Layer::open_file(&disk.root(), 1, &LayerAccess::Map)] {
         assert!(matches!(error, Err(Error::Unsupported { version: 2, .. })), "{error:?}");
     }
 }
@@ -224,7 +234,7 @@ fn checksums_that_agree_with_the_damage_do_not_hide_it() {
         }
     }
     // Nothing in the file itself tells any more. The manifest does.
-    Layer::open_file(&disk.root(), 1).unwrap().verify().unwrap();
+    Layer::open_file(&disk.root(), 1, &LayerAccess::Map).unwrap().verify().unwrap();
 }
 
 #[test]
@@ -254,7 +264,7 @@ fn verify_reads_again_what_was_good_before() {
 
 /// Opens and reads everything, whatever it says.
 fn read_all(disk: &SimDisk) -> Result<(), Error> {
-    let layer = Layer::open_file(&disk.root(), 1)?;
+    let layer = Layer::open_file(&disk.root(), 1, &LayerAccess::Map)?;
     let mut first = Ok(());
     for entry in entries() {
         first = first.and(layer.get(entry.hash, entry.keyspace, entry.key).map(|_| ()));
@@ -297,7 +307,7 @@ fn structure_is_verified_beyond_checksums() {
         assert_ne!(damaged, bytes);
         reseal(&mut damaged);
         disk.write(NAME, damaged);
-        match Layer::open_file(&disk.root(), 1).and_then(|layer| layer.verify()) {
+        match Layer::open_file(&disk.root(), 1, &LayerAccess::Map).and_then(|layer| layer.verify()) {
             Err(Error::Corrupt { found, .. }) => found,
             other => panic!("{other:?}"),
         }
@@ -408,6 +418,6 @@ proptest! {
     fn random_bytes_are_no_layer(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let disk = SimDisk::new(1);
         disk.write(NAME, bytes);
-        prop_assert!(Layer::open_file(&disk.root(), 1).is_err());
+        prop_assert!(Layer::open_file(&disk.root(), 1, &LayerAccess::Map).is_err());
     }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use common::write_layer;
 use proptest::prelude::*;
-use warp_checkpoint::{Error, Layer, LayerEntry, LayerOptions, LayerWriter, Merge, Newer, hash, merge};
+use warp_checkpoint::{
+    Error, Layer, LayerAccess, LayerEntry, LayerOptions, LayerWriter, Merge, Newer, hash, merge,
+};
 use warp_io::{Dir, SimDisk};
 
 /// A version of a key: sequence number, deadline, value.
@@ -54,7 +56,9 @@ fn entry<'a>(key: &'a (u32, Vec<u8>), version: &'a Version, hash: fn(&[u8]) -> u
 fn layer_of(dir: &dyn Dir, id: u64, model: &Model, hash: fn(&[u8]) -> u64) -> Layer {
     let entries: Vec<_> = model.iter().map(|(key, version)| entry(key, version, hash)).collect();
     let info = write_layer(dir, id, &entries).unwrap();
-    Layer::open_in(dir, &info).unwrap()
+    // Three of four are read block by block.
+    let accesses = common::accesses();
+    Layer::open_with(dir, &info, &accesses[usize::try_from(id).unwrap() % accesses.len()]).unwrap()
 }
 
 /// Everything that a layer holds, read with `iter`, which must be in the order of the hashes.
@@ -78,7 +82,7 @@ fn check_gets(layer: &Layer, model: &Model, universe: &Model, hash: fn(&[u8]) ->
         let with_hash = layer.with_hash(hash(key)).unwrap();
         assert!(with_hash.iter().all(|entry| entry.hash == hash(key)));
         let is_there =
-            |entry: &warp_checkpoint::LayerEntryRef<'_>| (entry.keyspace, entry.key) == (*keyspace, key);
+            |entry: &warp_checkpoint::LayerEntryRef<'_>| entry.keyspace == *keyspace && *entry.key == **key;
         assert_eq!(with_hash.iter().any(is_there), model.contains_key(&(*keyspace, key.clone())));
         let from = layer.iter_from(hash(key)).unwrap().map(|entry| entry.unwrap().hash);
         let later = layer.iter().map(|entry| entry.unwrap().hash).filter(|other| *other >= hash(key));
@@ -97,9 +101,13 @@ proptest! {
         let hash = HASHES[hash];
         let disk = SimDisk::new(1);
         let layer = layer_of(&disk.root(), 1, &model, hash);
-        prop_assert_eq!(&contents(&layer), &model);
-        check_gets(&layer, &model, &model, hash);
-        check_gets(&layer, &model, &others, hash);
+        for access in common::accesses() {
+            let layer = Layer::open_with(&disk.root(), layer.info(), &access).unwrap();
+            prop_assert_eq!(&contents(&layer), &model);
+            check_gets(&layer, &model, &model, hash);
+            check_gets(&layer, &model, &others, hash);
+            prop_assert_eq!(layer.verify().unwrap().entries, model.len() as u64);
+        }
 
         let info = layer.info();
         prop_assert_eq!(info.entries, model.len() as u64);
@@ -109,7 +117,7 @@ proptest! {
         let raw: usize = model.values().filter_map(|version| version.2.as_ref()).map(Vec::len).sum();
         prop_assert_eq!(info.raw_value_bytes, raw as u64);
         prop_assert!(info.stored_value_bytes <= info.raw_value_bytes);
-        prop_assert_eq!(*info, *Layer::open_file(&disk.root(), 1).unwrap().info());
+        prop_assert_eq!(*info, *Layer::open_file(&disk.root(), 1, &LayerAccess::Map).unwrap().info());
     }
 
     #[test]

@@ -188,6 +188,12 @@ pub trait File: Debug + Send + Sync + 'static {
     /// them, and a later call may return `Ok` without them: a failed sync must never be retried and believed.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Asks the system to read `bytes` bytes from `offset` on soon, without waiting. Only a hint: nothing happens where the
+    /// system takes none, and nobody is told.
+    fn will_need(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
+
     /// The file's present bytes, read in place where the system can map memory. The start is aligned to at
     /// least 16 bytes.
     ///

@@ -44,6 +44,8 @@ pub struct Log {
     pub(crate) admission: Admission,
     /// Groups that are too large for the ring, by sequence.
     pub(crate) large: Mutex<HashMap<u64, Box<[u8]>>>,
+    /// Bytes of those, and of the one that is being written.
+    pub(crate) large_bytes: AtomicU64,
     // Locks are taken in this order: preparer, writer, then one of the others.
     pub(crate) preparer: Mutex<Preparer>,
     pub(crate) writer: Mutex<Writer>,
@@ -193,8 +195,7 @@ impl Log {
     /// large for it. Waits for no write.
     #[must_use]
     pub fn buffer_bytes(&self) -> u64 {
-        let large: usize = self.large.lock().values().map(|record| record.len()).sum();
-        (self.options.buffer_bytes + large) as u64
+        self.options.buffer_bytes as u64 + self.large_bytes.load(Ordering::Relaxed)
     }
 
     /// What the log has done so far. May wait for a write to the disk that is under way.

@@ -136,6 +136,7 @@ impl Log {
             ring,
             // As many as the ring lets in, so that it never grows under a caller's lock.
             large: Mutex::new(HashMap::with_capacity(options.buffer_bytes / RING_BYTES_MAX + 1)),
+            large_bytes: AtomicU64::new(0),
             preparer: Mutex::new(preparer),
             ready: Mutex::new(ready),
             retired: Mutex::new(retired),

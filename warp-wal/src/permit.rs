@@ -154,6 +154,7 @@ impl Log {
             }
             Some(payload) => {
                 let mut place = self.ring.reserve(Ring::stub_words());
+                self.large_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
                 self.large.lock().insert(place.seq, payload);
                 self.ring.fill_stub(&mut place, permit.bytes, raw, stored);
                 place

@@ -204,8 +204,10 @@ impl Log {
         let header = self.frame_header(writer, FrameKind::Data, seq, 1, &payload);
         let mut head = vec![0; format.frame_header_bytes()];
         header.encode(format, &mut head);
-        self.write_frame(writer, &header, &[&head, &payload], gathered.charge.blocks)?;
+        let written = self.write_frame(writer, &header, &[&head, &payload], gathered.charge.blocks);
+        self.large_bytes.fetch_sub(payload.len() as u64, Ordering::Relaxed);
         drop(payload);
+        written?;
         self.admission.give(Charge { words, blocks: 0 });
         self.groups_written(writer, &header, &gathered);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use warp_checkpoint::{Layer, Manifest, Obsolete, layer_name};
+use warp_checkpoint::{BlockCache, Layer, LayerAccess, LayerInfo, Manifest, Obsolete, layer_name};
 use warp_io::{Dir, DirLock, LOCK_FILE, LockKind, read_exact_at, write_all_at};
 use warp_wal::{Apply, Recovery, Start};
 
@@ -125,13 +125,15 @@ impl Target {
     pub(super) fn is_up_to_date(&self, seq: Seq) -> bool {
         self.earlier.as_ref().is_some_and(|manifest| {
             manifest.replay_from == seq.0.saturating_add(1)
-                && manifest.layers.iter().all(|info| Layer::open_in(&*self.layers, info).is_ok())
+                && manifest.layers.iter().all(|info| self.has(info))
         })
     }
 
     /// Whether a layer is there already: with that length, and that root, which stands for every byte of it.
-    pub(super) fn has(&self, layer: &Layer) -> bool {
-        Layer::open_in(&*self.layers, layer.info()).is_ok()
+    pub(super) fn has(&self, layer: &LayerInfo) -> bool {
+        // Read and not mapped: little of it is looked at, and whatever the other disk does is no reason to die.
+        let access = LayerAccess::Read(BlockCache::new(0));
+        Layer::open_with(&*self.layers, layer, &access).is_ok()
     }
 
     /// Refuses to replace a layer that the earlier backup needs: no two layers of a database have one id.

@@ -1,6 +1,6 @@
 //! Building the order of a keyspace: every key, from memory and layers, while writers go on.
 
-use warp_checkpoint::{Layer, LayerEntryRef};
+use warp_checkpoint::{Layer, LayerBytes, LayerEntryRef};
 use warp_core::{Key, OrderBuilder, OrderedKeys, SLOTS};
 use warp_io::Clock;
 
@@ -33,7 +33,7 @@ struct SlotKey {
 struct Version<'a> {
     hash: u64,
     rank: usize,
-    key: &'a [u8],
+    key: LayerBytes<'a>,
     is_present: bool,
 }
 
@@ -91,7 +91,7 @@ impl Shared {
         }
         let mut versions: Vec<Version<'_>> = slot_keys
             .iter()
-            .map(|(key, is_present)| Version { hash: hash(key), rank: 0, key, is_present })
+            .map(|(key, is_present)| Version { hash: hash(key), rank: 0, key: key.into(), is_present })
             .collect();
         for (rank, layer) in (1..).zip(&list.layers) {
             for entry in slot_of_layer(layer, slot)? {
@@ -103,12 +103,12 @@ impl Shared {
             }
         }
         // By key within a hash, so that versions of one key stand together also where hashes collide.
-        versions.sort_unstable_by(|a, b| (a.hash, a.key, a.rank).cmp(&(b.hash, b.key, b.rank)));
+        versions.sort_unstable_by(|a, b| (a.hash, &a.key, a.rank).cmp(&(b.hash, &b.key, b.rank)));
         // Of each key the newest version counts.
         for of_one_key in versions.chunk_by(|a, b| a.hash == b.hash && a.key == b.key) {
             let newest = &of_one_key[0];
             if newest.is_present {
-                f(newest.hash, newest.key);
+                f(newest.hash, &newest.key);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! From the hashes of an order to the keys and values that they stand for.
 
-use warp_checkpoint::LayerEntryRef;
+use warp_checkpoint::{LayerBytes, LayerEntryRef};
 use warp_core::{Chunk, Entry, Key, Value};
 use warp_io::Clock;
 
@@ -118,7 +118,7 @@ impl Shared {
         let list = self.layers.snapshot();
         let in_memory = items.len();
         for &hash in unsettled {
-            let mut seen: Vec<&[u8]> = Vec::new();
+            let mut seen: Vec<LayerBytes<'_>> = Vec::new();
             for layer in &list.layers {
                 let found = match layer.with_hash(hash) {
                     Ok(found) => found,
@@ -135,10 +135,10 @@ impl Shared {
                                 .any(|item| item.hash == hash && *item.key == *entry.key)
                             || gone.iter().any(|gone| gone.hash == hash && *gone.key == *entry.key)
                     };
-                    if entry.keyspace != keyspace || !chunk.contains(entry.key) || is_known() {
+                    if entry.keyspace != keyspace || !chunk.contains(&entry.key) || is_known() {
                         continue;
                     }
-                    seen.push(entry.key);
+                    seen.push(entry.key.clone());
                     if self.is_live_in_layer(&entry) {
                         items.push(cold_item(hash, &entry, values));
                     }
@@ -163,7 +163,7 @@ impl Shared {
                 let found = layer.with_hash(hash).unwrap_or_default();
                 let of_keyspace =
                     found.iter().filter(|entry| entry.keyspace == keyspace && !entry.is_tombstone());
-                keys.extend(of_keyspace.map(|entry| (Key::from(entry.key), hash)));
+                keys.extend(of_keyspace.map(|entry| (Key::from(&*entry.key), hash)));
             }
         }
         keys
@@ -186,7 +186,7 @@ fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: Values) -> Item {
     // A value that cannot be read is tried again when it is its turn, which tells of the error in its place.
     let value = if early { entry.value().ok().flatten().map(Value::from) } else { None };
     let (seq, deadline) = (entry.seq, entry.deadline);
-    Item { key: Key::from(entry.key), hash, entry: Entry { value, seq, deadline }, level: Level::Cold }
+    Item { key: Key::from(&*entry.key), hash, entry: Entry { value, seq, deadline }, level: Level::Cold }
 }
 
 /// A hash that is there twice stands for two keys, of which memory may have told one.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use warp_checkpoint::{
-    Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest, Missing, Salvage, layer_name,
+    Layer, LayerAccess, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest, Missing, Salvage,
+    layer_name,
 };
 use warp_core::KeyRef;
 use warp_io::Dir;
@@ -47,6 +48,7 @@ pub(super) fn rebuild(
     survey: &Survey,
     base: &Base,
     layers_dir: &dyn Dir,
+    access: &LayerAccess,
     environment: &Environment,
     report: &mut RepairReport,
 ) -> Result<Rebuilt> {
@@ -54,6 +56,7 @@ pub(super) fn rebuild(
     let manifest = base.manifest.clone().unwrap_or_else(|| nothing(environment));
     let mut rebuilding = Rebuilding {
         layers_dir,
+        access,
         next_layer: next_layer.max(manifest.next_layer),
         seed: manifest.hash_seed,
         layers: Vec::new(),
@@ -81,6 +84,7 @@ pub(super) fn rebuild(
 
 struct Rebuilding<'a> {
     layers_dir: &'a dyn Dir,
+    access: &'a LayerAccess,
     next_layer: u64,
     seed: u64,
     /// Newest first.
@@ -91,7 +95,7 @@ struct Rebuilding<'a> {
 
 impl Rebuilding<'_> {
     fn take(&mut self, info: &LayerInfo) -> Result<()> {
-        let layer = Layer::open_in(self.layers_dir, info).map_err(checkpoint_error)?;
+        let layer = Layer::open_with(self.layers_dir, info, self.access).map_err(checkpoint_error)?;
         self.layers.insert(0, layer);
         Ok(())
     }
@@ -236,7 +240,7 @@ impl Rebuilding<'_> {
         let mut newest: BTreeMap<OwnedKey, (u64, u64, Option<Vec<u8>>)> = BTreeMap::new();
         for id in ids {
             let file = format!("{LAYERS_DIR}/{}", layer_name(*id));
-            let layer = match Layer::open_file(self.layers_dir, *id) {
+            let layer = match Layer::open_file(self.layers_dir, *id, self.access) {
                 Ok(layer) => layer,
                 Err(error @ warp_checkpoint::Error::Unsupported { .. }) => {
                     return Err(checkpoint_error(error));
@@ -282,7 +286,7 @@ impl Rebuilding<'_> {
     }
 
     fn finish(&mut self, writer: LayerWriter) -> Result<()> {
-        let info = writer.finish().map_err(checkpoint_error)?;
+        let info = writer.finish_with(self.access, &mut |_| true).map_err(checkpoint_error)?;
         self.layers_dir.sync_dir().map_err(|error| {
             Error::new(ErrorKind::Io, "cannot sync the directory of the layers").caused_by(error)
         })?;

@@ -92,11 +92,12 @@ impl Survey {
             .map(|info| (info.id, *info))
             .collect();
         let total = named.len() as u64 + 1;
+        let access = options.layer_access();
         for (done, (id, info)) in named.into_iter().enumerate() {
             if let Some(report) = &options.on_progress {
                 report(&Progress { task: Task::Repair, done: done as u64, total: Some(total) });
             }
-            let read = Layer::open_in(&**layers_dir, &info).and_then(|layer| layer.verify());
+            let read = Layer::open_with(&**layers_dir, &info, &access).and_then(|layer| layer.verify());
             self.layers.insert(id, (info, read.is_ok()));
             match read {
                 Ok(_) => {}

@@ -47,6 +47,11 @@ impl Connection {
         request(&mut self.requests, &[b"GET", key]);
     }
 
+    /// Asks for a snapshot, which is written before the reply comes.
+    pub(crate) fn save(&mut self) {
+        request(&mut self.requests, &[b"SAVE"]);
+    }
+
     /// Sends what was asked so far.
     ///
     /// # Errors

@@ -16,11 +16,22 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const START_ATTEMPTS: usize = 500;
 const START_PAUSE: Duration = Duration::from_millis(10);
 
+/// What a server keeps on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// A file that every write is appended to, and synced before it is answered.
+    LogAlways,
+    /// The same, synced every second.
+    LogEverySecond,
+    /// A snapshot when it is asked for one.
+    Snapshot,
+}
+
 /// A running server; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     socket: PathBuf,
-    _child: Killed,
+    child: Killed,
 }
 
 /// Whether there is a server to start.
@@ -34,13 +45,28 @@ impl Server {
     /// # Errors
     /// What the system answers; that the server cannot be reached.
     pub(crate) fn start(dir: &Path, mode: Mode) -> Outcome<Server> {
+        Server::start_with(
+            dir,
+            match mode {
+                Mode::Sync => Persistence::LogAlways,
+                Mode::Lazy => Persistence::LogEverySecond,
+            },
+        )
+    }
+
+    /// Starts a server on what is in `dir`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(crate) fn start_with(dir: &Path, persistence: Persistence) -> Outcome<Server> {
         let socket = dir.join("redis.sock");
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err("the path of the server's socket is too long; --dir can make it shorter".into());
         }
-        let sync = match mode {
-            Mode::Sync => "always",
-            Mode::Lazy => "everysec",
+        let (log, sync) = match persistence {
+            Persistence::LogAlways => ("yes", "always"),
+            Persistence::LogEverySecond => ("yes", "everysec"),
+            Persistence::Snapshot => ("no", "no"),
         };
         let mut command = Command::new(PROGRAM);
         command.current_dir(dir).args([
@@ -49,7 +75,7 @@ impl Server {
             "--save",
             "",
             "--appendonly",
-            "yes",
+            log,
             "--appendfsync",
             sync,
         ]);
@@ -58,7 +84,7 @@ impl Server {
             .args(["--auto-aof-rewrite-percentage", "0", "--logfile", "redis.log", "--unixsocket"])
             .arg(&socket);
         let (child, ..) = child::start(&mut command)?;
-        let server = Server { socket, _child: child };
+        let server = Server { socket, child };
         for _ in 0..START_ATTEMPTS {
             if server.connect().is_ok() {
                 return Ok(server);
@@ -66,6 +92,14 @@ impl Server {
             thread::sleep(START_PAUSE);
         }
         Err("the Redis server does not answer; its log is redis.log".into())
+    }
+
+    /// Ends the server with SIGKILL.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(crate) fn kill(&mut self) -> Outcome<()> {
+        self.child.kill()
     }
 
     /// Another connection.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Env, EnvOpenOptions};
+use heed::{CommitOrAbort, Env, EnvOpenOptions};
 use redb::{ReadableDatabase, TableDefinition};
 
 use super::store::Store;
@@ -25,10 +25,7 @@ impl Fjall {
     /// # Errors
     /// What it answers.
     pub(crate) fn open(dir: &Path, budget: u64) -> Outcome<Fjall> {
-        let database = fjall::Database::builder(dir)
-            .cache_size(budget / 2)
-            .max_write_buffer_size(Some(budget / 4))
-            .open()?;
+        let database = fjall::Database::builder(dir).cache_size(budget / 2).open()?;
         let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(budget / 8);
         let keyspace = database.keyspace("records", options)?;
         Ok(Fjall { database, keyspace })
@@ -99,7 +96,7 @@ impl Store for Redb {
 /// LMDB: a copy-on-write tree in a map of memory, which the page cache serves.
 pub(crate) struct Lmdb {
     environment: Env,
-    records: heed::Database<Bytes, Bytes>,
+    records: heed::Database<'static, Bytes, Bytes>,
 }
 
 /// Address space for LMDB's map; the file takes what it needs.
@@ -116,9 +113,12 @@ impl Lmdb {
         // SAFETY: the file is in a directory of this run's own, and no other process or handle has it open. Commits need no
         // sync, as those of the others do not wait for theirs.
         let environment = unsafe { options.flags(heed::EnvFlags::NO_SYNC).open(dir)? };
-        let mut transaction = environment.write_txn()?;
-        let records = environment.create_database(&mut transaction, None)?;
-        transaction.commit()?;
+        let transaction = environment.write_txn()?;
+        let records = environment
+            .create_databases_and_commit(transaction, |opener, transaction| {
+                opener.create_database(transaction, None).map(CommitOrAbort::<_, ()>::Commit)
+            })?
+            .unwrap_commit();
         Ok(Lmdb { environment, records })
     }
 
@@ -158,7 +158,7 @@ fn in_bundles(
     mut take: impl FnMut(&[(Vec<u8>, Vec<u8>)]) -> Outcome<()>,
 ) -> Outcome<()> {
     loop {
-        let bundle: Vec<_> = records.by_ref().take(LOAD_TOGETHER).collect();
+        let bundle: Vec<_> = (&mut *records).take(LOAD_TOGETHER).collect();
         if bundle.is_empty() {
             return Ok(());
         }

@@ -1,0 +1,190 @@
+//! What is written to the disk, and kept there, for what a program writes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use warp_api::WarpEngine;
+
+use super::files::disk_bytes;
+use super::job::Job;
+use crate::child;
+use crate::keys::{KEY_BYTES, Key, Spread, VALUE_BYTES, keys, next_value, requests, value};
+use crate::machine::written_bytes;
+use crate::report::{Cell, Table, grouped};
+use crate::run::Outcome;
+
+/// Writes of so many times the data.
+const TIMES: usize = 20;
+/// Time between two looks at the disk.
+const LOOK: Duration = Duration::from_millis(20);
+/// Of the data, how much log gathers before a checkpoint is due: as with the default of 256 MiB and data of 512 MiB.
+const LOG_OF_DATA_DIVISOR: u64 = 2;
+/// Merges may leave layers of the checkpoints that are kept: their inputs go when three younger checkpoints exist.
+const SETTLING_CHECKPOINTS: usize = 8;
+/// What may be left on the disk after everything was overwritten or deleted, the log aside.
+const LEFT_BYTES_MAX: u64 = 1 << 20;
+
+/// Writes, and looks at the disk.
+///
+/// # Errors
+/// What the engine and the system answer.
+pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
+    let keys = keys(job.seed, job.sizes.written);
+    let data = (keys.len() * (KEY_BYTES + VALUE_BYTES)) as u64;
+    let mut table = Table::new(
+        format!(
+            "YCSB A until {TIMES} times the data was written; {} entries, {} MB",
+            grouped(keys.len() as f64),
+            grouped(data as f64 / 1e6)
+        ),
+        &[
+            "requests",
+            "program wrote",
+            "process wrote",
+            "write amplification",
+            "layers at the end / data",
+            "most layers / data",
+            "log at the end / data",
+            "most of all / data",
+        ],
+    );
+    for spread in [Spread::Zipf, Spread::Uniform] {
+        job.say(&format!("amplification, {}", spread.name()));
+        let dir = job.dir()?;
+        let options = child::on_demand()
+            .checkpoint_log_bytes((data / LOG_OF_DATA_DIVISOR).max(1 << 20))
+            .log_segment_bytes((data / 8).clamp(1 << 20, 64 << 20));
+        let engine = options.open(dir.path())?;
+        put_all(&engine, &keys)?;
+        engine.checkpoint()?;
+        let before = written_bytes();
+        let asked = &requests(spread, &keys, 1, keys.len().min(1_000_000), job.seed)[0];
+        let ended = AtomicBool::new(false);
+        let (layers_most, all_most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let written = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Acquire) {
+                    let layers = disk_bytes(&dir.path().join("layers")).unwrap_or(0);
+                    layers_most.fetch_max(layers, Ordering::Relaxed);
+                    all_most.fetch_max(disk_bytes(dir.path()).unwrap_or(0), Ordering::Relaxed);
+                    thread::sleep(LOOK);
+                }
+            });
+            let written = mixed(&engine, &asked.keys, keys.len() * TIMES);
+            ended.store(true, Ordering::Release);
+            written
+        })?;
+        engine.close()?;
+        let process = written_bytes().saturating_sub(before);
+        let (layers, log) = (disk_bytes(&dir.path().join("layers"))?, disk_bytes(&dir.path().join("wal"))?);
+        // Closing takes one more.
+        layers_most.fetch_max(layers, Ordering::Relaxed);
+        let of_data = |bytes: u64| Cell::ratio(bytes as f64 / data as f64);
+        table.row([
+            Cell::text(spread.name()),
+            Cell::bytes(written),
+            Cell::bytes(process),
+            Cell::ratio(process as f64 / written as f64),
+            of_data(layers),
+            of_data(layers_most.load(Ordering::Relaxed)),
+            of_data(log),
+            of_data(all_most.load(Ordering::Relaxed)),
+        ]);
+    }
+    table.note("Keys and values are what the program writes; the process' bytes are the kernel's count (write_bytes), log, layers");
+    table.note("and prepared segments all together. Three checkpoints are kept with every layer and segment that they need. A");
+    table.note(
+        "checkpoint is due once half the data has gathered in the log. Disk use was looked at every 20 ms.",
+    );
+    job.report.table(table);
+    given_back(job, &keys)
+}
+
+fn put_all(engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
+    keys.iter().try_for_each(|key| engine.put(key, value(key)).map(|_| ())).map_err(Into::into)
+}
+
+/// Half of the requests read; returns the bytes that the others wrote.
+fn mixed(engine: &WarpEngine, keys: &[Key], writes: usize) -> Outcome<u64> {
+    let mut done = 0;
+    for (number, key) in keys.iter().cycle().enumerate() {
+        if number % 2 == 0 {
+            engine.with_value(key, |value| value[0])?;
+            continue;
+        }
+        engine.put(key, next_value(key, number as u64))?;
+        done += 1;
+        if done == writes {
+            break;
+        }
+    }
+    Ok((writes * (KEY_BYTES + VALUE_BYTES)) as u64)
+}
+
+/// What is left after many overwrites of one key, and after deleting everything.
+fn given_back(job: &mut Job, keys: &[Key]) -> Outcome<()> {
+    let mut table = Table::new(
+        "What is left on the disk",
+        &["after", "layers and manifests", "log", "an empty database's log"],
+    );
+    let options = || child::on_demand().log_segment_bytes(1 << 20).checkpoint_log_bytes(8 << 20);
+    let mut lefts = Vec::new();
+    for deletes in [false, true] {
+        let dir = job.dir()?;
+        let what = if deletes {
+            format!("deleting all of {} entries", grouped(keys.len() as f64))
+        } else {
+            format!("{} overwrites of one key", grouped(keys.len() as f64))
+        };
+        job.say(&what);
+        let engine = options().open(dir.path())?;
+        engine.sync()?;
+        let empty = disk_bytes(&dir.path().join("wal"))?;
+        if deletes {
+            put_all(&engine, keys)?;
+            engine.checkpoint()?;
+            for key in keys {
+                engine.delete(key)?;
+            }
+        } else {
+            for count in 0..keys.len() as u64 {
+                engine.put(keys[0], next_value(&keys[0], count))?;
+            }
+        }
+        let (layers, log) = settle(&engine, dir.path())?;
+        table.row([Cell::text(&what), Cell::bytes(layers), Cell::bytes(log), Cell::bytes(empty)]);
+        lefts.push((what, layers));
+        engine.close()?;
+    }
+    table.note(format!(
+        "After {SETTLING_CHECKPOINTS} more checkpoints, with a write before each, so that none of those that are kept is older. Segments of 1 MiB."
+    ));
+    job.report.table(table);
+    if job.sizes.quick {
+        // So little data is not worth a merge.
+        return Ok(());
+    }
+    for (what, layers) in lefts {
+        let detail = format!(
+            "{} bytes of layers, at most {} are allowed",
+            grouped(layers as f64),
+            grouped(LEFT_BYTES_MAX as f64)
+        );
+        job.report.check(format!("space is given back after {what}"), layers <= LEFT_BYTES_MAX, detail);
+    }
+    Ok(())
+}
+
+/// Takes checkpoints until none of those that are kept is old; returns bytes of everything but the log, and of the log.
+fn settle(engine: &WarpEngine, dir: &Path) -> Outcome<(u64, u64)> {
+    for count in 0..SETTLING_CHECKPOINTS {
+        engine.put("settled", count.to_string())?;
+        engine.checkpoint()?;
+        // Merges come with the background's next turn.
+        thread::sleep(Duration::from_millis(200));
+    }
+    let log = disk_bytes(&dir.join("wal"))?;
+    Ok((disk_bytes(dir)?.saturating_sub(log), log))
+}

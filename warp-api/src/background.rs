@@ -40,6 +40,8 @@ enum WorkerOrder {
     Look,
     /// Something is to be brought into memory.
     Fetch,
+    /// The law of what is used again is to be learned.
+    Law,
     Stop,
 }
 
@@ -89,6 +91,11 @@ impl Shared {
     /// Asks the worker to bring in what is wanted. Never waits: a worker with a full channel before it brings in all there is.
     pub(crate) fn order_fetch(&self) {
         let _ = self.orders.worker.try_send(WorkerOrder::Fetch);
+    }
+
+    /// Asks the worker to learn the law. Never waits: a worker with a full channel before it learns anyway.
+    pub(crate) fn order_law(&self) {
+        let _ = self.orders.worker.try_send(WorkerOrder::Law);
     }
 
     fn wake_log_thread(&self) {
@@ -211,6 +218,10 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                     shared.learn();
                     continue;
                 }
+                Ok(WorkerOrder::Law) => {
+                    shared.learn_law();
+                    continue;
+                }
                 // Somebody waits for what the worker does.
                 Ok(WorkerOrder::Look) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -283,6 +294,7 @@ impl Shared {
         self.free_expired();
         self.tend_table(self.time.monotonic());
         self.tend_memory();
+        self.learn_law();
         self.load.observe(&self.table, self.time.monotonic());
         self.keep_order();
         self.load_learned();

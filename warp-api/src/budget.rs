@@ -23,6 +23,8 @@ const KEPT_BELOW: u64 = 60;
 /// What comes in from layers has to be worth it once so much of the budget, in 64ths, is in use: a little less than is
 /// in use while the worker keeps some free.
 const FULL_FROM: u64 = 50;
+/// What is used of entries is learned once so much of the budget, in 64ths, is in use.
+const LEARNED_FROM: u64 = 24;
 /// As much of the budget, in 64ths, is kept free for new entries once memory has come that far.
 const KEPT_FREE: u64 = 2;
 /// Writers are slowed from this part of the budget on that changed entries take, in 64ths...
@@ -86,6 +88,12 @@ pub(crate) struct Standing {
     pub(crate) spare: u64,
     /// The part of it that entries take which no checkpoint has.
     pub(crate) dirty: u64,
+}
+
+impl Standing {
+    fn in_use(self) -> u64 {
+        self.held.saturating_sub(self.spare)
+    }
 }
 
 /// What there is to do before so many bytes are taken.
@@ -152,7 +160,7 @@ impl Budget {
 
     fn room(&self, standing: Standing, bytes: u64) -> Room {
         // As long as the worker makes room all the time, that is no room to be given away.
-        let is_full = standing.held.saturating_sub(standing.spare) >= self.part(FULL_FROM);
+        let is_full = standing.in_use() >= self.part(FULL_FROM);
         self.scarce.store(is_full, Ordering::Relaxed);
         self.room_at(standing, bytes)
     }
@@ -200,10 +208,11 @@ impl Budget {
         self.passing.load(Ordering::Relaxed) + kept.min(self.limit / PASSING_PART)
     }
 
-    /// The allocator gives back what is not used: large writes that were long ago count less and less.
+    /// Large writes that were long ago count less and less: at each look of the worker, of which there are some hundred a
+    /// second, by a thousandth.
     fn forget_largest(&self) {
         let largest = self.largest.load(Ordering::Relaxed);
-        let next = largest - largest.div_ceil(16);
+        let next = largest - largest.div_ceil(1024);
         // One that came meanwhile stays.
         let _ = self.largest.compare_exchange(largest, next, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -267,6 +276,23 @@ impl Shared {
         self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 
+    /// Bytes of memory that are in use, and how many that will be when memory is full.
+    pub(crate) fn memory_in_use(&self) -> (u64, u64) {
+        (self.memory_standing().in_use(), self.budget.part(KEPT_BELOW - KEPT_FREE))
+    }
+
+    /// Has the worker begin to learn what is used, once memory gets short.
+    fn foresee_shortage(&self, standing: Standing) {
+        let physics = self.options.physics;
+        if physics.gravity
+            && physics.horizon
+            && !self.residency.pull.has_begun()
+            && standing.in_use() >= self.budget.part(LEARNED_FROM)
+        {
+            self.want_memory();
+        }
+    }
+
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
     /// may take a little more than others: they are how a full memory is emptied. What a large write needs besides is
     /// counted as long as the answer lives.
@@ -300,6 +326,7 @@ impl Shared {
         };
         let mut standing = stand();
         self.slow_down(standing, no_wait);
+        self.foresee_shortage(standing);
         let mut waited = Waited::default();
         loop {
             match budget.room(standing, needed) {
@@ -394,8 +421,9 @@ impl Shared {
     pub(crate) fn admit_read(&self, bytes: usize) -> bool {
         let Some(taken) = asks_now(bytes) else { return true };
         self.budget.taken.fetch_add(taken, Ordering::Relaxed);
-        let room = self.budget.room(self.memory_standing(), taken);
-        if room == Room::Ample {
+        let standing = self.memory_standing();
+        self.foresee_shortage(standing);
+        if self.budget.room(standing, taken) == Room::Ample {
             return true;
         }
         self.want_memory();
@@ -417,6 +445,10 @@ impl Shared {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
         budget.forget_largest();
+        let in_use = self.memory_standing().in_use();
+        if in_use >= budget.part(LEARNED_FROM) {
+            self.begin_pull(in_use, budget.part(KEPT_BELOW - KEPT_FREE));
+        }
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         let mut standing = self.memory_standing();
         if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {

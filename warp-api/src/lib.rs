@@ -69,6 +69,7 @@ mod links;
 mod names;
 mod order;
 mod packed;
+mod pull;
 mod read;
 mod residency;
 mod scan;

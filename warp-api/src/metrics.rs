@@ -308,6 +308,8 @@ pub struct ResidencyMetrics {
     pub returned: u64,
     /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte; 0 before the first.
     pub price: f64,
+    /// Memory that is taken by what is remembered of the uses of keys, in memory and not, in bytes.
+    pub remembered_bytes: u64,
     /// Keys that puts have pinned.
     pub pinned_keys: u64,
     /// Times that a writer waited for memory.
@@ -432,6 +434,7 @@ impl Shared {
             kept_out: count(&residency.kept_out),
             returned: count(&residency.returned),
             price: residency.price(),
+            remembered_bytes: residency.bytes(),
             pinned_keys: self.pinned_keys(),
             waits: count(&budget.waits),
             slowed_nanos: count(&budget.slowed_nanos),

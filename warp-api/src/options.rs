@@ -111,6 +111,14 @@ pub struct Physics {
     /// Decide by use, size and the cost of reading it again which entry leaves memory, which is packed, and which comes
     /// in once memory is full. Off: any entry leaves, and whatever is read comes in.
     pub gravity: bool,
+    /// Learn, once memory gets short, which entries are used again and when, and weigh them by that. Off: gravity weighs them by
+    /// decayed counts of their uses, as it does where most entries are smaller than some 500 bytes. Means nothing without
+    /// `gravity`.
+    pub horizon: bool,
+    /// How many times the price of memory a value that is read from a layer has to be worth to come in once memory is full; 1 or
+    /// less: as much as what it pushes out. More is for fewer values that come and go. Only where the law of the horizon holds.
+    /// Default: 2.
+    pub promotion_price: f64,
     /// After an open, bring what was hot before it from the checkpoint's layers into memory, hottest first, a little at a time;
     /// keep a list of what is hot for that, at some of the checkpoints and at a close. See
     /// [`Options::warm_start_bytes`].
@@ -142,6 +150,8 @@ impl Default for Physics {
             entanglement: true,
             entropy: true,
             gravity: true,
+            horizon: true,
+            promotion_price: 2.0,
             warm_start: true,
             learning: false,
             learning_bytes: 4 << 20,
@@ -163,6 +173,7 @@ impl Physics {
             entanglement: false,
             entropy: false,
             gravity: false,
+            horizon: false,
             warm_start: false,
             learning: false,
             demon: Demon::Off,

@@ -125,6 +125,9 @@ impl Shared {
             } else {
                 entry.touch_once();
             }
+            if let Some(learned) = self.residency.pull.learned() {
+                learned.read(key.hash, entry.mass());
+            }
             self.is_visible(key.keyspace, entry).then(|| read(entry))
         });
         let Some(found) = found else {
@@ -238,6 +241,9 @@ impl Shared {
                         entry.touch();
                     }
                     self.read_in_turn(keys[place]);
+                }
+                if let Some(learned) = self.residency.pull.learned() {
+                    learned.read(keys[place].hash, entry.mass());
                 }
                 each(place, Seen::Hot(entry));
             }

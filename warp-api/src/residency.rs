@@ -12,13 +12,22 @@ use crate::environment::finalize;
 use crate::keyspace::SYSTEM;
 use crate::options::{AccessPattern, Priority, PutOptions, WhenFull};
 use crate::packed::{PACK_BYTES_MIN, value_of, with_packed};
+use crate::pull::Pull;
 use crate::shared::Shared;
 use crate::write::Hints;
 
 /// Entries that are looked at together.
 const SAMPLE: usize = 64;
-/// Of these, so many fall: those that are worth least.
+/// Of these, so many fall: those that are worth least. Fewer where the worth is known better.
 const FALLING: usize = 12;
+const FALLING_BY_LAW: usize = 4;
+/// A use that no entry has had yet is expected all the same: without this, entries of no mass could not be told apart by
+/// their sizes.
+const MASS_MIN: f64 = 0.25;
+/// Of so many values that are kept out of memory, the price is looked at anew at one: while nothing comes in, nothing falls.
+const PRICED_EVERY: u64 = 16;
+/// Before much was learned, a value has to be worth so much more than what is in memory to come in.
+const UNSETTLED_MARGIN: f64 = 1.02;
 /// Samples in a row without anything that may fall, before it is said that there is nothing.
 const FRUITLESS_MAX: usize = 64;
 /// Remnants, for each so many bytes of the budget: at four bytes each they take a 64th of it.
@@ -37,7 +46,9 @@ const RATIO_ONE: u32 = 1 << 10;
 /// Who is in memory, and what is remembered of those who were.
 #[derive(Debug)]
 pub(crate) struct Residency {
-    /// Made once the first entry leaves memory: most engines never need it.
+    /// What is learned of the uses of entries.
+    pub(crate) pull: Pull,
+    /// The remnants where nothing is learned, made once the first entry leaves memory: most engines never need them.
     remnants: OnceLock<Remnants>,
     remnants_max: usize,
     /// The worth of what fell last, in nanoseconds a byte, as bits of an `f32`: the price of memory.
@@ -66,6 +77,7 @@ struct Candidate {
     leaving: Leaving,
     /// Whether a layer has it, or it may be lost; otherwise it can be packed at most.
     may_leave: bool,
+    /// By its heat.
     mass: u32,
     bytes: usize,
     way: Fall,
@@ -78,6 +90,7 @@ impl Residency {
     pub(crate) fn new(budget: u64, on: bool) -> Residency {
         let remnants = if on { (budget / BUDGET_BYTES_PER_REMNANT).min(REMNANTS_MAX) } else { 0 };
         Residency {
+            pull: Pull::default(),
             remnants: OnceLock::new(),
             remnants_max: usize::try_from(remnants).unwrap_or(1),
             price: AtomicU32::new(0),
@@ -100,7 +113,26 @@ impl Residency {
 
     /// Bytes of memory that this takes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64)
+        self.pull.bytes() + self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64)
+    }
+
+    /// How many of a sample of so many fall.
+    fn falling(&self, count: usize) -> usize {
+        let falling = if self.pull.learned().is_some() { FALLING_BY_LAW } else { FALLING };
+        // Of a small sample the same part, so that what is good is not taken because nothing else was there.
+        (count * falling).div_ceil(SAMPLE).min(count)
+    }
+
+    /// How much an entry is used, or expected to be, whose heat says so much.
+    fn mass_of(&self, hash: u64, heat: u32) -> f64 {
+        self.pull.learned().map_or_else(|| f64::from(heat).max(MASS_MIN), |learned| learned.of(hash, heat))
+    }
+
+    /// Remembers an entry that leaves. The law has its uses already.
+    fn note_leaving(&self, hash: u64, mass: u32, tick: u8) {
+        if self.pull.learned().is_none() {
+            self.remnants().note(hash, mass, tick);
+        }
     }
 
     fn remnants(&self) -> &Remnants {
@@ -183,16 +215,7 @@ impl Shared {
 
     /// Looks at a sample, and lets those of it fall that are worth least: until so many bytes are freed, but not many.
     fn let_some_fall(&self, bytes: u64) -> u64 {
-        let mut candidates = self.sample();
-        let count = candidates.len();
-        // Of a small sample the same part, so that what is good is not taken because nothing else was there.
-        let falling = (count * FALLING).div_ceil(SAMPLE).min(count);
-        if falling == 0 {
-            return 0;
-        }
-        candidates.select_nth_unstable_by(falling - 1, |a, b| a.worth.total_cmp(&b.worth));
-        candidates.truncate(falling);
-        candidates.sort_unstable_by(|a, b| a.worth.total_cmp(&b.worth));
+        let mut candidates = self.sample_of_least_worth();
         let mut sum = 0;
         candidates.retain(|candidate| {
             let goes = sum < bytes;
@@ -200,12 +223,12 @@ impl Shared {
             goes
         });
         let tick = self.table.tick();
-        let mut leaving = Vec::with_capacity(falling);
+        let mut leaving = Vec::with_capacity(candidates.len());
         let mut gained = 0;
         for candidate in candidates {
             let packed = candidate.packable.as_ref().map_or(0, |_| self.pack(&candidate));
             if packed == 0 && candidate.may_leave {
-                self.residency.remnants().note(candidate.leaving.hash, candidate.mass, tick);
+                self.residency.note_leaving(candidate.leaving.hash, candidate.mass, tick);
                 leaving.push(candidate.leaving);
             }
             gained += packed;
@@ -216,6 +239,25 @@ impl Shared {
         self.residency.evicted.fetch_add(count as u64, Ordering::Relaxed);
         self.residency.evicted_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         gained + bytes as u64
+    }
+
+    /// Those of a sample that are worth least, in the order of their worth.
+    fn sample_of_least_worth(&self) -> Vec<Candidate> {
+        let mut candidates = self.sample();
+        let falling = self.residency.falling(candidates.len());
+        if falling > 0 {
+            candidates.select_nth_unstable_by(falling - 1, |a, b| a.worth.total_cmp(&b.worth));
+        }
+        candidates.truncate(falling);
+        candidates.sort_unstable_by(|a, b| a.worth.total_cmp(&b.worth));
+        candidates
+    }
+
+    /// Looks at the price of memory without letting anything fall.
+    fn look_at_price(&self) {
+        for candidate in self.sample_of_least_worth() {
+            self.residency.fell_at(candidate.worth);
+        }
     }
 
     fn sample(&self) -> Vec<Candidate> {
@@ -251,7 +293,7 @@ impl Shared {
         let can_pack = self.options.physics.gravity && raw >= PACK_BYTES_MIN && entry.packed_from().is_none();
         let mass = if self.options.physics.gravity { entry.mass() } else { 0 };
         let body = Body {
-            mass: mass.into(),
+            mass: self.residency.mass_of(hash, mass),
             bytes: entry.memory_bytes(),
             saved_by_packing: if can_pack { self.residency.saving(raw) } else { 0 },
         };
@@ -305,7 +347,7 @@ impl Shared {
         entry.touch();
         self.residency.warm_reads.fetch_add(1, Ordering::Relaxed);
         // Packed form was worth the price of memory, when it was; by now it may have been used more.
-        let worth = f64::from(entry.mass()) * COSTS.unpack_byte;
+        let worth = self.residency.mass_of(key.hash, entry.mass()) * COSTS.unpack_byte;
         if worth > self.residency.price() && self.admit_read(value.len()) {
             self.unpack_for_good(key, &value, entry);
         }
@@ -322,26 +364,47 @@ impl Shared {
 
     /// Whether a value of so many bytes that was read from a layer comes into memory, and with which mass.
     ///
-    /// While there is room, it does. Later it does if it was used before as often as is worth the price of memory: what is
-    /// read once, as by a scan, pushes nothing out.
+    /// While there is room, it does. Later it does if it is worth the price of memory, by the law where one is learned, and by
+    /// how often it was used before otherwise: what is read once, as by a scan, pushes nothing out.
     pub(crate) fn comes_in(&self, hash: u64, bytes: usize) -> Option<u32> {
+        let residency = &self.residency;
+        let learned = residency.pull.learned();
+        if let Some(learned) = learned {
+            learned.used(hash);
+            self.want_law();
+        }
         if !self.options.physics.gravity || !self.is_memory_full() {
             return self.admit_read(bytes).then_some(1);
         }
-        let residency = &self.residency;
         let tick = self.table.tick();
-        let known = residency.remnants().mass(hash, tick);
-        let mass = known.map_or(0, |mass| mass + 1);
+        let (known, mass, margin) = match learned {
+            Some(learned) => {
+                let times = self.options.physics.promotion_price.max(1.0);
+                (
+                    Some(0),
+                    learned.of(hash, 0),
+                    if learned.is_settled() { times } else { times * UNSETTLED_MARGIN },
+                )
+            }
+            None => {
+                let known = residency.remnants().mass(hash, tick);
+                (known, known.map_or(MASS_MIN, |mass| f64::from(mass + 1)), 1.0)
+            }
+        };
         // A long value will be packed before it leaves again: it is weighed as what it then takes.
         let saved = if bytes >= PACK_BYTES_MIN { residency.saving(bytes) } else { 0 };
-        let body = Body { mass: mass.into(), bytes: (bytes - saved).max(1), saved_by_packing: 0 };
-        if known.is_some() && fall(body, COSTS).1 >= residency.price() && self.admit_read(bytes) {
+        let body = Body { mass, bytes: (bytes - saved).max(1), saved_by_packing: 0 };
+        let is_worth_it = known.is_some() && fall(body, COSTS).1 >= residency.price() * margin;
+        if is_worth_it && self.admit_read(bytes) {
             residency.returned.fetch_add(1, Ordering::Relaxed);
             // Its first use in memory tells it from those that come and go.
             return known;
         }
-        residency.remnants().note(hash, mass, tick);
-        residency.kept_out.fetch_add(1, Ordering::Relaxed);
+        residency.note_leaving(hash, known.map_or(0, |mass| mass + 1), tick);
+        let kept_out = residency.kept_out.fetch_add(1, Ordering::Relaxed);
+        if learned.is_some() && kept_out.is_multiple_of(PRICED_EVERY) {
+            self.look_at_price();
+        }
         None
     }
 

@@ -139,7 +139,7 @@ impl Shared {
             }
         })?;
         if let Some(written) = written {
-            self.follow_hints(key.hash, &op);
+            self.note_write(key.hash, &op);
             self.acknowledge(written.seq, terms)?;
         }
         Ok(written)
@@ -191,7 +191,7 @@ impl Shared {
         })?;
         if let Some(written) = written {
             for (op, key) in ops.iter().zip(&keys) {
-                self.follow_hints(key.hash, op);
+                self.note_write(key.hash, op);
             }
             self.acknowledge(written.seq, terms)?;
         }
@@ -333,8 +333,15 @@ impl Shared {
         }
     }
 
-    /// Pins or unpins the key of a change that was made.
-    fn follow_hints(&self, hash: u64, op: &Op<'_>) {
+    /// Takes note of a change that was made, for what stays in memory; pins or unpins its key.
+    fn note_write(&self, hash: u64, op: &Op<'_>) {
+        if let Some(learned) = self.residency.pull.learned() {
+            match op.change {
+                Change::Put { hints: Hints { mass: None, .. }, .. } => learned.used(hash),
+                // The heat with which it begins says more.
+                Change::Put { .. } | Change::Delete => learned.forget(hash),
+            }
+        }
         match op.change {
             Change::Put { hints: Hints { pin: Some(pin), .. }, .. } => self.pin(hash, op.memory_bytes(), pin),
             Change::Put { .. } => {}

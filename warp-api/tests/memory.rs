@@ -328,3 +328,39 @@ fn writers_and_readers_at_once_find_what_was_written() {
         assert!(most.0 <= HELD_MAX, "too much was held: {}", most.1);
     });
 }
+
+/// Each key is read twice, the second time while memory would still have room for it, and then not for long. What is read
+/// once says nothing here: only who has seen when keys are read again knows that new ones are worth their memory.
+#[test]
+fn the_law_learns_when_keys_are_read_again() {
+    const KEYS: u64 = 16_000;
+    const APART: u64 = 1_500;
+    let share = |horizon: bool| {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut physics = Physics::default();
+        (physics.horizon, physics.warm_start) = (horizon, false);
+        let engine = options().physics(physics).open(scratch.path()).unwrap();
+        for n in 0..KEYS {
+            engine.put(key(n), value(n, 0, 4000)).unwrap();
+        }
+        engine.close().unwrap();
+        let engine = options().physics(physics).open(scratch.path()).unwrap();
+        let mut before = 0;
+        for n in 0..3 * KEYS {
+            if n == 2 * KEYS {
+                before = engine.cosmic_metrics().operations.cold_hits;
+            }
+            engine.get(key(n % KEYS)).unwrap().unwrap();
+            engine.get(key((n + KEYS - APART) % KEYS)).unwrap().unwrap();
+        }
+        let metrics = engine.cosmic_metrics();
+        assert!(metrics.memory.held_bytes <= HELD_MAX, "{:?}", metrics.memory);
+        assert!(metrics.residency.remembered_bytes < BUDGET / 16, "{:?}", metrics.residency);
+        1.0 - (metrics.operations.cold_hits - before) as f64 / (2 * KEYS) as f64
+    };
+    let (with, without) = (share(true), share(false));
+    assert!(
+        with > 0.4 && with > without + 0.15,
+        "{with} of the reads from memory by the law, {without} by masses"
+    );
+}

@@ -5,6 +5,7 @@
 
 mod entanglement;
 mod entropy;
+mod gravity;
 mod horizon;
 mod overhead;
 mod plot;
@@ -53,7 +54,8 @@ pub(crate) struct Job {
     pub(crate) seed: u64,
     pub(crate) clock: SystemClock,
     pub(crate) report: Report,
-    scratch: PathBuf,
+    /// Where engines have their files.
+    pub(crate) scratch: PathBuf,
 }
 
 impl Job {
@@ -87,6 +89,7 @@ type Part = fn(&mut Job) -> Outcome<()>;
 /// The parts in the order in which they run.
 const PARTS: &[(&str, Part)] = &[
     ("horizon", horizon::horizon),
+    ("gravity", gravity::gravity),
     ("quantum", quantum::quantum),
     ("entanglement", entanglement::entanglement),
     ("entropy", entropy::entropy),

@@ -3,7 +3,8 @@
 /// What is known of an entry that memory holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Body {
-    /// How often it was used, each use counting half as much after a half-life: its decayed access count.
+    /// How often it was used, each use counting half as much after a half-life; or how often it is expected to be used
+    /// ([`Gravity::pull`](crate::Gravity::pull)): any number that is comparable. Above 0, or sizes tell nothing apart.
     pub mass: f64,
     /// Bytes of memory that it takes.
     pub bytes: usize,
@@ -31,10 +32,6 @@ pub enum Fall {
     Leave,
 }
 
-/// A use that no entry has had yet is expected all the same: without this, entries of no mass could not be told apart by
-/// their sizes.
-const MASS_MIN: f64 = 0.25;
-
 /// The cheapest way in which an entry falls, and what it is worth to keep it from falling: what its reads would cost more
 /// for each byte that is gained, in nanoseconds a byte.
 ///
@@ -53,7 +50,7 @@ const MASS_MIN: f64 = 0.25;
 /// ```
 #[must_use]
 pub fn fall(body: Body, costs: ReadCosts) -> (Fall, f64) {
-    let mass = body.mass.max(MASS_MIN);
+    let mass = body.mass;
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
     let (bytes, saved) = (body.bytes.max(1) as f64, body.saved_by_packing as f64);
     let leave = mass * (costs.cold - costs.hot).max(1.0) / bytes;
@@ -79,8 +76,6 @@ mod tests {
         let worth = |body| fall(body, COSTS).1;
         assert!(worth(Body { mass: 6.0, ..body }) > worth(body));
         assert!(worth(Body { bytes: 2000, ..body }) < worth(body));
-        // Nothing that was never used is worth nothing, and sizes tell it apart.
-        assert!(worth(Body { mass: 0.0, bytes: 2000, ..body }) < worth(Body { mass: 0.0, ..body }));
     }
 
     #[test]

@@ -8,15 +8,17 @@
 //! ```
 //!
 //! [`Horizon`] is the policy without storage: an engine whose entries lie in its own table hands in what it drew.
-//! [`EventHorizonCache`] is a whole cache around it.
+//! [`Gravity`] remembers orbits for it, and [`EventHorizonCache`] is a whole cache around it.
 
 mod age;
 mod builder;
 mod cache;
 mod flight;
+mod gravity;
 mod law;
 mod level;
 mod orbit;
+mod orbits;
 mod policy;
 mod remnants;
 mod shard;
@@ -24,6 +26,7 @@ mod stats;
 
 pub use builder::{Cause, EventHorizonCacheBuilder};
 pub use cache::{EventHorizonCache, HotKey};
+pub use gravity::{Gravity, ORBITS_AN_ENTRY};
 pub use level::{HorizonLevel, Levels};
 pub use orbit::Orbit;
 pub use policy::{Candidate, Choice, Horizon, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting};

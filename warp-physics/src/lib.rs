@@ -62,8 +62,8 @@ pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENG
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use horizon::{
-    Candidate, Cause, Choice, EventHorizonCache, EventHorizonCacheBuilder, EventHorizonStats, Horizon,
-    HorizonLevel, HotKey, Levels, Orbit, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting,
+    Candidate, Cause, Choice, EventHorizonCache, EventHorizonCacheBuilder, EventHorizonStats, Gravity,
+    Horizon, HorizonLevel, HotKey, Levels, ORBITS_AN_ENTRY, Orbit, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting,
 };
 pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};

@@ -10,7 +10,7 @@ mod s3fifo;
 mod tinylfu;
 
 pub(crate) use arc::Arc;
-pub(crate) use belady::optimum;
+pub(crate) use belady::{Foreseen, foresee, optimum};
 pub(crate) use gdsf::gdsf;
 pub(crate) use lirs::Lirs;
 pub(crate) use lru::{Lru, lru_sized};

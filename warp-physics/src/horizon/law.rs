@@ -124,6 +124,13 @@ impl Law {
         law
     }
 
+    /// Bytes of memory that the tables take, with what learning needs.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = size_of_val(&*self.reused) + size_of_val(&*self.lost) + size_of_val(&*self.index);
+        let waits = (WAIT_CLASSES + 3) * 2 + CLASSES;
+        tables + (waits * size_of::<f32>() + 4 * size_of::<f64>()) * AGE_BINS
+    }
+
     /// Counts a wait that ended in a use.
     pub(crate) fn reused(&self, class: usize, age: u32, weight: f32) {
         let cell = &self.reused[class * AGE_BINS + bin(age)];

@@ -189,11 +189,13 @@ impl Horizon {
         self.touch_as(orbit, now, 1.0)
     }
 
-    /// The same for a use that stands for several, where one of `count` uses is shown.
+    /// The same for a use that stands for several, where one of `count` uses is shown; 0 is for one that is not counted.
     pub fn touch_as(&self, orbit: Orbit, now: u64, count: f32) -> Orbit {
         let tick = self.tick(now);
         let age = orbit.age(tick);
-        self.law.reused(orbit.class(), age, count);
+        if count > 0.0 {
+            self.law.reused(orbit.class(), age, count);
+        }
         // Uses are counted only until the cold start is over, so that a hit writes no line that all threads share.
         if self.is_cold() {
             self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -290,6 +292,17 @@ impl Horizon {
         HorizonLevel::of(self.worth_at(candidate, self.tick(now)), self.temperature_now())
     }
 
+    /// Entries that fit, in ticks.
+    #[expect(clippy::cast_sign_loss, reason = "above 0")]
+    pub(crate) fn capacity_ticks(&self) -> u64 {
+        f32::from_bits(self.capacity.load(Ordering::Relaxed)).ceil() as u64
+    }
+
+    /// Bytes of memory that the tables take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.law.bytes() + self.masses.0.len()
+    }
+
     /// Ticks since an entry was last used.
     pub(crate) fn age(&self, orbit: Orbit, now: u64) -> u32 {
         orbit.age(self.tick(now))
@@ -304,7 +317,7 @@ impl Horizon {
         (now >> self.tick_shift) as u32
     }
 
-    fn is_cold(&self) -> bool {
+    pub(crate) fn is_cold(&self) -> bool {
         self.uses.load(Ordering::Relaxed) < STICKY_CAPACITIES * self.entries()
     }
 

@@ -4,6 +4,23 @@ use std::collections::BinaryHeap;
 
 /// The largest share of requests that any cache of this capacity can hit.
 pub(crate) fn optimum(capacity: usize, unique: usize, keys: &[u32]) -> f64 {
+    let mut hits = 0_u64;
+    foresee(capacity, unique, keys, |seen| hits += u64::from(seen == Foreseen::Hit));
+    hits as f64 / keys.len().max(1) as f64
+}
+
+/// What the optimum does with a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Foreseen {
+    Hit,
+    /// It was not there, and comes in.
+    Admitted,
+    /// It was not there, and what is there is used earlier.
+    Refused,
+}
+
+/// Tells for one request after the other what the optimum does.
+pub(crate) fn foresee(capacity: usize, unique: usize, keys: &[u32], mut each: impl FnMut(Foreseen)) {
     let never = keys.len();
     let mut seen = vec![never; unique];
     let mut next = vec![never; keys.len()];
@@ -13,14 +30,11 @@ pub(crate) fn optimum(capacity: usize, unique: usize, keys: &[u32]) -> f64 {
     // The next use of what is in; entries of the heap that say otherwise are out of date.
     let mut inside = vec![None::<usize>; unique];
     let mut heap = BinaryHeap::new();
-    let (mut held, mut hits) = (0, 0_u64);
+    let mut held = 0;
     for (&key, &next) in keys.iter().zip(&next) {
         let known = inside[key as usize].replace(next);
         heap.push((next, key));
-        match known {
-            Some(_) => hits += 1,
-            None => held += 1,
-        }
+        held += usize::from(known.is_none());
         while held > capacity {
             let Some((next, victim)) = heap.pop() else { break };
             if inside[victim as usize] == Some(next) {
@@ -28,6 +42,10 @@ pub(crate) fn optimum(capacity: usize, unique: usize, keys: &[u32]) -> f64 {
                 held -= 1;
             }
         }
+        each(match (known, inside[key as usize]) {
+            (Some(_), _) => Foreseen::Hit,
+            (None, Some(_)) => Foreseen::Admitted,
+            (None, None) => Foreseen::Refused,
+        });
     }
-    hits as f64 / keys.len().max(1) as f64
 }

@@ -444,11 +444,12 @@ impl Shared {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
         budget.forget_largest();
+        let in_use = self.memory_standing().in_use();
+        if in_use >= budget.part(LEARNED_FROM) {
+            self.begin_pull(in_use, budget.part(KEPT_BELOW - KEPT_FREE));
+        }
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         let mut standing = self.memory_standing();
-        if standing.in_use() >= budget.part(LEARNED_FROM) {
-            self.begin_pull(standing.in_use(), budget.part(KEPT_BELOW - KEPT_FREE));
-        }
         if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
             self.request_checkpoint(CheckpointReason::Memory);
         }

@@ -116,7 +116,8 @@ pub struct Physics {
     /// `gravity`.
     pub horizon: bool,
     /// How many times the price of memory a value that is read from a layer has to be worth to come in once memory is full; 1 or
-    /// less: as much as what it pushes out. More is for fewer values that come and go. Default: 1.
+    /// less: as much as what it pushes out. More is for fewer values that come and go. Only where the law of the horizon holds.
+    /// Default: 2.
     pub promotion_price: f64,
     /// After an open, bring what was hot before it from the checkpoint's layers into memory, hottest first, a little at a time;
     /// keep a list of what is hot for that, at some of the checkpoints and at a close. See
@@ -150,7 +151,7 @@ impl Default for Physics {
             entropy: true,
             gravity: true,
             horizon: true,
-            promotion_price: 1.0,
+            promotion_price: 2.0,
             warm_start: true,
             learning: false,
             learning_bytes: 4 << 20,

@@ -379,8 +379,12 @@ impl Shared {
         let tick = self.table.tick();
         let (known, mass, margin) = match learned {
             Some(learned) => {
-                let margin = if learned.is_settled() { 1.0 } else { UNSETTLED_MARGIN };
-                (Some(0), learned.of(hash, 0), margin)
+                let times = self.options.physics.promotion_price.max(1.0);
+                (
+                    Some(0),
+                    learned.of(hash, 0),
+                    if learned.is_settled() { times } else { times * UNSETTLED_MARGIN },
+                )
             }
             None => {
                 let known = residency.remnants().mass(hash, tick);
@@ -390,9 +394,7 @@ impl Shared {
         // A long value will be packed before it leaves again: it is weighed as what it then takes.
         let saved = if bytes >= PACK_BYTES_MIN { residency.saving(bytes) } else { 0 };
         let body = Body { mass, bytes: (bytes - saved).max(1), saved_by_packing: 0 };
-        let is_worth_it = known.is_some()
-            && fall(body, COSTS).1
-                >= residency.price() * margin * self.options.physics.promotion_price.max(1.0);
+        let is_worth_it = known.is_some() && fall(body, COSTS).1 >= residency.price() * margin;
         if is_worth_it && self.admit_read(bytes) {
             residency.returned.fetch_add(1, Ordering::Relaxed);
             // Its first use in memory tells it from those that come and go.

@@ -6,6 +6,7 @@ mod simulated;
 
 use std::path::Path;
 
+use warp_api::Physics;
 use warp_io::Clock;
 
 use self::engine::{Database, Mode, Replay, VALUE_BYTES};
@@ -29,7 +30,7 @@ const SHORT_OF_HORIZON: f64 = 0.005;
 const BEYOND_BUDGET: f64 = 0.03;
 
 /// How many times what it pushes out a value has to be worth, where few may come in; at the smallest budget of each trace.
-const PRICES: [f64; 3] = [2.0, 8.0, 32.0];
+const PRICES: [f64; 3] = [1.0, 8.0, 32.0];
 
 const NAMES: [&str; 8] = ["law", "masses", "off", "horizon", "LRU", "epochs", "static oracle", "Belady"];
 /// Those of the engine, the first of them.
@@ -90,7 +91,9 @@ fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
         return Ok(());
     }
     tables(job, &rows);
-    frontier.note("The price is that of what is pushed out, times so much. 1 is the default.");
+    frontier.note(
+        "The price is that of what is pushed out, times so much; of each trace the first is the default.",
+    );
     job.report.table(frontier);
     checks(job, &rows);
     let Some(dir) = job.plots.clone() else { return Ok(()) };
@@ -137,7 +140,7 @@ fn few_moves(job: &Job, database: &Database, row: &Row, keys: &[u32], frontier: 
             Cell::number(epochs.promotions(), ""),
         ]);
     };
-    add(1.0, &row.engines[0].served);
+    add(Physics::default().promotion_price, &row.engines[0].served);
     for price in PRICES {
         add(price, &database.replay(row.budget, Mode::Dear(price), &job.clock, keys, 1)?.served);
     }

@@ -208,10 +208,11 @@ impl Budget {
         self.passing.load(Ordering::Relaxed) + kept.min(self.limit / PASSING_PART)
     }
 
-    /// The allocator gives back what is not used: large writes that were long ago count less and less.
+    /// Large writes that were long ago count less and less: at each look of the worker, of which there are some hundred a
+    /// second, by a thousandth.
     fn forget_largest(&self) {
         let largest = self.largest.load(Ordering::Relaxed);
-        let next = largest - largest.div_ceil(16);
+        let next = largest - largest.div_ceil(1024);
         // One that came meanwhile stays.
         let _ = self.largest.compare_exchange(largest, next, Ordering::Relaxed, Ordering::Relaxed);
     }

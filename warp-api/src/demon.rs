@@ -30,7 +30,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOAD_KEPT: f64 = 0.5;
 /// Fewer remembered writes than this say nothing of how they fall on the shards.
 const WRITES_MIN: f64 = 16.0 * SHARDS as f64;
-/// An imbalance counts only if it is so many times what chance alone makes of that many writes.
+/// What moves gain counts only if it is so many times the imbalance that chance alone makes of that many writes.
 const CHANCE_TIMES: f64 = 3.0;
 /// While there is load and nothing to move, a sample is stored this often.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
@@ -192,12 +192,18 @@ impl Shared {
         let Some(shards) = known.shard_load(&shard_of) else { return };
         let Some(entropy) = normalized_entropy(&shards) else { return };
         let chance = imbalance_by_chance(shards.len(), shards.iter().sum());
-        let is_uneven = entropy < self.entropy_limit() && 1.0 - entropy > CHANCE_TIMES * chance;
+        let mut moves = Vec::new();
+        if entropy < self.entropy_limit() && 1.0 - entropy > CHANCE_TIMES * chance {
+            let plan = plan_moves(&known.load, &shard_of, SHARDS, Strategy::Aggressive);
+            // A slot that is too much for any shard keeps the entropy low whatever is moved: what can be gained counts.
+            if plan.entropy_after.is_some_and(|after| after - entropy > CHANCE_TIMES * chance) {
+                moves = plan.moves;
+            }
+        }
         let is_sample_due =
             known.sampled.is_none_or(|sampled| now.saturating_sub(sampled) >= SAMPLE_INTERVAL);
-        if (is_uneven || is_sample_due)
-            && let Err(error) =
-                self.rebalance(&mut known, is_uneven.then_some(Strategy::Aggressive), is_sample_due)
+        if (!moves.is_empty() || is_sample_due)
+            && let Err(error) = self.rebalance(&mut known, &moves, is_sample_due)
         {
             tracing::warn!(%error, "slots could not be moved");
         }
@@ -208,18 +214,15 @@ impl Shared {
         (0..SLOTS as u64).map(|slot| self.table.shard_of(slot << (u64::BITS - SLOTS.ilog2()))).collect()
     }
 
-    /// Plans, moves, and stores what was done. Without a strategy nothing is moved.
+    /// Moves slots, and stores what was done.
     fn rebalance(
         &self,
         known: &mut Known,
-        strategy: Option<Strategy>,
+        moves: &[SlotMove],
         is_sample_due: bool,
     ) -> Result<RebalanceReport> {
         let start = self.time.monotonic();
-        let shard_of = self.shards_of_slots();
-        let before = known.shard_load(&shard_of);
-        let plan = strategy.map(|strategy| plan_moves(&known.load, &shard_of, SHARDS, strategy));
-        let moves = plan.filter(|_| before.is_some()).map_or(Vec::new(), |plan| plan.moves);
+        let before = known.shard_load(&self.shards_of_slots());
         let mut report = RebalanceReport {
             entropy_before: before.as_deref().and_then(normalized_entropy),
             entropy_after: before.as_deref().and_then(normalized_entropy),
@@ -245,8 +248,8 @@ impl Shared {
             balance.sample(sample);
         }
         // Stored first: if that fails, nothing has moved. A crash in between leaves slots that are elsewhere after it.
-        self.store_balance(&balance, &moves, sample)?;
-        for step in &moves {
+        self.store_balance(&balance, moves, sample)?;
+        for step in moves {
             let load = self.table.slot_load(step.slot);
             report.entries_reassigned += load.entries;
             report.bytes_reassigned += load.bytes;
@@ -349,6 +352,9 @@ impl WarpEngine {
         }
         let mut known = shared.demon.0.lock();
         known.look(&shared.table);
-        shared.rebalance(&mut known, Some(strategy), true)
+        let shard_of = shared.shards_of_slots();
+        let has_load = known.shard_load(&shard_of).is_some();
+        let plan = has_load.then(|| plan_moves(&known.load, &shard_of, SHARDS, strategy));
+        shared.rebalance(&mut known, &plan.map_or(Vec::new(), |plan| plan.moves), true)
     }
 }

@@ -46,12 +46,23 @@ impl LoadMonitor {
     }
 
     /// Whether the next read of this thread is one of those that are looked at: then it is told to
-    /// [`Shared::read_in_turn`](crate::shared::Shared::read_in_turn), and counted in the heat of its entry.
+    /// [`Shared::read_in_turn`](crate::shared::Shared::read_in_turn).
     #[inline]
     pub(crate) fn is_turn() -> bool {
         let left = LEFT.get() - 1;
         LEFT.set(if left == 0 { READ_SAMPLE_EVERY } else { left });
         left == 0
+    }
+
+    /// Takes back what [`LoadMonitor::is_turn`] answered, for a read that is yet to be made: it is asked again then.
+    pub(crate) fn take_back(is_turn: bool) {
+        LEFT.set(if is_turn { 1 } else { LEFT.get() + 1 });
+    }
+
+    /// Whether a read whose turn it is counts in the heat of its entry: of the reads of a burst one does, as of so many others.
+    #[inline]
+    pub(crate) fn is_counted() -> bool {
+        BURST_LEFT.get() <= 1
     }
 
     /// How many reads of a burst come after this one, whose turn it is; `None` if this one is in none.

@@ -299,20 +299,17 @@ impl Shared {
             {
                 continue;
             }
-            let Ok(Some(found)) = self.find_cold(key) else { continue };
-            let bytes = found.value.len();
+            let Ok(Some(bytes)) = self.fetch_cold(key) else { continue };
+            learned.fetched.add(1);
+            learned.fetched_bytes.add(bytes as u64);
             let mut known = learned.known.lock();
             known.allowed.1 -= bytes as f64;
-            if self.table.with(key, |_| ()).is_some() {
-                learned.fetched.add(1);
-                learned.fetched_bytes.add(bytes as u64);
-                known.fetched.insert(key.hash);
-                known.fetched_order.push_back(key.hash);
-                if known.fetched_order.len() > FETCHED_MAX
-                    && let Some(oldest) = known.fetched_order.pop_front()
-                {
-                    known.fetched.remove(&oldest);
-                }
+            known.fetched.insert(key.hash);
+            known.fetched_order.push_back(key.hash);
+            if known.fetched_order.len() > FETCHED_MAX
+                && let Some(oldest) = known.fetched_order.pop_front()
+            {
+                known.fetched.remove(&oldest);
             }
         }
     }

@@ -204,7 +204,18 @@ impl Shared {
         key: &[u8],
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        let declared = self.declared_links(keyspace, key)?;
+        self.partners_by(self.key(SYSTEM, &links_key(keyspace, key)), keyspace, key, options)
+    }
+
+    /// The same, where `entry` is the key of the entry of its declared links.
+    fn partners_by(
+        &self,
+        entry: KeyRef<'_>,
+        keyspace: u32,
+        key: &[u8],
+        options: &QuantumOptions,
+    ) -> Result<Vec<Link>> {
+        let declared = self.find(entry)?.map(|found| decode(&found.value)).transpose()?;
         let graph = self.graph()?;
         let (limit, strength_min) = (options.partners_max, options.strength_min);
         let mut links = graph.partners(keyspace, key, declared.as_ref(), limit, strength_min);
@@ -233,8 +244,12 @@ impl Shared {
         let start = self.time.monotonic();
         let own = self.key(keyspace, key);
         self.counters.quantum_gets.add(1);
+        // Asked for from memory while the value of the key itself is: neither waits for the other.
+        let links_key = links_key(keyspace, key);
+        let entry = self.key(SYSTEM, &links_key);
+        self.table.prefetch(entry.hash);
         let Some(found) = self.find_counted(own)? else { return Ok(None) };
-        let links = self.partners_of(keyspace, key, options)?;
+        let links = self.partners_by(entry, keyspace, key, options)?;
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
         // A link is between keys of one keyspace.
         let name = self.keyspace_name(keyspace)?;

@@ -120,7 +120,7 @@ impl Shared {
     fn read_hot<R>(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>) -> R) -> Option<Option<R>> {
         let is_turn = LoadMonitor::is_turn();
         let found = self.table.with(key, |entry| {
-            if is_turn {
+            if is_turn && LoadMonitor::is_counted() {
                 entry.touch();
             } else {
                 entry.touch_once();
@@ -129,7 +129,11 @@ impl Shared {
                 learned.read(key.hash, entry.mass());
             }
             self.is_visible(key.keyspace, entry).then(|| read(entry))
-        })?;
+        });
+        let Some(found) = found else {
+            LoadMonitor::take_back(is_turn);
+            return None;
+        };
         if is_turn {
             self.read_in_turn(key);
         }
@@ -233,7 +237,9 @@ impl Shared {
                 self.counters.reads.hot();
                 entry.touch_once();
                 if LoadMonitor::is_turn() {
-                    entry.touch();
+                    if LoadMonitor::is_counted() {
+                        entry.touch();
+                    }
                     self.read_in_turn(keys[place]);
                 }
                 if let Some(learned) = self.residency.pull.learned() {
@@ -336,6 +342,18 @@ impl Shared {
         if self.bring_in(key, found, searched, mass) {
             self.counters.promotions.add(1);
         }
+    }
+
+    /// Brings the value of a key that is likely to be read soon from the layers into memory, as something that was used once: what
+    /// speaks for it is not in its past, so that is not asked, and this is no use of it. Returns the length of the value.
+    pub(crate) fn fetch_cold(&self, key: KeyRef<'_>) -> Result<Option<usize>> {
+        let layers = self.layers.load();
+        let Some(found) = layers.get(key)? else { return Ok(None) };
+        let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
+        let Some(found) = self.live(key.keyspace, entry, Level::Cold) else { return Ok(None) };
+        let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
+        let is_in = self.admit_read(bytes) && self.bring_in(key, &found, &layers, 1);
+        Ok(is_in.then_some(found.value.len()))
     }
 
     /// Brings a value from a layer into memory with so much mass, where that hides nothing newer and nobody has to wait for

@@ -90,3 +90,24 @@ fn without_writes_nothing_is_known_and_nothing_moves() {
     let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
     assert_eq!((report.entropy_before, report.entropy_after, report.slots_moved), (None, None, 0));
 }
+
+#[test]
+fn a_key_that_no_move_can_balance_does_not_keep_the_others_moving() {
+    let machine = Machine::new(6);
+    let engine = machine.open(options(Demon::Auto));
+    let mut state = 1_u64;
+    let mut moved = Vec::new();
+    for _ in 0..24 {
+        for number in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let key = if number % 4 == 0 { 0 } else { (state >> 40) % 20_000 };
+            engine.put(format!("key {key}"), "value").unwrap();
+        }
+        machine.clock.advance(SECOND);
+        engine.step();
+        moved.push(engine.spacetime_metrics().demon.slots_moved);
+    }
+    // At first what shares its shard with the heavy key leaves; then chance is all that is left.
+    assert!(moved[7] > 0, "{moved:?}");
+    assert_eq!(moved[7], moved[23], "{moved:?}");
+}

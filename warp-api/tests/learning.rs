@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Machine, small};
-use warp_api::{Options, Origin, Physics, WarpEngine};
+use warp_api::{Level, Options, Origin, Physics, WarpEngine};
 
 fn options(learning: bool) -> Options {
     let mut physics = Physics::default();
@@ -99,4 +101,52 @@ fn partners_come_into_memory_before_they_are_read() {
         assert_eq!(metrics.fetched_bytes, 2048 * metrics.fetched);
         engine.close().unwrap();
     }
+}
+
+#[test]
+fn partners_that_were_brought_in_are_hits() {
+    const PAIRS: u32 = 6_000;
+    let served = [false, true].map(|learning| {
+        let machine = Machine::new(7);
+        let mut physics = Physics::default();
+        (physics.learning, physics.learning_every, physics.prefetch_bytes) = (learning, 1, u64::MAX);
+        let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
+        let engine = machine.open(options);
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 32
+        };
+        for number in 0..PAIRS {
+            for kind in ["order", "lines"] {
+                let value: Vec<u8> = (0..256).flat_map(|_| next().to_le_bytes()).collect();
+                engine.put(format!("{kind}:{number}"), value).unwrap();
+            }
+            if number % 256 == 0 {
+                engine.step();
+            }
+        }
+        engine.checkpoint().unwrap();
+        let mut from_memory = 0;
+        for round in 0..6 * PAIRS {
+            let number = next() % u64::from(PAIRS);
+            for kind in ["order", "lines"] {
+                let level = engine.cosmic_get(format!("{kind}:{number}")).unwrap().unwrap().level;
+                machine.clock.advance(Duration::from_micros(20));
+                if level == Level::Cold || round % 32 == 0 {
+                    engine.step();
+                }
+                from_memory += u32::from(round > 3 * PAIRS && level != Level::Cold);
+            }
+        }
+        let learned = engine.quantum_entanglement_metrics().learning.learner.observed;
+        let all = if learning { 12 * u64::from(PAIRS) } else { 0 };
+        assert!(
+            (all.saturating_sub(256)..=all).contains(&learned),
+            "{learned} of {all}: from layers as well as from memory"
+        );
+        from_memory
+    });
+    // Of two that are read together the second needs not be waited for, where the first was not in memory either.
+    assert!(served[1] > served[0] + PAIRS / 2, "{served:?}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, Mode, OFlags};
 use tempfile::TempDir;
 use warp_api::{Key, Physics, QuantumOptions, WarpEngine};
-use warp_io::{Dir, OsDir};
+use warp_io::{Clock, Dir, OsDir, SystemClock};
 
 use crate::child;
 use crate::latency::median;
@@ -26,16 +26,24 @@ const ROWS: [(&str, bool, Ask); 3] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Ask {
+pub(crate) enum Ask {
     Quantum,
     Singles,
 }
 
-/// Time and bytes read from the device, for one character.
+/// Time and bytes read from the device, for one key with its partners.
 #[derive(Clone, Copy, Debug)]
-struct Cost {
-    seconds: f64,
-    bytes: f64,
+pub(crate) struct Cost {
+    pub(crate) seconds: f64,
+    pub(crate) bytes: f64,
+}
+
+/// What the system's page cache holds of a database before it is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PageCache {
+    Dropped,
+    /// All that it held before.
+    Kept,
 }
 
 /// Reads characters with their partners right after opening, the page cache dropped before.
@@ -51,7 +59,8 @@ pub(crate) fn from_disk(run: &mut Run) -> Outcome<()> {
         let characters = choose(run);
         for ((_, is_on, ask), costs) in ROWS.iter().zip(&mut costs) {
             let dir = if *is_on { &on } else { &off };
-            costs.push(read(run, dir.path(), physics(*is_on), *ask, &characters)?);
+            let cost = read(&run.clock, dir.path(), physics(*is_on), *ask, &characters, PageCache::Dropped)?;
+            costs.push(cost);
             run.bar.inc(1);
         }
     }
@@ -107,24 +116,37 @@ fn choose(run: &mut Run) -> Vec<String> {
         .collect()
 }
 
-/// Opens the database with nothing of it in the page cache, and reads.
-fn read(run: &Run, dir: &Path, physics: Physics, ask: Ask, characters: &[String]) -> Outcome<Cost> {
+/// Opens a database, of which nothing is in memory then, and reads keys with their partners.
+///
+/// # Errors
+/// What the engine answers.
+pub(crate) fn read(
+    clock: &SystemClock,
+    dir: &Path,
+    physics: Physics,
+    ask: Ask,
+    keys: &[String],
+    cache: PageCache,
+) -> Outcome<Cost> {
     let options = child::on_demand().physics(physics).read_only(true);
-    // The keys are found out before, so that single gets know them as `quantum_get` does.
+    // The partners are found out before, so that single gets know them as `quantum_get` does.
     let engine = options.clone().open(dir)?;
-    let groups = characters.iter().map(|key| group(&engine, key)).collect::<Outcome<Vec<_>>>()?;
+    let groups = keys.iter().map(|key| group(&engine, key)).collect::<Outcome<Vec<_>>>()?;
     engine.close()?;
-    drop_page_cache(dir)?;
+    if cache == PageCache::Dropped {
+        drop_page_cache(dir)?;
+    }
     let engine = options.open(dir)?;
     let before = machine::read_bytes();
-    let (outcome, time) = run.time(|| match ask {
-        Ask::Quantum => quantum(&engine, characters),
-        Ask::Singles => singles(&engine, &groups),
-    });
-    outcome?;
+    let start = clock.monotonic();
+    match ask {
+        Ask::Quantum => quantum(&engine, keys)?,
+        Ask::Singles => singles(&engine, &groups)?,
+    }
+    let time = clock.monotonic().saturating_sub(start);
     let bytes = machine::read_bytes().saturating_sub(before);
     engine.close()?;
-    let count = characters.len() as f64;
+    let count = keys.len() as f64;
     Ok(Cost { seconds: time.as_secs_f64() / count, bytes: bytes as f64 / count })
 }
 

@@ -103,6 +103,9 @@ enum Role {
     /// Opens a store, and tells how long it took.
     #[command(hide = true)]
     Open(checkpoint::OpenArguments),
+    /// Does operations and nothing else, for callgrind.
+    #[command(hide = true)]
+    Operations(physics::OperationsArguments),
     /// Replays a log once, and tells how long it took and what it held.
     #[command(hide = true)]
     Replay(log::ReplayArguments),
@@ -147,6 +150,7 @@ fn main() -> ExitCode {
         }
         Some(Role::Fill(fill)) => checkpoint::fill(fill, arguments.seed).map(|()| true),
         Some(Role::Open(open)) => checkpoint::open(open, arguments.seed).map(|()| true),
+        Some(Role::Operations(counted)) => physics::operations(counted, arguments.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),

@@ -3,15 +3,24 @@
 //! **Invariant:** a hit ratio is printed with the hash of its trace and the ratios of the rivals in the same run.
 //! **Invariant:** without traces the parts that need them say so, and are left out.
 
+mod entanglement;
+mod entropy;
 mod gravity;
 mod horizon;
+mod overhead;
 mod plot;
 mod policies;
+mod quantum;
 mod trace;
+mod wormholes;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use warp_io::SystemClock;
+use tempfile::TempDir;
+use warp_io::{Clock, SystemClock};
+
+pub(crate) use overhead::{OperationsArguments, operations};
 
 use crate::cleanup;
 use crate::machine::Machine;
@@ -27,6 +36,9 @@ pub(crate) struct PhysicsArguments {
     /// Parts to run, all by default.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// The long run: data and networks that take gigabytes and minutes.
+    #[arg(long)]
+    full: bool,
     /// Where plots go, as SVG files; none are made by default.
     #[arg(long)]
     plots: Option<PathBuf>,
@@ -37,18 +49,53 @@ pub(crate) struct PhysicsArguments {
 pub(crate) struct Job {
     pub(crate) traces: Option<PathBuf>,
     pub(crate) plots: Option<PathBuf>,
-    /// Where engines have their files.
-    pub(crate) scratch: PathBuf,
-    pub(crate) seed: u64,
     pub(crate) quick: bool,
+    pub(crate) full: bool,
+    pub(crate) seed: u64,
     pub(crate) clock: SystemClock,
     pub(crate) report: Report,
+    /// Where engines have their files.
+    pub(crate) scratch: PathBuf,
+}
+
+impl Job {
+    /// A directory for one part, removed when it is dropped.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(crate) fn dir(&self) -> Outcome<TempDir> {
+        Ok(tempfile::tempdir_in(&self.scratch)?)
+    }
+
+    /// How long `work` takes.
+    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
+        let start = self.clock.monotonic();
+        let result = work();
+        (result, self.clock.monotonic().saturating_sub(start))
+    }
+
+    /// The first of three for a quick run, the last for the long one.
+    pub(crate) fn size<T>(&self, [quick, usual, full]: [T; 3]) -> T {
+        match (self.quick, self.full) {
+            (true, _) => quick,
+            (false, false) => usual,
+            (false, true) => full,
+        }
+    }
 }
 
 type Part = fn(&mut Job) -> Outcome<()>;
 
 /// The parts in the order in which they run.
-const PARTS: &[(&str, Part)] = &[("horizon", horizon::horizon), ("gravity", gravity::gravity)];
+const PARTS: &[(&str, Part)] = &[
+    ("horizon", horizon::horizon),
+    ("gravity", gravity::gravity),
+    ("quantum", quantum::quantum),
+    ("entanglement", entanglement::entanglement),
+    ("entropy", entropy::entropy),
+    ("wormholes", wormholes::wormholes),
+    ("overhead", overhead::overhead),
+];
 
 /// Runs the parts that were asked for. Returns whether every check held.
 ///
@@ -83,11 +130,12 @@ pub(crate) fn physics(
     let mut job = Job {
         traces,
         plots: arguments.plots.clone(),
-        scratch: scratch.path().to_path_buf(),
-        seed,
         quick,
+        full: arguments.full,
+        seed,
         clock,
         report: started,
+        scratch: scratch.path().to_path_buf(),
     };
     for (name, part) in PARTS {
         if only.is_empty() || only.iter().any(|chosen| chosen == name) {

@@ -14,7 +14,7 @@ use crate::run::{Outcome, Run};
 use crate::unicode;
 
 /// Characters and their partners, all known before the clock starts.
-type Groups = Vec<Vec<Key>>;
+pub(crate) type Groups = Vec<Vec<Key>>;
 
 /// Asks for characters at random, with all that belongs to them.
 ///
@@ -193,7 +193,10 @@ fn quantum(engine: &WarpEngine, characters: &[String]) -> Outcome<()> {
 }
 
 /// Baseline A: the processor may overlap the gets of one character, as their keys are known.
-fn known(engine: &WarpEngine, groups: &Groups) -> Outcome<()> {
+///
+/// # Errors
+/// What the engine answers.
+pub(crate) fn known(engine: &WarpEngine, groups: &Groups) -> Outcome<()> {
     for group in groups {
         let values: Vec<_> = group.iter().map(|key| engine.get(key)).collect();
         black_box(values);
@@ -203,7 +206,10 @@ fn known(engine: &WarpEngine, groups: &Groups) -> Outcome<()> {
 
 /// Baseline B: a program that learns the next key from the value before. The place of the next key is made to
 /// depend on that value, by adding its first byte times a zero that the compiler cannot see.
-fn dependent(engine: &WarpEngine, groups: &Groups) -> Outcome<()> {
+///
+/// # Errors
+/// What the engine answers.
+pub(crate) fn dependent(engine: &WarpEngine, groups: &Groups) -> Outcome<()> {
     let zero = black_box(0_usize);
     for group in groups {
         let mut values = Vec::with_capacity(group.len());

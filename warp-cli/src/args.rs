@@ -125,6 +125,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what each part of physics did, as far as the database holds it, and what it was worth
+    Physics(PhysicsArgs),
     /// Write the changes that the log holds, one a line, in the order in which they were made
     Watch(WatchArgs),
     /// List the names of the keyspaces
@@ -197,6 +199,18 @@ pub(crate) struct QuantumArgs {
     pub(crate) strength: Option<f64>,
     #[command(flatten)]
     pub(crate) keyspace: KeyspaceArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PhysicsArgs {
+    /// The directory of the database [default: that of --data]
+    pub(crate) dir: Option<PathBuf>,
+    /// Read every key with its partners, to say how many of those that links and rules name are there
+    #[arg(long)]
+    pub(crate) count: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -7,6 +7,7 @@ mod keyspaces;
 mod links;
 mod log;
 mod maintenance;
+mod physics;
 mod problems;
 mod repair;
 mod stats;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> R
             let counted = count.then_some(&*keyspace.name);
             stats::stats(counted, json, session, out)
         }
+        Command::Physics(args) => physics::physics(&args, session, out),
         Command::Watch(args) => watch::watch(&args, session, out),
         Command::Keyspaces => keyspaces::list(session, out),
         Command::Drop { name } => keyspaces::drop_one(&name, session),

@@ -27,6 +27,11 @@ impl Session {
         Session { data, encoding, progress }
     }
 
+    /// The same for the database in another directory.
+    pub(crate) fn at(&self, data: &Path) -> Session {
+        Session { data: data.to_owned(), encoding: self.encoding, progress: self.progress.clone() }
+    }
+
     /// The directory of the database.
     pub(crate) fn data(&self) -> &Path {
         &self.data

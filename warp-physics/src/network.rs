@@ -188,6 +188,26 @@ impl WormholeNetwork {
         }
     }
 
+    /// A network of these links, all routes of which are worked out once. There may be more of them than one stored set holds;
+    /// of a pair that is named twice the later one counts.
+    ///
+    /// # Errors
+    /// [`WormholeError`].
+    pub fn with_links<'w>(
+        options: NetworkOptions,
+        links: impl IntoIterator<Item = (&'w str, &'w str, f64)>,
+    ) -> Result<WormholeNetwork, WormholeError> {
+        let network = WormholeNetwork::new(options);
+        let mut checked = Vec::new();
+        for (a, b, strength) in links {
+            checked.push((a, b, check(a, b, strength)?));
+        }
+        let draft = network.draft_of(checked)?;
+        network.publish(&draft);
+        *network.draft.lock() = draft;
+        Ok(network)
+    }
+
     /// Makes what is declared these wormholes and no others. A few differences from what is there cost as much as making
     /// each of these changes; with more, all routes are worked out anew. Returns how many differences there were.
     ///
@@ -198,11 +218,7 @@ impl WormholeNetwork {
         let (gone, new) = draft.differences(wormholes);
         let count = gone.len() + new.len();
         if count > CHANGES_MAX || draft.regions.len() + 2 * new.len() > regions::REGIONS_MAX {
-            let mut next = Draft::default();
-            for (a, b, strength) in wormholes.iter() {
-                next.link(a, b, strength)?;
-            }
-            next.table = self.table_for(&next);
+            let next = self.draft_of(wormholes.iter())?;
             *draft = Draft { rows_relaxed: draft.rows_relaxed, rows_searched: draft.rows_searched, ..next };
         } else {
             for (a, b, strength) in new {
@@ -334,9 +350,15 @@ impl WormholeNetwork {
         }
     }
 
-    fn table_for(&self, draft: &Draft) -> Option<Table> {
+    /// A draft of these links, with its routes.
+    fn draft_of<'w>(&self, links: impl IntoIterator<Item = Declared<'w>>) -> Result<Draft, WormholeError> {
+        let mut draft = Draft::default();
+        for (a, b, strength) in links {
+            draft.link(a, b, strength)?;
+        }
         let few = draft.regions.end() <= self.options.table_regions_max;
-        few.then(|| Table::new(&draft.declared, draft.regions.end()))
+        draft.table = few.then(|| Table::new(&draft.declared, draft.regions.end()));
+        Ok(draft)
     }
 
     /// Shows readers what was changed. Rows that did not change are shared with what they saw before.

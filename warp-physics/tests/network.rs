@@ -234,3 +234,24 @@ fn a_network_that_outgrows_its_table_still_answers() {
     }
     assert_eq!(network.learn().learned, 0);
 }
+
+#[test]
+fn a_network_made_at_once_is_that_of_its_links_made_one_by_one() {
+    let mut model = Model::new();
+    let network = WormholeNetwork::default();
+    for region in 0..40_u8 {
+        let change = Change::Establish(region, (region * 7 + 3) % 41, 1.0 / f64::from(1 + region % 5));
+        apply(&network, &mut model, &change);
+    }
+    let links: Vec<(String, String, f64)> =
+        model.iter().map(|((a, b), strength)| (name(*a), name(*b), *strength)).collect();
+    let named = links.iter().map(|(a, b, strength)| (&**a, &**b, *strength));
+    let at_once = WormholeNetwork::with_links(NetworkOptions::default(), named).unwrap();
+    assert_eq!(at_once.topology(), network.topology());
+    assert!(compare(&at_once, &model, 41) > 0);
+    // It goes on as any other.
+    assert!(at_once.close(&links[0].0, &links[0].1));
+    model.pop_first();
+    compare(&at_once, &model, 41);
+    assert!(WormholeNetwork::with_links(NetworkOptions::default(), [("a", "a", 0.5)]).is_err());
+}

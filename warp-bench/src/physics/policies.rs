@@ -14,6 +14,7 @@ pub(crate) use belady::{Foreseen, foresee, optimum};
 pub(crate) use gdsf::gdsf;
 pub(crate) use lirs::Lirs;
 pub(crate) use lru::{Lru, lru_sized};
+pub(crate) use order::Order;
 pub(crate) use s3fifo::S3Fifo;
 pub(crate) use tinylfu::TinyLfu;
 

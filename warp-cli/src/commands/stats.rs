@@ -7,6 +7,7 @@ use serde::Serialize;
 use warp_api::{CosmicMetrics, Level, RecoveryReport, RegionMetrics};
 
 use crate::commands::keyspaces::existing;
+use crate::commands::physics::{self, Evenness};
 use crate::failure::Failure;
 use crate::session::{LOG_DIR, Session};
 use crate::text::counted;
@@ -85,6 +86,16 @@ fn write_table(stats: &Stats, session: &Session, out: &mut dyn Write) -> io::Res
     let segments = counted(log_files.segments, "segment", "segments");
     row("log", format!("{segments}, {}", HumanBytes(log_files.bytes)))?;
     row("rules", metrics.entanglement.rules.to_string())?;
+    let network = &metrics.wormholes.network;
+    if network.declared > 0 {
+        row("wormholes", physics::network_text(network))?;
+    }
+    if metrics.demon.slots_away > 0 {
+        row("slots moved", physics::slots_text(&metrics.demon))?;
+    }
+    if let Some(evenness) = Evenness::of(&metrics.demon) {
+        row("load of shards", evenness.to_string())?;
+    }
     row("memory", HumanBytes(metrics.memory.table_bytes).to_string())?;
     for (name, text) in recovery_rows(recovery) {
         row(name, text)?;

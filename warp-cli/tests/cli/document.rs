@@ -7,7 +7,7 @@ use std::process::Command;
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 /// What stands for any text on the same line.
 const ANYTHING: &str = "[..]";
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "put",
     "get",
     "delete",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 17] = [
     "rule",
     "quantum",
     "stats",
+    "physics",
     "keyspaces",
     "drop",
     "checkpoint",

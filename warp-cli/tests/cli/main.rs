@@ -12,6 +12,7 @@ mod entries;
 mod exchange;
 mod links;
 mod log;
+mod physics;
 mod reading;
 mod watch;
 

@@ -5,13 +5,15 @@ use warp_api::Options;
 use crate::Warp;
 
 /// Every command that only reads, with arguments that fit [`filled`].
-const READING: [&[&str]; 10] = [
+const READING: [&[&str]; 12] = [
     &["get", "user:1"],
     &["list"],
     &["export"],
     &["quantum", "user:1"],
     &["stats"],
     &["stats", "--count", "--json"],
+    &["physics"],
+    &["physics", "--count", "--json"],
     &["verify"],
     &["log", "list"],
     &["log", "dump"],

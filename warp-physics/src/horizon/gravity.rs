@@ -162,7 +162,7 @@ mod tests {
                 inside.push(key);
                 continue;
             }
-            let start = hash(now) as usize % entries;
+            let start = usize::try_from(hash(now) % entries as u64).unwrap();
             let drawn = (0..32).map(|step| (start + step * 7) % entries);
             let pull = |place: usize| gravity.pull(hash(inside[place]), now, 0);
             let weakest = drawn.min_by(|&a, &b| pull(a).total_cmp(&pull(b))).unwrap();

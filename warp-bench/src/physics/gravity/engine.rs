@@ -105,7 +105,7 @@ impl Database {
         }
         let elapsed = clock.monotonic().saturating_sub(start);
         let remembered = engine.cosmic_metrics().residency.remembered_bytes as f64;
-        let entries = if full_looks > 0 { entries / full_looks } else { in_memory(&engine) };
+        let entries = entries.checked_div(full_looks).unwrap_or_else(|| in_memory(&engine));
         served.promotions = engine.cosmic_metrics().operations.promotions;
         engine.close()?;
         Ok(Replay {
@@ -124,5 +124,5 @@ fn in_memory(engine: &WarpEngine) -> u64 {
 }
 
 fn name(key: u32) -> [u8; 8] {
-    u64::from(key).to_be_bytes()
+    u64::from(key).to_le_bytes()
 }

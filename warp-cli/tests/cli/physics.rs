@@ -1,0 +1,71 @@
+//! physics, and what stats says of it.
+
+use serde_json::json;
+use warp_api::{Laws, Level, Options, Strategy};
+
+use crate::Warp;
+
+/// Links, rules, a wormhole, a law, and slots that were moved since most writes fell on a few keys.
+fn filled() -> Warp {
+    let warp = Warp::new();
+    let engine = warp.engine(Options::new());
+    for number in 0..20_000_u32 {
+        engine.put(format!("hot:{}", number % 50), "value").unwrap();
+    }
+    let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
+    assert!(report.slots_moved > 0, "{report:?}");
+    engine.put("user:1", "Ada").unwrap();
+    engine.put("profile:1", "mathematician").unwrap();
+    engine.entanglement_rule("user:{id}", &["profile:{id}", "settings:{id}"], 0.5).unwrap();
+    engine.entangle("hot:1", &["hot:2", "nowhere"], 1.0).unwrap();
+    engine.establish_wormhole("oslo", "bern", 0.5).unwrap();
+    let laws = Laws { pace: 0.5, entropy_limit: Some(0.75), ..Laws::default() };
+    engine.set_laws(Level::Warm, laws).unwrap();
+    engine.close().unwrap();
+    warp
+}
+
+#[test]
+fn each_part_says_what_it_did_and_what_that_was_worth() {
+    let warp = filled();
+    let text = warp.text(&["physics", "--count"]);
+    for line in [
+        "entanglement    1 rule",
+        "                3 of 52 keys have partners",
+        "  declared      3 partners named, 2 there, 66.7 %",
+        "  by rules      2 partners named, 1 there, 50.0 %",
+        "wormholes       1 declared between 2 regions",
+        "laws            warm: pace 0.5, entropy limit 0.75",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
+    }
+    let json = &warp.json(&["physics", "--json"])[0];
+    assert_eq!(json["partners"], json!(null));
+    let samples = json["demon"]["history"].as_array().unwrap();
+    let moved: u64 = samples.iter().map(|sample| sample["moved"].as_u64().unwrap()).sum();
+    assert!(moved > 0 && json["demon"]["slots_away"].as_u64().unwrap() > 0, "{json}");
+    assert_eq!(json["evenness"]["moved"], moved);
+    assert_eq!(json["evenness"]["samples"], samples.len());
+    let worst = samples.iter().map(|sample| sample["entropy"].as_f64().unwrap()).fold(1.0, f64::min);
+    assert_eq!(json["evenness"]["worst"]["entropy"], worst);
+    assert_eq!(json["laws"][0]["level"], "warm");
+    assert_eq!(json["learned"]["sections"][0]["name"], "hot");
+
+    let table = warp.text(&["stats"]);
+    for start in
+        ["wormholes           1 declared between 2 regions", "slots moved         ", "load of shards      "]
+    {
+        assert!(table.lines().any(|line| line.starts_with(start)), "no {start:?} in\n{table}");
+    }
+}
+
+#[test]
+fn a_directory_may_be_named_in_place_of_the_option() {
+    let warp = filled();
+    let other = warp.path("other").display().to_string();
+    warp.engine(Options::new()).close().unwrap();
+    Options::new().open(&other).unwrap().close().unwrap();
+    let text = warp.text(&["physics", &other]);
+    assert!(text.contains("\nwormholes       0 declared between 0 regions\n"), "{text}");
+    assert!(warp.fails(2, &["physics", "/nowhere/at/all"]).contains("No such file"), "{text}");
+}

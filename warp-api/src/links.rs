@@ -251,6 +251,16 @@ impl Shared {
         let Some(found) = self.find_counted(own)? else { return Ok(None) };
         let links = self.partners_by(entry, keyspace, key, options)?;
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
+        if links.is_empty() {
+            let elapsed = self.time.monotonic().saturating_sub(start);
+            return Ok(Some(Entangled {
+                value: found.value,
+                partners: Vec::new(),
+                found: 0,
+                requested: 0,
+                elapsed,
+            }));
+        }
         // A link is between keys of one keyspace.
         let name = self.keyspace_name(keyspace)?;
         let partner = |&Link { ref key, strength, origin, .. }: &Link| Partner {
@@ -272,6 +282,7 @@ impl Shared {
 
     fn keyspace_name(&self, keyspace: u32) -> Result<Arc<str>> {
         if keyspace == DEFAULT {
+            // One for each call: threads would contend for the counter of a shared one.
             return Ok(DEFAULT_NAME.into());
         }
         let names = self.names()?;
@@ -308,11 +319,11 @@ impl Shared {
 
     /// The rules and links as they are; an error if the rules could not be read when the database was opened, and
     /// still cannot be.
-    pub(crate) fn graph(&self) -> Result<Arc<Entanglement>> {
+    pub(crate) fn graph(&self) -> Result<arc_swap::Guard<Arc<Entanglement>>> {
         if self.rules_unread.load(Ordering::Acquire) {
             self.load_rules()?;
         }
-        Ok(self.entanglement.load_full())
+        Ok(self.entanglement.load())
     }
 
     /// Takes the rules that are stored into use.

@@ -114,20 +114,26 @@ impl Shared {
         }
     }
 
+    /// Takes note of a read of an entry in its heat, and in what is learned of its uses.
+    #[inline]
+    fn tell_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) {
+        if is_turn && LoadMonitor::is_counted() {
+            entry.touch();
+        } else {
+            entry.touch_once();
+        }
+        if let Some(learned) = self.residency.pull.learned() {
+            learned.read(key.hash, entry.mass());
+        }
+    }
+
     /// Calls `read` with what memory has for a key, if it is visible, and counts it as a read of the program's. `None` if
     /// memory has nothing, and nothing was counted.
     #[inline]
     fn read_hot<R>(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>) -> R) -> Option<Option<R>> {
         let is_turn = LoadMonitor::is_turn();
         let found = self.table.with(key, |entry| {
-            if is_turn && LoadMonitor::is_counted() {
-                entry.touch();
-            } else {
-                entry.touch_once();
-            }
-            if let Some(learned) = self.residency.pull.learned() {
-                learned.read(key.hash, entry.mass());
-            }
+            self.tell_read(key, entry, is_turn);
             self.is_visible(key.keyspace, entry).then(|| read(entry))
         });
         let Some(found) = found else {
@@ -235,15 +241,10 @@ impl Shared {
         self.table.multi_get_with(keys, |place, entry| match entry {
             Some(entry) if self.is_visible(keys[place].keyspace, entry) => {
                 self.counters.reads.hot();
-                entry.touch_once();
-                if LoadMonitor::is_turn() {
-                    if LoadMonitor::is_counted() {
-                        entry.touch();
-                    }
+                let is_turn = LoadMonitor::is_turn();
+                self.tell_read(keys[place], entry, is_turn);
+                if is_turn {
                     self.read_in_turn(keys[place]);
-                }
-                if let Some(learned) = self.residency.pull.learned() {
-                    learned.read(keys[place].hash, entry.mass());
                 }
                 each(place, Seen::Hot(entry));
             }

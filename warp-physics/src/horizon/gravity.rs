@@ -11,6 +11,8 @@ const WAITING_DRAWN: usize = 4096;
 /// Uses of an entry that are nearer to each other than this part of the capacity are one: so that what is used all the time
 /// is not written to all the time.
 const ONE_USE_PART: u64 = 128;
+/// A mass, which fades while entries fit some four times over, makes this part of it in uses over as many accesses as fit once.
+const USES_OF_MASS: f64 = 0.25;
 
 /// How much the entries of an engine are expected to be used: the law of a [`Horizon`], with the orbits of keys in memory and of
 /// keys that left, by their hashes.
@@ -85,19 +87,18 @@ impl Gravity {
     }
 
     /// The uses of a key to be expected for its room in memory, over as many accesses as entries fit. Of one of which nothing is
-    /// remembered, `mass` says how often it was used as far as is known, and it is taken to have waited for as long as that.
+    /// remembered, `mass` says how often it was used as far as is known, and it is taken to have waited for as long as that; by a
+    /// mass above 1 it is believed even where the law has not seen anything used again.
     #[must_use]
     pub fn pull(&self, hash: u64, now: u64, mass: u32) -> f64 {
-        let (orbit, factor) = match self.orbits.find(hash) {
-            Some((_, orbit)) => (orbit, 1.0),
-            None => {
-                let age = u32::try_from(self.horizon.capacity_ticks()).unwrap_or(u32::MAX);
-                (self.horizon.aged(now, age, 0, 0), f64::midpoint(f64::from(mass), 1.0))
-            }
-        };
         #[expect(clippy::cast_precision_loss, reason = "far fewer entries than 2^52")]
-        let entries = self.horizon.entries() as f64;
-        self.horizon.index(orbit, now) * entries * factor
+        let uses = |orbit| self.horizon.index(orbit, now) * self.horizon.entries() as f64;
+        if let Some((_, orbit)) = self.orbits.find(hash) {
+            return uses(orbit);
+        }
+        let age = u32::try_from(self.horizon.capacity_ticks()).unwrap_or(u32::MAX);
+        let by_law = uses(self.horizon.aged(now, age, 0, 0)) * f64::midpoint(f64::from(mass), 1.0);
+        by_law.max(f64::from(mass.saturating_sub(1)) * USES_OF_MASS)
     }
 
     /// Whether it is time to learn.
@@ -199,6 +200,20 @@ mod tests {
         gravity.forget(hash(1));
         assert!(gravity.pull(hash(1), 5_000, 127) > 20.0 * known);
         assert!(gravity.bytes() > 40_000 + 200_000);
+    }
+
+    #[test]
+    fn a_great_mass_counts_where_nothing_is_used_again() {
+        let gravity = Gravity::new(1000, 5000);
+        for now in 0..40_000 {
+            gravity.used(hash(now), now, 0, 1.0);
+            if gravity.is_due(now) {
+                gravity.learn(now, 1000, now);
+            }
+        }
+        let told = gravity.pull(hash(100_000), 40_000, 127);
+        let newest = gravity.pull(hash(39_999), 40_000, 0);
+        assert!(told > 10.0 * newest, "{told} and {newest}");
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::log_error;
 use crate::reason::CheckpointReason;
 use crate::shared::Shared;
-use crate::warm_start;
 
 /// Orders a thread may have before it; more of the same would change nothing.
 const ORDERS_MAX: usize = 16;
@@ -205,13 +204,13 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 }
 
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
+    let mut warm_due = Duration::ZERO;
     while !shared.is_ending() {
         shared.work();
         let next = shared.time.monotonic() + WORKER_INTERVAL;
         loop {
-            let left = next.saturating_sub(shared.time.monotonic());
-            let pause = if shared.warm.is_under_way() { left.min(warm_start::PAUSE) } else { left };
-            match inbox.recv_timeout(pause) {
+            let due = if shared.warm.is_under_way() { warm_due.min(next) } else { next };
+            match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.
                 Ok(WorkerOrder::Fetch) => {
@@ -226,10 +225,16 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                 Ok(WorkerOrder::Look) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if pause == left || shared.is_ending() {
+            if shared.is_ending() {
                 break;
             }
-            shared.warm_step();
+            if shared.time.monotonic() >= warm_due {
+                shared.warm_step();
+                warm_due = shared.time.monotonic() + shared.warm.pause();
+            }
+            if shared.time.monotonic() >= next {
+                break;
+            }
         }
     }
 }
@@ -241,7 +246,7 @@ impl Shared {
         let wait = self.tick_log();
         self.work();
         self.warm_step();
-        let next = if self.warm.is_under_way() { warm_start::PAUSE } else { WORKER_INTERVAL };
+        let next = if self.warm.is_under_way() { self.warm.pause() } else { WORKER_INTERVAL };
         wait.unwrap_or(WORKER_INTERVAL).min(next)
     }
 

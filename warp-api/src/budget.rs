@@ -212,8 +212,8 @@ impl Budget {
         self.passing.load(Ordering::Relaxed) + kept.min(self.limit / PASSING_PART)
     }
 
-    /// Large writes that were long ago count less and less: at each look of the worker, of which there are some hundred a
-    /// second, by a thousandth.
+    /// Large writes that were long ago count less and less: by a thousandth at each look of the worker, of which there are
+    /// ten a second or more.
     fn forget_largest(&self) {
         let largest = self.largest.load(Ordering::Relaxed);
         let next = largest - largest.div_ceil(1024);

@@ -20,8 +20,10 @@ use crate::types::Level;
 const STEP: Duration = Duration::from_micros(300);
 /// Hashes that are looked up in one step at most; their pages are asked for together.
 const STEP_HASHES: usize = 64;
-/// Pause between two steps, in which the worker keeps out of the way of requests.
-pub(crate) const PAUSE: Duration = Duration::from_micros(300);
+/// The shortest pause between two steps, in which the worker keeps out of the way of requests.
+const PAUSE_MIN: Duration = Duration::from_micros(300);
+/// The pause is as many times as long as the step before: where the disk or the processors are busy, it is longer.
+const PAUSE_FOR_STEP: u32 = 3;
 
 /// What is yet to be brought in, and what was.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub(crate) struct WarmStart {
     bytes: AtomicU64,
     damaged: AtomicU64,
     nanos: AtomicU64,
+    /// How long the last step took.
+    step_nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +106,12 @@ impl WarmStart {
         self.is_under_way.load(Ordering::Acquire)
     }
 
+    /// How long the worker is to keep out of the way before the next step.
+    pub(crate) fn pause(&self) -> Duration {
+        let last = Duration::from_nanos(self.step_nanos.load(Ordering::Relaxed));
+        PAUSE_MIN.max(last * PAUSE_FOR_STEP)
+    }
+
     /// The next hashes, and their mass; `None` if there are no more.
     fn next(&self, now: Duration) -> Option<(u32, Vec<u64>)> {
         let mut waiting = self.waiting.lock();
@@ -116,7 +126,9 @@ impl WarmStart {
     }
 
     /// Takes note that so many of the last hashes need no more looking at.
-    fn advance(&self, count: usize, now: Duration) {
+    fn advance(&self, count: usize, start: Duration, now: Duration) {
+        let step = u64::try_from(now.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX);
+        self.step_nanos.store(step, Ordering::Relaxed);
         let mut waiting = self.waiting.lock();
         waiting.done += count;
         if waiting.groups.last().is_some_and(|group| waiting.done >= group.hashes.len()) {
@@ -183,7 +195,7 @@ impl Shared {
                 break;
             }
         }
-        self.warm.advance(done, self.time.monotonic());
+        self.warm.advance(done, start, self.time.monotonic());
         if !self.warm.is_under_way() {
             let WarmStartMetrics { entries, bytes, .. } = self.warm.metrics();
             tracing::info!(entries, bytes, "what was hot is in memory again");

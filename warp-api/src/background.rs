@@ -213,14 +213,8 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
             match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.
-                Ok(WorkerOrder::Fetch) => {
-                    shared.learn();
-                    continue;
-                }
-                Ok(WorkerOrder::Law) => {
-                    shared.learn_law();
-                    continue;
-                }
+                Ok(WorkerOrder::Fetch) => shared.learn(),
+                Ok(WorkerOrder::Law) => shared.learn_law(),
                 // Somebody waits for what the worker does.
                 Ok(WorkerOrder::Look) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -232,6 +226,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                 shared.warm_step();
                 warm_due = shared.time.monotonic() + shared.warm.pause();
             }
+            // Orders that come all the time must not keep it from the rest.
             if shared.time.monotonic() >= next {
                 break;
             }

@@ -23,8 +23,10 @@ const KEPT_BELOW: u64 = 60;
 /// What comes in from layers has to be worth it once so much of the budget, in 64ths, is in use: a little less than is
 /// in use while the worker keeps some free.
 const FULL_FROM: u64 = 50;
-/// What is used of entries is learned once so much of the budget, in 64ths, is in use.
+/// What is used of entries is learned once so much of what the table may take, in 64ths, is in use...
 const LEARNED_FROM: u64 = 24;
+/// ...by so many entries at least: fewer do not say how large others are.
+const LEARNED_ENTRIES_MIN: u64 = 64;
 /// As much of the budget, in 64ths, is kept free for new entries once memory has come that far.
 const KEPT_FREE: u64 = 2;
 /// Writers are slowed from this part of the budget on that changed entries take, in 64ths...
@@ -47,8 +49,10 @@ const OWN_BYTES: u64 = 2 << 20;
 const OWN_PART: u64 = 16;
 /// A write of at least so many bytes needs buffers of its own on its way to the log, which count.
 const LARGE_BYTES: u64 = 128 << 10;
-/// What those buffers may count for, as a part of the budget: beyond it a value could not be written at all.
-const PASSING_PART: u64 = 4;
+/// What those buffers may count for, and what is kept free for the next checkpoint, as a part of the budget each: beyond it
+/// nothing much could be written at all.
+const PASSING_PART: u64 = 8;
+const CHECKPOINT_PART: u64 = 8;
 /// Buffers of this size the allocator gives back at once.
 const ALLOCATOR_KEEPS_MAX: u64 = 32 << 20;
 /// As many freed buffers of the largest size the allocator is taken to keep: two in each of the two heaps, the writer's and
@@ -192,24 +196,26 @@ impl Budget {
         self.checkpoint.fetch_sub(most / 8, Ordering::Relaxed);
     }
 
-    /// Bytes of buffers that a write of so many bytes needs at most: its encoding, which has room for what does not
-    /// compress, and the log's copy of it.
-    fn passing_bytes(&self, bytes: u64) -> u64 {
-        let needed = if bytes >= LARGE_BYTES { 2 * bytes + bytes / 128 } else { 0 };
-        needed.min(self.limit / PASSING_PART)
-    }
-
+    /// Begins to count the encoding of a large write, which has room for what does not compress. The log counts its copy
+    /// itself.
     fn pass(&self, bytes: u64) -> Passing<'_> {
         self.largest.fetch_max(bytes, Ordering::Relaxed);
-        let bytes = self.passing_bytes(bytes);
+        let bytes = (bytes + bytes / 128).min(self.limit / PASSING_PART);
         self.passing.fetch_add(bytes, Ordering::Relaxed);
         Passing { budget: self, bytes }
     }
 
-    /// What the buffers of large writes take: those in use, and, as an estimate, those that the allocator has kept.
-    fn buffer_bytes(&self) -> u64 {
+    /// What the buffers of large writes take, with `more` to come: those in use, or, as an estimate, those that the allocator
+    /// has kept and they are made of.
+    fn buffer_bytes(&self, more: u64) -> u64 {
         let kept = ALLOCATOR_KEEPS * self.largest.load(Ordering::Relaxed).min(ALLOCATOR_KEEPS_MAX);
-        self.passing.load(Ordering::Relaxed) + kept.min(self.limit / PASSING_PART)
+        let used = self.passing.load(Ordering::Relaxed) + more.min(self.limit / PASSING_PART);
+        used.max(kept.min(self.limit / PASSING_PART))
+    }
+
+    /// What is taken for checkpoints, of which one that is under way holds `now`.
+    fn checkpoint_bytes(&self, now: u64) -> u64 {
+        now.max(self.checkpoint.load(Ordering::Relaxed).min(self.limit / CHECKPOINT_PART))
     }
 
     /// Large writes that were long ago count less and less: by a thousandth at each look of the worker, of which there are
@@ -257,9 +263,9 @@ impl Shared {
     /// of large writes, and an allowance for what nobody counts.
     fn memory_of_work(&self) -> u64 {
         let budget = &self.budget;
-        let checkpoint = budget.checkpoint.load(Ordering::Relaxed);
+        let checkpoint = budget.checkpoint_bytes(self.checkpoint_memory.load(Ordering::Relaxed));
         let own = OWN_BYTES.min(budget.limit / OWN_PART);
-        own + budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes()
+        own + budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes(0)
     }
 
     /// Entries that no published checkpoint has, about.
@@ -281,21 +287,25 @@ impl Shared {
         self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 
-    /// Bytes of memory that are in use, and how many that will be when memory is full.
-    pub(crate) fn memory_in_use(&self) -> (u64, u64) {
-        (self.memory_standing().in_use(), self.budget.part(KEPT_BELOW - KEPT_FREE))
+    /// Bytes of the table that are in use, and how many that will be when memory is full.
+    pub(crate) fn table_share(&self) -> (u64, u64) {
+        let used = self.table.memory().used_bytes;
+        let beside = self.memory_standing().in_use().saturating_sub(used);
+        (used, self.budget.part(KEPT_BELOW - KEPT_FREE).saturating_sub(beside))
     }
 
     /// Has the worker begin to learn what is used, once memory gets short.
-    fn foresee_shortage(&self, standing: Standing) {
+    fn foresee_shortage(&self) {
         let physics = self.options.physics;
-        if physics.gravity
-            && physics.horizon
-            && !self.residency.pull.has_begun()
-            && standing.in_use() >= self.budget.part(LEARNED_FROM)
-        {
+        if physics.gravity && physics.horizon && !self.residency.pull.has_begun() && self.is_getting_short() {
             self.want_memory();
         }
+    }
+
+    /// Whether the table has come so far that it is time to learn who is used.
+    fn is_getting_short(&self) -> bool {
+        let (used, full) = self.table_share();
+        used >= full / 64 * LEARNED_FROM && self.table.memory().entries >= LEARNED_ENTRIES_MIN
     }
 
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
@@ -313,25 +323,28 @@ impl Shared {
             Some(_) if admit.reserve && self.home.is_none() => Ok(None),
             Some(taken) => {
                 let bytes = bytes as u64;
-                self.make_room(taken, self.budget.passing_bytes(bytes), admit)?;
-                Ok((bytes >= LARGE_BYTES).then(|| self.budget.pass(bytes)))
+                let is_large = bytes >= LARGE_BYTES;
+                // Its encoding, and the log's copy of that.
+                self.make_room(taken, if is_large { 2 * bytes } else { 0 }, admit)?;
+                Ok(is_large.then(|| self.budget.pass(bytes)))
             }
         }
     }
 
     #[cold]
-    fn make_room(&self, bytes: u64, passing: u64, admit: Admit) -> Result<()> {
+    fn make_room(&self, bytes: u64, buffers: u64, admit: Admit) -> Result<()> {
         let (budget, no_wait) = (&self.budget, !admit.wait);
         let needed = if admit.reserve { bytes.saturating_sub(budget.part(1)) } else { bytes };
         budget.taken.fetch_add(bytes, Ordering::Relaxed);
         // Buffers do not come from what the table has free.
         let stand = || {
             let standing = self.memory_standing();
-            Standing { held: standing.held + passing, ..standing }
+            let more = budget.buffer_bytes(buffers).saturating_sub(budget.buffer_bytes(0));
+            Standing { held: standing.held + more, ..standing }
         };
         let mut standing = stand();
         self.slow_down(standing, no_wait);
-        self.foresee_shortage(standing);
+        self.foresee_shortage();
         let mut waited = Waited::default();
         loop {
             match budget.room(standing, needed) {
@@ -425,20 +438,18 @@ impl Shared {
     /// there is none. Looks at memory once in a while only.
     pub(crate) fn admit_read(&self, bytes: usize) -> bool {
         let Some(taken) = asks_now(bytes) else { return true };
+        self.foresee_shortage();
+        if self.budget.room(self.memory_standing(), taken) != Room::Ample {
+            self.want_memory();
+            self.let_fall_for_read(2 * taken);
+            if self.budget.room(self.memory_standing(), taken) == Room::None {
+                // The next one asks, too: that this one was refused is no reason to let others in unasked.
+                ASKS_NEXT.set(true);
+                return false;
+            }
+        }
         self.budget.taken.fetch_add(taken, Ordering::Relaxed);
-        let standing = self.memory_standing();
-        self.foresee_shortage(standing);
-        if self.budget.room(standing, taken) == Room::Ample {
-            return true;
-        }
-        self.want_memory();
-        self.let_fall(2 * taken);
-        let has_room = self.budget.room(self.memory_standing(), taken) != Room::None;
-        if !has_room {
-            // The next one asks, too: what was refused is no reason to let as much in unasked.
-            TAKEN.set(ASK_BYTES);
-        }
-        has_room
+        true
     }
 
     /// Moves entries together where free memory is scattered, so that it can be given back.
@@ -455,9 +466,8 @@ impl Shared {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
         budget.forget_largest();
-        let in_use = self.memory_standing().in_use();
-        if in_use >= budget.part(LEARNED_FROM) {
-            self.begin_pull(in_use, budget.part(KEPT_BELOW - KEPT_FREE));
+        if !self.residency.pull.has_begun() && self.is_getting_short() {
+            self.begin_pull();
         }
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         let mut standing = self.memory_standing();
@@ -502,13 +512,15 @@ fn full(message: &str) -> Error {
 thread_local! {
     /// Bytes that this thread has taken since it last asked whether there is room.
     static TAKEN: Cell<u64> = const { Cell::new(0) };
+    /// Whether the next that this thread takes is asked for, however little it is.
+    static ASKS_NEXT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Counts bytes that this thread takes; says how many it has taken since it last asked, if it is time to ask.
 #[inline]
 fn asks_now(bytes: usize) -> Option<u64> {
     let taken = TAKEN.get().saturating_add(bytes as u64);
-    let asks = taken >= ASK_BYTES;
+    let asks = taken >= ASK_BYTES || ASKS_NEXT.take();
     TAKEN.set(if asks { 0 } else { taken });
     asks.then_some(taken)
 }

@@ -299,11 +299,14 @@ impl Shared {
             {
                 continue;
             }
-            let Ok(Some(bytes)) = self.fetch_cold(key) else { continue };
-            learned.fetched.add(1);
-            learned.fetched_bytes.add(bytes as u64);
+            let Ok(Some((bytes, is_in))) = self.fetch_cold(key) else { continue };
             let mut known = learned.known.lock();
             known.allowed.1 -= bytes as f64;
+            if !is_in {
+                continue;
+            }
+            learned.fetched.add(1);
+            learned.fetched_bytes.add(bytes as u64);
             known.fetched.insert(key.hash);
             known.fetched_order.push_back(key.hash);
             if known.fetched_order.len() > FETCHED_MAX

@@ -119,18 +119,17 @@ impl Learned {
 }
 
 impl Shared {
-    /// Begins to learn which entries are worth their memory. `used` is the part of the budget that is in use.
-    pub(crate) fn begin_pull(&self, used: u64, full: u64) {
-        let pull = &self.residency.pull;
+    /// Begins to learn which entries are worth their memory.
+    pub(crate) fn begin_pull(&self) {
         let physics = self.options.physics;
-        if !(physics.gravity && physics.horizon) || pull.has_begun() {
-            return;
+        if physics.gravity && physics.horizon {
+            self.residency.pull.begin(self.entries_that_fit(), self.budget.limit());
         }
-        pull.begin(self.entries_that_fit(used, full), self.budget.limit());
     }
 
-    /// As many entries as there would be if so many more bytes were used as there may be.
-    fn entries_that_fit(&self, used: u64, full: u64) -> u64 {
+    /// As many entries as there would be if the table took as much of the budget as it may.
+    fn entries_that_fit(&self) -> u64 {
+        let (used, full) = self.table_share();
         let entries = u128::from(self.table.memory().entries.max(1));
         u64::try_from(entries * u128::from(full) / u128::from(used.max(1))).unwrap_or(u64::MAX)
     }
@@ -148,8 +147,7 @@ impl Shared {
         let Some(learned) = self.residency.pull.learned() else { return };
         let now = learned.now();
         if learned.gravity.is_due(now) {
-            let (used, full) = self.memory_in_use();
-            let entries = usize::try_from(self.entries_that_fit(used, full)).unwrap_or(usize::MAX);
+            let entries = usize::try_from(self.entries_that_fit().max(1)).unwrap_or(usize::MAX);
             learned.gravity.learn(now, entries, finalize(now));
         }
         learned.is_asked.store(false, Ordering::Relaxed);

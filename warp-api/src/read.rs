@@ -346,15 +346,16 @@ impl Shared {
     }
 
     /// Brings the value of a key that is likely to be read soon from the layers into memory, as something that was used once: what
-    /// speaks for it is not in its past, so that is not asked, and this is no use of it. Returns the length of the value.
-    pub(crate) fn fetch_cold(&self, key: KeyRef<'_>) -> Result<Option<usize>> {
+    /// speaks for it is not in its past, so that is not asked, and this is no use of it. Returns the length of the value that was
+    /// read, and whether it came in.
+    pub(crate) fn fetch_cold(&self, key: KeyRef<'_>) -> Result<Option<(usize, bool)>> {
         let layers = self.layers.load();
         let Some(found) = layers.get(key)? else { return Ok(None) };
         let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
         let Some(found) = self.live(key.keyspace, entry, Level::Cold) else { return Ok(None) };
         let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
         let is_in = self.admit_read(bytes) && self.bring_in(key, &found, &layers, 1);
-        Ok(is_in.then_some(found.value.len()))
+        Ok(Some((found.value.len(), is_in)))
     }
 
     /// Brings a value from a layer into memory with so much mass, where that hides nothing newer and nobody has to wait for

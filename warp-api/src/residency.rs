@@ -30,6 +30,10 @@ const PRICED_EVERY: u64 = 16;
 const UNSETTLED_MARGIN: f64 = 1.02;
 /// Samples in a row without anything that may fall, before it is said that there is nothing.
 const FRUITLESS_MAX: usize = 64;
+/// The same for a read, which can do without.
+const FRUITLESS_READ_MAX: usize = 2;
+/// Slots that are looked at for a sample: a small table has few entries in a slot, or none.
+const SAMPLE_SLOTS: usize = SLOTS / 8;
 /// Remnants, for each so many bytes of the budget: at four bytes each they take a 64th of it.
 const BUDGET_BYTES_PER_REMNANT: u64 = 256;
 const REMNANTS_MAX: u64 = 1 << 26;
@@ -197,12 +201,21 @@ impl Shared {
     /// Lets entries fall that are worth least, until about so many bytes of memory are freed, or nothing may fall any
     /// more. Returns the bytes that were freed: they can be used once nobody reads them.
     pub(crate) fn let_fall(&self, bytes: u64) -> u64 {
+        self.let_fall_unless(bytes, FRUITLESS_MAX)
+    }
+
+    /// The same for the sake of a read: gives up sooner.
+    pub(crate) fn let_fall_for_read(&self, bytes: u64) -> u64 {
+        self.let_fall_unless(bytes, FRUITLESS_READ_MAX)
+    }
+
+    fn let_fall_unless(&self, bytes: u64, fruitless_max: usize) -> u64 {
         let may_leave = self.home.is_some() || self.options.when_full == WhenFull::Evict;
         if !may_leave {
             return 0;
         }
         let (mut freed, mut fruitless) = (0, 0);
-        while freed < bytes && fruitless < FRUITLESS_MAX {
+        while freed < bytes && fruitless < fruitless_max {
             let gained = self.let_some_fall(bytes - freed);
             freed += gained;
             fruitless = if gained == 0 { fruitless + 1 } else { 0 };
@@ -276,9 +289,8 @@ impl Shared {
                 candidates.push(candidate);
             }
         };
-        // A small table has few entries in a slot, or none.
         let mut left = SAMPLE;
-        for step in 0..SLOTS {
+        for step in 0..SAMPLE_SLOTS {
             left -= self.table.sample((first + step) % SLOTS, from, left, &mut look).min(left);
             if left == 0 {
                 break;

@@ -108,6 +108,20 @@ fn a_cache_evicts_what_is_worth_least() {
 }
 
 #[test]
+fn the_least_budget_takes_large_values_with_the_usual_log() {
+    let scratch = tempfile::tempdir().unwrap();
+    let log = 8 << 20;
+    let options = Options::new().memory_budget(MEMORY_BUDGET_MIN + log);
+    let engine = options.open(scratch.path()).unwrap();
+    for n in 0..20 {
+        engine.put(key(n), value(n, 0, 1 << 20)).unwrap();
+    }
+    for n in 0..20 {
+        assert_eq!(engine.get(key(n)).unwrap().unwrap(), &value(n, 0, 1 << 20)[..]);
+    }
+}
+
+#[test]
 fn more_data_than_memory_is_all_there() {
     let scratch = tempfile::tempdir().unwrap();
     let engine = options().open(scratch.path()).unwrap();

@@ -114,8 +114,12 @@ fn partners(engine: &WarpEngine) -> Result<Partners, Failure> {
             all.keys += 1;
             all.with_partners += u64::from(entangled.requested > 0);
             for partner in &entangled.partners {
-                let of =
-                    if partner.origin == Origin::Declared { &mut all.declared } else { &mut all.by_rules };
+                let of = match partner.origin {
+                    Origin::Declared => &mut all.declared,
+                    Origin::Rule => &mut all.by_rules,
+                    // Not of what is kept in the files.
+                    _ => continue,
+                };
                 of.named += 1;
                 of.found += u64::from(partner.value.is_some());
             }

@@ -217,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_behind_makes_nothing_old() {
+        let gravity = Gravity::new(1000, 64);
+        for now in [50_000, 60_000, 60_014] {
+            gravity.used(hash(3), now, 0, 1.0);
+        }
+        let before = gravity.orbits.find(hash(3)).map(|(_, orbit)| orbit);
+        // Another thread, which has told of all its uses.
+        gravity.used(hash(3), 60_003, 0, 1.0);
+        assert_eq!(gravity.orbits.find(hash(3)).map(|(_, orbit)| orbit), before);
+        let (behind, ahead) = (gravity.pull(hash(3), 60_003, 0), gravity.pull(hash(3), 60_014, 0));
+        assert!((behind - ahead).abs() < 1e-9, "{behind} and {ahead}");
+    }
+
+    #[test]
     fn uses_that_are_close_are_one() {
         let gravity = Gravity::new(12_800, 64);
         let orbit = |gravity: &Gravity| gravity.orbits.find(hash(3)).map(|(_, orbit)| orbit);

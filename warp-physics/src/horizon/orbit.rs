@@ -81,9 +81,11 @@ impl Orbit {
         ((self.0 >> WAIT_SHIFT) & 0xF) as u8
     }
 
-    /// Ticks since the last use. The counter wraps: an age of 2^28 reads as 0.
+    /// Ticks since the last use. The counter wraps: an age from 2^27 on reads as 0, as does a use that another thread, whose clock
+    /// was a little ahead, has told.
     pub(crate) fn age(self, tick: u32) -> u32 {
-        tick.wrapping_sub(self.0 as u32) & TIME_MASK
+        let age = tick.wrapping_sub(self.0 as u32) & TIME_MASK;
+        if age > TIME_MASK / 2 { 0 } else { age }
     }
 
     /// Which law the entry follows.

@@ -52,6 +52,7 @@ impl<'a> LayerEntryRef<'a> {
     /// keep the map alive.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the value is damaged.
     pub fn value(&self) -> Result<Option<Bytes>> {
         let source = self.layer.source();

@@ -42,14 +42,15 @@ pub struct LayerInfo {
     pub stored_value_bytes: u64,
 }
 
-/// An open layer: an immutable file of entries, read in place through a memory map.
+/// An open layer: an immutable file of entries, read in place through a memory map, or block by block ([`LayerAccess`]).
 ///
-/// A handle is cheap to clone. The map lives as long as any handle, and any value that was read from it; the file
-/// may lose its name meanwhile. Each 4 KiB block is checked when it is first touched, and remembered as good until
-/// the last handle goes; [`verify`](Layer::verify) reads everything again.
+/// A handle is cheap to clone. The map, or the open file, lives as long as any handle, and a map as any value that was read
+/// from it; the file may lose its name meanwhile. Each 4 KiB block is checked when it is first touched, and remembered as good
+/// until the last handle goes; one that is read is checked each time that it comes into the cache.
+/// [`verify`](Layer::verify) reads everything again.
 ///
 /// A disk that fails to deliver a page of a map ends the process with a signal, on every system: that is how maps
-/// report errors.
+/// report errors. Where files are read instead, it is an [`Error::Io`](crate::Error::Io) with its offset.
 #[derive(Clone, Debug)]
 pub struct Layer(Arc<Inner>);
 
@@ -141,6 +142,7 @@ impl Layer {
     /// The entry of a key, with its value; `None` if the layer does not know the key. A tombstone is an entry.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that the answer depends on is damaged: the key may or may not be in it.
     #[inline]
     pub fn get(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerValue>> {
@@ -156,6 +158,7 @@ impl Layer {
     /// The entry of a key, without looking at its value yet.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt), as [`get`](Layer::get).
     pub fn find(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
         if !self.may_contain(hash)? {
@@ -177,9 +180,10 @@ impl Layer {
     }
 
     /// Whether a key of that hash may be in the layer. `false` is certain; `true` is wrong for about 4 absent
-    /// hashes in 1000. Touches one cache line.
+    /// hashes in 1000. Touches one cache line; of a layer that is not mapped, a block or two.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the block of the filter is damaged.
     #[inline]
     pub fn may_contain(&self, hash: u64) -> Result<bool> {
@@ -209,6 +213,7 @@ impl Layer {
     /// some time after [`prefetch`](Layer::prefetch). Returns whether there is such an entry.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the filter or of the index is damaged.
     pub fn prefetch_entry(&self, hash: u64) -> Result<bool> {
         let Inner { index, source, .. } = &*self.0;
@@ -236,6 +241,7 @@ impl Layer {
     /// The entry at a place in the order of hashes, counted from 0; `None` behind the last one. For looking at a sample.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the index or of the entry is damaged.
     pub fn nth(&self, place: u32) -> Result<Option<LayerEntryRef<'_>>> {
         if place >= self.0.index.entries() {
@@ -247,6 +253,7 @@ impl Layer {
     /// The entries from the first one on whose hash is `hash` or larger, in ascending order of their hashes.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the index that finds that entry is damaged.
     pub fn iter_from(&self, hash: u64) -> Result<Iter<'_>> {
         let Inner { index, source, .. } = &*self.0;
@@ -257,6 +264,7 @@ impl Layer {
     /// All entries with this hash: none, one, or several whose keys collide.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that the answer depends on is damaged.
     pub fn with_hash(&self, hash: u64) -> Result<Vec<LayerEntryRef<'_>>> {
         let mut found = Vec::new();
@@ -282,6 +290,7 @@ impl Layer {
     /// of them once, in order, and each key is there once; that the filter passes every key; and every count.
     ///
     /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) with the first fault that was found.
     pub fn verify(&self) -> Result<VerifyReport> {
         crate::verify::verify(self, &mut |_| true)

@@ -1,4 +1,4 @@
-//! Immutable, indexed snapshot files that are read in place through a memory map.
+//! Immutable, indexed snapshot files that are read in place through a memory map, or block by block.
 //!
 //! ```text
 //!   LayerWriter --finish--> <id>.warp --map--> Layer      get, iter; each 4 KiB block checked at first touch
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! **Invariant:** a published file is never modified.
-//! **Invariant:** no value outlives its map: bytes that are handed out keep it alive.
+//! **Invariant:** no value outlives its map or its cached block: bytes that are handed out keep it alive.
 //! **Invariant:** bytes are checked before they are trusted, and a damaged file gives an [`Error`] that names the
 //! file and the offset, never a wrong value or a panic.
 //! **Invariant:** opening costs header, footer and directory, whatever the number of entries.

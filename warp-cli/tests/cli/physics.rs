@@ -1,19 +1,24 @@
 //! physics, and what stats says of it.
 
 use serde_json::json;
-use warp_api::{Laws, Level, Options, Strategy};
+use warp_api::{Demon, Laws, Level, Options, Physics, Strategy};
 
 use crate::Warp;
 
 /// Links, rules, a wormhole, a law, and slots that were moved since most writes fell on a few keys.
 fn filled() -> Warp {
     let warp = Warp::new();
-    let engine = warp.engine(Options::new());
-    for number in 0..20_000_u32 {
-        engine.put(format!("hot:{}", number % 50), "value").unwrap();
-    }
-    let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
-    assert!(report.slots_moved > 0, "{report:?}");
+    let mut physics = Physics::default();
+    physics.demon = Demon::Manual;
+    let engine = warp.engine(Options::new().physics(physics));
+    // Where a look comes in between, the writes since may be too few to tell from chance.
+    let moved = (0..50).any(|_| {
+        for number in 0..20_000_u32 {
+            engine.put(format!("hot:{}", number % 50), "value").unwrap();
+        }
+        engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap().slots_moved > 0
+    });
+    assert!(moved, "50 times nothing was moved");
     engine.put("user:1", "Ada").unwrap();
     engine.put("profile:1", "mathematician").unwrap();
     engine.entanglement_rule("user:{id}", &["profile:{id}", "settings:{id}"], 0.5).unwrap();

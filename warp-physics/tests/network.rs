@@ -240,7 +240,11 @@ fn a_network_made_at_once_is_that_of_its_links_made_one_by_one() {
     let mut model = Model::new();
     let network = WormholeNetwork::default();
     for region in 0..40_u8 {
-        let change = Change::Establish(region, (region * 7 + 3) % 41, 1.0 / f64::from(1 + region % 5));
+        let change = Change::Establish(
+            region,
+            u8::try_from((u32::from(region) * 7 + 3) % 41).unwrap(),
+            1.0 / f64::from(1 + region % 5),
+        );
         apply(&network, &mut model, &change);
     }
     let links: Vec<(String, String, f64)> =

@@ -88,7 +88,7 @@ pub(crate) struct Budget {
 }
 
 /// How memory stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
     /// Bytes that the engine holds.
     pub(crate) held: u64,
@@ -96,6 +96,9 @@ pub(crate) struct Standing {
     pub(crate) spare: u64,
     /// The part of it that entries take which no checkpoint has.
     pub(crate) dirty: u64,
+    /// The part of it that entries take, and how many those are.
+    pub(crate) used: u64,
+    pub(crate) entries: u64,
 }
 
 impl Standing {
@@ -248,14 +251,15 @@ impl Shared {
     pub(crate) fn memory_standing(&self) -> Standing {
         let table = self.table.memory();
         let log = self.journal.log().map_or(0, warp_wal::Log::buffer_bytes);
-        let entries = table.entries.max(1);
         Standing {
             held: table.resident_bytes + log + self.layer_cache_bytes() + self.memory_of_work(),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
-                / u128::from(entries))
+                / u128::from(table.entries.max(1)))
             .try_into()
             .unwrap_or(u64::MAX),
+            used: table.used_bytes,
+            entries: table.entries,
         }
     }
 
@@ -287,25 +291,26 @@ impl Shared {
         self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 
-    /// Bytes of the table that are in use, and how many that will be when memory is full.
-    pub(crate) fn table_share(&self) -> (u64, u64) {
-        let used = self.table.memory().used_bytes;
-        let beside = self.memory_standing().in_use().saturating_sub(used);
-        (used, self.budget.part(KEPT_BELOW - KEPT_FREE).saturating_sub(beside))
+    /// Bytes that entries will take when memory is full.
+    fn full_table(&self, standing: Standing) -> u64 {
+        let beside = standing.in_use().saturating_sub(standing.used);
+        self.budget.part(KEPT_BELOW - KEPT_FREE).saturating_sub(beside)
     }
 
-    /// Has the worker begin to learn what is used, once memory gets short.
-    fn foresee_shortage(&self) {
+    /// As many entries as there would be if they took as much of the budget as they may.
+    pub(crate) fn entries_that_fit(&self, standing: Standing) -> u64 {
+        let (entries, full) = (u128::from(standing.entries.max(1)), u128::from(self.full_table(standing)));
+        u64::try_from(entries * full / u128::from(standing.used.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// Whether memory gets short, and it is time to begin to learn who is used.
+    fn is_law_due(&self, standing: Standing) -> bool {
         let physics = self.options.physics;
-        if physics.gravity && physics.horizon && !self.residency.pull.has_begun() && self.is_getting_short() {
-            self.want_memory();
-        }
-    }
-
-    /// Whether the table has come so far that it is time to learn who is used.
-    fn is_getting_short(&self) -> bool {
-        let (used, full) = self.table_share();
-        used >= full / 64 * LEARNED_FROM && self.table.memory().entries >= LEARNED_ENTRIES_MIN
+        physics.gravity
+            && physics.horizon
+            && !self.residency.pull.has_begun()
+            && standing.entries >= LEARNED_ENTRIES_MIN
+            && standing.used >= self.full_table(standing) / 64 * LEARNED_FROM
     }
 
     /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
@@ -344,7 +349,9 @@ impl Shared {
         };
         let mut standing = stand();
         self.slow_down(standing, no_wait);
-        self.foresee_shortage();
+        if self.is_law_due(standing) {
+            self.want_memory();
+        }
         let mut waited = Waited::default();
         loop {
             match budget.room(standing, needed) {
@@ -438,8 +445,11 @@ impl Shared {
     /// there is none. Looks at memory once in a while only.
     pub(crate) fn admit_read(&self, bytes: usize) -> bool {
         let Some(taken) = asks_now(bytes) else { return true };
-        self.foresee_shortage();
-        if self.budget.room(self.memory_standing(), taken) != Room::Ample {
+        let standing = self.memory_standing();
+        if self.is_law_due(standing) {
+            self.want_memory();
+        }
+        if self.budget.room(standing, taken) != Room::Ample {
             self.want_memory();
             self.let_fall_for_read(2 * taken);
             if self.budget.room(self.memory_standing(), taken) == Room::None {
@@ -466,11 +476,12 @@ impl Shared {
         let budget = &self.budget;
         self.pass_tick_by_turnover();
         budget.forget_largest();
-        if !self.residency.pull.has_begun() && self.is_getting_short() {
-            self.begin_pull();
+        let mut standing = self.memory_standing();
+        if self.is_law_due(standing) {
+            self.begin_pull(standing);
         }
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
-        let mut standing = self.memory_standing();
+        standing = self.memory_standing();
         if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
             self.request_checkpoint(CheckpointReason::Memory);
         }
@@ -533,7 +544,8 @@ mod tests {
     fn room_is_scarce_before_there_is_none() {
         let budget = Budget::new(64 << 20, WhenFull::Refuse);
         let at = |held: u64, spare: u64| {
-            budget.room(Standing { held: held << 20, spare: spare << 20, dirty: 0 }, 1 << 10)
+            let standing = Standing { held: held << 20, spare: spare << 20, ..Standing::default() };
+            budget.room(standing, 1 << 10)
         };
         assert_eq!(at(10, 0), Room::Ample);
         assert_eq!(at(61, 8), Room::Ample);
@@ -541,7 +553,8 @@ mod tests {
         assert_eq!(at(65, 1), Room::None);
         assert_eq!(at(65, 8), Room::None);
         // A value that has no room in what is free is too much.
-        let large = budget.room(Standing { held: 62 << 20, spare: 1 << 20, dirty: 0 }, 8 << 20);
+        let standing = Standing { held: 62 << 20, spare: 1 << 20, ..Standing::default() };
+        let large = budget.room(standing, 8 << 20);
         assert_eq!(large, Room::None);
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use warp_physics::{Gravity, ORBITS_AN_ENTRY};
 
+use crate::budget::Standing;
 use crate::environment::finalize;
 use crate::shared::Shared;
 
@@ -120,18 +121,8 @@ impl Learned {
 
 impl Shared {
     /// Begins to learn which entries are worth their memory.
-    pub(crate) fn begin_pull(&self) {
-        let physics = self.options.physics;
-        if physics.gravity && physics.horizon {
-            self.residency.pull.begin(self.entries_that_fit(), self.budget.limit());
-        }
-    }
-
-    /// As many entries as there would be if the table took as much of the budget as it may.
-    fn entries_that_fit(&self) -> u64 {
-        let (used, full) = self.table_share();
-        let entries = u128::from(self.table.memory().entries.max(1));
-        u64::try_from(entries * u128::from(full) / u128::from(used.max(1))).unwrap_or(u64::MAX)
+    pub(crate) fn begin_pull(&self, standing: Standing) {
+        self.residency.pull.begin(self.entries_that_fit(standing), self.budget.limit());
     }
 
     /// Has the worker learn, if it is time to.
@@ -147,7 +138,8 @@ impl Shared {
         let Some(learned) = self.residency.pull.learned() else { return };
         let now = learned.now();
         if learned.gravity.is_due(now) {
-            let entries = usize::try_from(self.entries_that_fit().max(1)).unwrap_or(usize::MAX);
+            let entries = self.entries_that_fit(self.memory_standing()).max(1);
+            let entries = usize::try_from(entries).unwrap_or(usize::MAX);
             learned.gravity.learn(now, entries, finalize(now));
         }
         learned.is_asked.store(false, Ordering::Relaxed);

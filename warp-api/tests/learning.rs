@@ -41,6 +41,23 @@ fn read_together(engine: &WarpEngine, rounds: u32) {
     engine.step();
 }
 
+/// Numbers of 32 bits, the same each time (a linear congruential generator).
+fn numbers() -> impl FnMut() -> u64 {
+    let mut state = 1_u64;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 32
+    }
+}
+
+/// Puts an order and its lines, 2 KiB each that nothing can pack.
+fn put_pair(engine: &WarpEngine, number: u32, next: &mut impl FnMut() -> u64) {
+    for kind in ["order", "lines"] {
+        let value: Vec<u8> = (0..256).flat_map(|_| next().to_le_bytes()).collect();
+        engine.put(format!("{kind}:{number}"), value).unwrap();
+    }
+}
+
 #[test]
 fn what_is_read_together_becomes_a_partner() {
     for learning in [true, false] {
@@ -77,17 +94,10 @@ fn partners_come_into_memory_before_they_are_read() {
         (physics.learning, physics.learning_every, physics.prefetch_bytes) = (true, 1, prefetch_bytes);
         let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
         let engine = options.open(scratch.path()).unwrap();
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state >> 32
-        };
+        let mut next = numbers();
         // More than memory has room for, and nothing that could be packed.
         for number in 0..PAIRS {
-            for kind in ["order", "lines"] {
-                let value: Vec<u8> = (0..256).flat_map(|_| next().to_le_bytes()).collect();
-                engine.put(format!("{kind}:{number}"), value).unwrap();
-            }
+            put_pair(&engine, number, &mut next);
         }
         engine.checkpoint().unwrap();
         for _ in 0..6 * PAIRS {
@@ -112,16 +122,9 @@ fn partners_that_were_brought_in_are_hits() {
         (physics.learning, physics.learning_every, physics.prefetch_bytes) = (learning, 1, u64::MAX);
         let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
         let engine = machine.open(options);
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state >> 32
-        };
+        let mut next = numbers();
         for number in 0..PAIRS {
-            for kind in ["order", "lines"] {
-                let value: Vec<u8> = (0..256).flat_map(|_| next().to_le_bytes()).collect();
-                engine.put(format!("{kind}:{number}"), value).unwrap();
-            }
+            put_pair(&engine, number, &mut next);
             if number % 256 == 0 {
                 engine.step();
             }

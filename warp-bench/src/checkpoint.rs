@@ -139,7 +139,5 @@ pub(crate) fn checkpoint(
             measure(&mut job)?;
         }
     }
-    job.report.write(report_file)?;
-    println!("\nReport: {}", report_file.display());
-    Ok(job.report.holds())
+    Ok(job.report.finish(report_file)?)
 }

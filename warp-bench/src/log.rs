@@ -138,9 +138,7 @@ pub(crate) fn log(
     if all || replay {
         replay::replays(&mut job)?;
     }
-    job.report.write(report)?;
-    println!("\nReport: {}", report.display());
-    Ok(job.report.holds())
+    Ok(job.report.finish(report)?)
 }
 
 fn job(arguments: &LogArguments, seed: u64, quick: bool, scratch: &Path) -> Outcome<Job> {

@@ -41,6 +41,7 @@ mod run;
 mod series;
 mod storm;
 mod table;
+mod timed;
 mod unicode;
 mod wire;
 mod workload;

@@ -138,7 +138,5 @@ pub(crate) fn memory(
     if all || budget {
         budget::budget(&mut job)?;
     }
-    job.report.write(report)?;
-    println!("\nReport: {}", report.display());
-    Ok(job.report.holds())
+    Ok(job.report.finish(report)?)
 }

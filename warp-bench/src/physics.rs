@@ -15,10 +15,9 @@ mod trace;
 mod wormholes;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tempfile::TempDir;
-use warp_io::{Clock, SystemClock};
+use warp_io::SystemClock;
 
 pub(crate) use overhead::{OperationsArguments, operations};
 
@@ -26,6 +25,7 @@ use crate::cleanup;
 use crate::machine::Machine;
 use crate::report::{Report, Settings};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// What is replayed, and where.
 #[derive(Debug, clap::Args)]
@@ -67,13 +67,6 @@ impl Job {
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 
-    /// How long `work` takes.
-    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = self.clock.monotonic();
-        let result = work();
-        (result, self.clock.monotonic().saturating_sub(start))
-    }
-
     /// The first of three for a quick run, the last for the long one.
     pub(crate) fn size<T>(&self, [quick, usual, full]: [T; 3]) -> T {
         match (self.quick, self.full) {
@@ -81,6 +74,12 @@ impl Job {
             (false, false) => usual,
             (false, true) => full,
         }
+    }
+}
+
+impl Timed for Job {
+    fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 }
 
@@ -142,7 +141,5 @@ pub(crate) fn physics(
             part(&mut job)?;
         }
     }
-    job.report.write(report)?;
-    println!("\nReport: {}", report.display());
-    Ok(job.report.holds())
+    Ok(job.report.finish(report)?)
 }

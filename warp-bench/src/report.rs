@@ -223,6 +223,16 @@ impl Report {
         self.checks.len()
     }
 
+    /// Writes the report, says where, and whether every check held.
+    ///
+    /// # Errors
+    /// Those of [`write`](Report::write).
+    pub(crate) fn finish(&self, path: &Path) -> io::Result<bool> {
+        self.write(path)?;
+        println!("\nReport: {}", path.display());
+        Ok(self.holds())
+    }
+
     /// Writes the report as JSON, in place of an earlier one of that name.
     ///
     /// # Errors

@@ -110,9 +110,7 @@ pub(crate) fn table(
     if engine {
         engine::engine(&mut job, scratch.path())?;
     }
-    job.report.write(report)?;
-    println!("\nReport: {}", report.display());
-    Ok(job.report.holds())
+    Ok(job.report.finish(report)?)
 }
 
 fn job(arguments: &TableArguments, seed: u64, quick: bool, scratch: &Path) -> Outcome<Job> {

@@ -14,6 +14,7 @@ use crate::keys::{KEY_BYTES, Key, Spread, VALUE_BYTES, keys, next_value, request
 use crate::machine::written_bytes;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Writes of so many times the data.
 const TIMES: usize = 20;

@@ -17,6 +17,7 @@ use crate::latency::median;
 use crate::random::Random;
 use crate::report::{Cell as Shown, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Reads of one pass.
 const READS: usize = 200_000;

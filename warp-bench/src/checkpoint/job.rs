@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use warp_io::{Clock, SystemClock};
+use warp_io::SystemClock;
 
 use crate::report::Report;
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -48,16 +49,10 @@ impl Job {
     pub(crate) fn dir(&self) -> Outcome<TempDir> {
         Ok(tempfile::tempdir_in(&self.dir)?)
     }
+}
 
-    /// How long `work` takes.
-    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = self.clock.monotonic();
-        let result = work();
-        (result, self.clock.monotonic().saturating_sub(start))
-    }
-
-    /// Says on standard error what is under way.
-    pub(crate) fn say(&self, what: &str) {
-        eprintln!("{:6.1} s  {what}", self.clock.monotonic().as_secs_f64());
+impl Timed for Job {
+    fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 }

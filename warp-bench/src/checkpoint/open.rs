@@ -15,6 +15,7 @@ use crate::latency::{median, median_time};
 use crate::log::{Connection, Persistence, Reply, Server, is_redis_there};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// A Redis server that saves snapshots, and one that appends to a file.
 const REDIS: [(&str, Persistence); 2] =

@@ -12,6 +12,7 @@ use crate::latency::median_time;
 use crate::report::{Cell, Table, grouped};
 use crate::restart::remove_checkpoints;
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// One write in this many comes behind the checkpoint.
 const TAIL_ONE_IN: usize = 100;

@@ -17,6 +17,7 @@ use crate::machine::Usage;
 use crate::random::Random;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Of the peak of one client thread.
 const LOAD: f64 = 0.6;

@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 const VALUE_BYTES: [usize; 2] = [4 << 10, 64 << 10];
 const THREADS: [usize; 2] = [1, 2];

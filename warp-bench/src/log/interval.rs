@@ -9,6 +9,7 @@ use crate::latency::median;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 const THREADS: [usize; 2] = [1, 2];
 /// Puts between two looks at the clock.

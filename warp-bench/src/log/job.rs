@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use warp_io::{Clock, SystemClock};
+use warp_io::SystemClock;
 
 use super::kinds::Kind;
 use crate::keys::{Key, Requests, keys};
 use crate::random::Random;
 use crate::report::Report;
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Requests of all clients, which repeat theirs over and over: more than fit the caches, few enough to be made at once.
 const REQUESTS: usize = 1_000_000;
@@ -67,17 +68,11 @@ impl Job {
     pub(crate) fn requests(&self, clients: usize) -> Vec<Requests> {
         requests(&keys(self.seed, self.sizes.keys), clients, self.seed)
     }
+}
 
-    /// How long `work` takes.
-    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = self.clock.monotonic();
-        let result = work();
-        (result, self.clock.monotonic().saturating_sub(start))
-    }
-
-    /// Says on standard error what is under way: a full run takes a quarter of an hour.
-    pub(crate) fn say(&self, what: &str) {
-        eprintln!("{:6.1} s  {what}", self.clock.monotonic().as_secs_f64());
+impl Timed for Job {
+    fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 }
 

@@ -12,6 +12,7 @@ use crate::keys::next_value;
 use crate::latency::{Latency, median, median_time};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Of the peak of one client thread.
 const LOAD: f64 = 0.6;

@@ -18,6 +18,7 @@ use crate::keys::{Key, Requests, next_value};
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 const CLIENTS: [usize; 3] = [1, 8, 64];
 const PIPELINES: [usize; 2] = [1, 16];

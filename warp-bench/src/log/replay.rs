@@ -16,6 +16,7 @@ use crate::latency::{median, median_time};
 use crate::machine::peak_resident_bytes;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Numbers of threads that an engine replays with.
 const THREADS: [usize; 2] = [1, 2];

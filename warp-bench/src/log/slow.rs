@@ -13,6 +13,7 @@ use super::gated::{Gate, GatedDir};
 use super::job::Job;
 use crate::clients::clients;
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Small, so that little work fills it.
 const BUFFER_BYTES: usize = 64 << 10;

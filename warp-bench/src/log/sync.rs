@@ -14,6 +14,7 @@ use crate::latency::median;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 const THREADS: [usize; 5] = [1, 2, 8, 32, 64];
 pub(crate) const THREADS_MAX: usize = 64;

@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
 use crate::series::turns;
+use crate::timed::Timed;
 
 /// The traces: those whose keys are related, as far as that is known, and those whose keys are not.
 const RELATED: [&str; 4] = ["c2k-orm-busy", "scarab-recs", "lirs-sprite", "web-apache"];

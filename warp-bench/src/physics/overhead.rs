@@ -13,6 +13,7 @@ use crate::latency::median;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::turns;
+use crate::timed::Timed;
 
 pub(crate) use instructions::{OperationsArguments, operations};
 

@@ -17,6 +17,7 @@ use crate::related::{Groups, dependent, known};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::turns;
+use crate::timed::Timed;
 
 /// Partners of a key.
 const SIZES: [usize; 5] = [1, 3, 7, 15, 31];

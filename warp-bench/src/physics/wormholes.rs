@@ -16,6 +16,7 @@ use crate::latency::{Latency, median_time};
 use crate::random::Random;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 use world::{Peer, World};
 
 /// Regions of the networks.

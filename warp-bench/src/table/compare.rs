@@ -10,6 +10,7 @@ use crate::keys::{Key, Requests, Spread, requests};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 /// What a row measures on filled stores.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,7 @@ use crate::keys::{Key, Requests, Spread, Value, requests};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
+use crate::timed::Timed;
 
 /// An engine as a store. What fails is kept until [`Store::settle`] is called, as the other stores cannot fail.
 struct Engine {

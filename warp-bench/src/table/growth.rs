@@ -5,6 +5,7 @@ use crate::idle::beside_idle;
 use crate::latency::Latency;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Fills each store once from one thread, and times each put.
 ///

@@ -1,12 +1,11 @@
 //! What the parts of the comparison share: sizes, keys, clock, report.
 
-use std::time::Duration;
-
-use warp_io::{Clock, SystemClock};
+use warp_io::SystemClock;
 
 use super::kinds::Kind;
 use crate::keys::{Key, keys};
 use crate::report::Report;
+use crate::timed::Timed;
 
 /// The sizes of a comparison.
 #[derive(Clone, Debug)]
@@ -38,16 +37,10 @@ impl Job {
     pub(crate) fn clients_max(&self) -> usize {
         self.sizes.threads.iter().copied().max().unwrap_or(1)
     }
+}
 
-    /// How long `work` takes.
-    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let start = self.clock.monotonic();
-        let result = work();
-        (result, self.clock.monotonic().saturating_sub(start))
-    }
-
-    /// Says on standard error what is under way: a full comparison takes a quarter of an hour.
-    pub(crate) fn say(&self, what: &str) {
-        eprintln!("{:6.1} s  {what}", self.clock.monotonic().as_secs_f64());
+impl Timed for Job {
+    fn clock(&self) -> &SystemClock {
+        &self.clock
     }
 }

@@ -8,6 +8,7 @@ use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use crate::machine::Usage;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
+use crate::timed::Timed;
 
 /// Sizes, as tenths of the number of keys: a table that doubles has its best and its worst moment among them.
 const SIZES_TENTHS: [usize; 3] = [7, 10, 14];

@@ -297,6 +297,12 @@ impl Shared {
         self.budget.part(KEPT_BELOW - KEPT_FREE).saturating_sub(beside)
     }
 
+    /// Whether so many bytes would have room if nothing else were in the table.
+    fn could_fit(&self, standing: Standing, bytes: u64) -> bool {
+        let beside = standing.in_use().saturating_sub(standing.used);
+        bytes <= self.budget.limit.saturating_sub(beside)
+    }
+
     /// As many entries as there would be if they took as much of the budget as they may.
     pub(crate) fn entries_that_fit(&self, standing: Standing) -> u64 {
         let (entries, full) = (u128::from(standing.entries.max(1)), u128::from(self.full_table(standing)));
@@ -310,6 +316,8 @@ impl Shared {
             && physics.horizon
             && !self.residency.pull.has_begun()
             && standing.entries >= LEARNED_ENTRIES_MIN
+            // For a moment nearly all of a small budget may be taken by what is beside the table.
+            && self.entries_that_fit(standing) >= LEARNED_ENTRIES_MIN
             && standing.used >= self.full_table(standing) / 64 * LEARNED_FROM
     }
 
@@ -348,6 +356,10 @@ impl Shared {
             Standing { held: standing.held + more, ..standing }
         };
         let mut standing = stand();
+        if !self.could_fit(standing, needed) {
+            // Nothing is let fall for it, and nobody waits.
+            return Err(full("the write is larger than what the memory budget can hold"));
+        }
         self.slow_down(standing, no_wait);
         if self.is_law_due(standing) {
             self.want_memory();
@@ -450,6 +462,9 @@ impl Shared {
             self.want_memory();
         }
         if self.budget.room(standing, taken) != Room::Ample {
+            if !self.could_fit(standing, 2 * taken) {
+                return false;
+            }
             self.want_memory();
             self.let_fall_for_read(2 * taken);
             if self.budget.room(self.memory_standing(), taken) == Room::None {
@@ -508,8 +523,8 @@ impl Shared {
     /// While memory is full, time is what comes in: a tick of heat passes each time that as much has come in as the budget holds, twice over.
     fn pass_tick_by_turnover(&self) {
         let taken = self.budget.taken.load(Ordering::Relaxed);
-        if taken - self.budget.taken_at_tick.load(Ordering::Relaxed) >= TURNOVERS_PER_TICK * self.budget.limit
-        {
+        let turnover = self.budget.limit.saturating_mul(TURNOVERS_PER_TICK);
+        if taken - self.budget.taken_at_tick.load(Ordering::Relaxed) >= turnover {
             self.budget.taken_at_tick.store(taken, Ordering::Relaxed);
             self.table.next_tick();
         }

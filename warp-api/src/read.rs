@@ -29,9 +29,13 @@ pub(crate) struct Found {
 impl Found {
     /// What a live entry in memory says.
     fn of(entry: EntryRef<'_>) -> Option<Found> {
-        let level = if entry.packed_from().is_some() { Level::Warm } else { Level::Hot };
+        let level = level_of(entry);
         Some(Found { value: value_of(entry)?, seq: entry.seq(), deadline: entry.deadline(), level })
     }
+}
+
+fn level_of(entry: EntryRef<'_>) -> Level {
+    if entry.packed_from().is_some() { Level::Warm } else { Level::Hot }
 }
 
 /// What one of many lookups saw.
@@ -39,6 +43,8 @@ impl Found {
 pub(crate) enum Seen<'a> {
     /// In memory, for as long as the call that shows it.
     Hot(EntryRef<'a>),
+    /// In packed form, in memory.
+    Warm(Value),
     Cold(Found),
     Nothing,
 }
@@ -47,8 +53,8 @@ impl Seen<'_> {
     /// Calls `read` with the value.
     pub(crate) fn read<R>(&self, read: impl FnOnce(Option<&[u8]>) -> R) -> R {
         match self {
-            Seen::Hot(entry) if entry.packed_from().is_some() => read(value_of(*entry).as_deref()),
             Seen::Hot(entry) => read(entry.value()),
+            Seen::Warm(value) => read(Some(value)),
             Seen::Cold(found) => read(Some(&found.value)),
             Seen::Nothing => read(None),
         }
@@ -56,7 +62,8 @@ impl Seen<'_> {
 
     pub(crate) fn into_value(self) -> Option<Value> {
         match self {
-            Seen::Hot(entry) => value_of(entry),
+            Seen::Hot(entry) => entry.value_handle(),
+            Seen::Warm(value) => Some(value),
             Seen::Cold(found) => Some(found.value),
             Seen::Nothing => None,
         }
@@ -207,7 +214,11 @@ impl Shared {
 
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        match self.read_hot(key, Found::of) {
+        let found = self.read_hot(key, |entry| {
+            let value = self.take_value(key, entry)?;
+            Some(Found { value, seq: entry.seq(), deadline: entry.deadline(), level: level_of(entry) })
+        });
+        match found {
             Some(found) => Ok(found.flatten()),
             None => self.read_cold(key),
         }
@@ -246,7 +257,12 @@ impl Shared {
                 if is_turn {
                     self.read_in_turn(keys[place]);
                 }
-                each(place, Seen::Hot(entry));
+                let seen = if entry.packed_from().is_none() {
+                    Seen::Hot(entry)
+                } else {
+                    self.read_warm(keys[place], entry).map_or(Seen::Nothing, Seen::Warm)
+                };
+                each(place, seen);
             }
             Some(_) => {
                 self.counters.reads.missed();

@@ -1,6 +1,6 @@
 //! Residency: which entries are in memory, and in which form. Gravity says which fall; this lets them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -39,11 +39,15 @@ const BUDGET_BYTES_PER_REMNANT: u64 = 256;
 const REMNANTS_MAX: u64 = 1 << 26;
 /// Bytes that pinned entries may take, as a part of the budget; those beyond are not pinned.
 const PINNED_PART: u64 = 2;
+/// Pins of keys that are no more are looked for at one of so many pins that find no room.
+const PINS_SWEPT_EVERY: u64 = 256;
 /// What reads from the levels take. Only their relations matter, and they are the same at all times: what was worth keeping
 /// yesterday can be compared with what comes today.
 const COSTS: ReadCosts = ReadCosts { hot: 100.0, unpack_byte: 0.4, cold: 20_000.0 };
 /// The weight of one observation in running means, as a power of two: a sixteenth.
 const MEAN_SHIFT: u32 = 4;
+/// In one of so many samples values are packed that are not likely to get smaller: others may have come since.
+const PACKING_TRIED_EVERY: u64 = 64;
 /// One, in the fixed-point numbers of the packing ratio.
 const RATIO_ONE: u32 = 1 << 10;
 
@@ -61,9 +65,8 @@ pub(crate) struct Residency {
     ratio: AtomicU32,
     /// Where the next sample is taken: a counter, scrambled.
     turn: AtomicU64,
-    pinned: RwLock<HashSet<u64>>,
+    pinned: RwLock<Pins>,
     has_pinned: AtomicBool,
-    pinned_bytes: AtomicU64,
     pinned_bytes_max: u64,
     pub(crate) evicted: AtomicU64,
     pub(crate) evicted_bytes: AtomicU64,
@@ -73,6 +76,36 @@ pub(crate) struct Residency {
     pub(crate) unpacked: AtomicU64,
     pub(crate) kept_out: AtomicU64,
     pub(crate) returned: AtomicU64,
+}
+
+/// Keys that stay in memory, by their hashes, with the bytes that each counts for.
+#[derive(Debug, Default)]
+struct Pins {
+    bytes_of: HashMap<u64, u64>,
+    bytes: u64,
+    /// Pins that were not followed, since too much is pinned already.
+    refused: u64,
+}
+
+impl Pins {
+    fn remove(&mut self, hash: u64) {
+        self.bytes -= self.bytes_of.remove(&hash).unwrap_or(0);
+    }
+
+    /// Adds a pin that is not there, unless there would be more than `max` bytes.
+    fn insert(&mut self, hash: u64, bytes: u64, max: u64) -> bool {
+        let fits = self.bytes + bytes <= max;
+        if fits {
+            self.bytes_of.insert(hash, bytes);
+            self.bytes += bytes;
+        }
+        fits
+    }
+
+    fn retain(&mut self, stays: impl Fn(u64) -> bool) {
+        self.bytes_of.retain(|hash, _| stays(*hash));
+        self.bytes = self.bytes_of.values().sum();
+    }
 }
 
 /// An entry of a sample.
@@ -100,9 +133,8 @@ impl Residency {
             price: AtomicU32::new(0),
             ratio: AtomicU32::new(RATIO_ONE / 2),
             turn: AtomicU64::new(0),
-            pinned: RwLock::new(HashSet::new()),
+            pinned: RwLock::default(),
             has_pinned: AtomicBool::new(false),
-            pinned_bytes: AtomicU64::new(0),
             pinned_bytes_max: budget / PINNED_PART,
             evicted: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
@@ -166,8 +198,14 @@ impl Residency {
         raw - raw.saturating_mul(self.ratio.load(Ordering::Relaxed) as usize) / RATIO_ONE as usize
     }
 
+    /// The same for a value of a sample; in some of these, more than is likely, so that packing is tried again.
+    fn saving_in_sample(&self, raw: usize) -> usize {
+        let is_trial = self.turn.load(Ordering::Relaxed).is_multiple_of(PACKING_TRIED_EVERY);
+        if is_trial { self.saving(raw).max(raw / 2) } else { self.saving(raw) }
+    }
+
     fn is_pinned(&self, hash: u64) -> bool {
-        self.has_pinned.load(Ordering::Relaxed) && self.pinned.read().contains(&hash)
+        self.has_pinned.load(Ordering::Relaxed) && self.pinned.read().bytes_of.contains_key(&hash)
     }
 
     /// A random slot and a random place in it.
@@ -307,7 +345,7 @@ impl Shared {
         let body = Body {
             mass: self.residency.mass_of(hash, mass),
             bytes: entry.memory_bytes(),
-            saved_by_packing: if can_pack { self.residency.saving(raw) } else { 0 },
+            saved_by_packing: if can_pack { self.residency.saving_in_sample(raw) } else { 0 },
         };
         let (mut way, worth) = fall(body, COSTS);
         if !may_leave {
@@ -426,21 +464,29 @@ impl Shared {
         if !pin && !residency.has_pinned.load(Ordering::Relaxed) {
             return;
         }
-        let mut pinned = residency.pinned.write();
-        if pin {
-            let sum = residency.pinned_bytes.load(Ordering::Relaxed) + bytes as u64;
-            if sum <= residency.pinned_bytes_max && pinned.insert(hash) {
-                residency.pinned_bytes.store(sum, Ordering::Relaxed);
+        let mut pins = residency.pinned.write();
+        pins.remove(hash);
+        let max = residency.pinned_bytes_max;
+        if pin && !pins.insert(hash, bytes as u64, max) {
+            // Keys that have expired or were cleared give up their pins when room is short.
+            if pins.refused.is_multiple_of(PINS_SWEPT_EVERY) {
+                pins.retain(|hash| self.is_in_memory(hash));
+                pins.insert(hash, bytes as u64, max);
             }
-        } else if pinned.remove(&hash) {
-            let sum = residency.pinned_bytes.load(Ordering::Relaxed).saturating_sub(bytes as u64);
-            residency.pinned_bytes.store(sum, Ordering::Relaxed);
+            pins.refused += 1;
         }
-        residency.has_pinned.store(!pinned.is_empty(), Ordering::Relaxed);
+        residency.has_pinned.store(!pins.bytes_of.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Whether a key with this hash has a value that may be seen, in memory.
+    fn is_in_memory(&self, hash: u64) -> bool {
+        let mut is_there = false;
+        self.table.entries(hash, |entry| is_there |= self.is_visible(entry.keyspace(), entry));
+        is_there
     }
 
     /// How many keys are pinned.
     pub(crate) fn pinned_keys(&self) -> u64 {
-        self.residency.pinned.read().len() as u64
+        self.residency.pinned.read().bytes_of.len() as u64
     }
 }

@@ -107,6 +107,71 @@ fn a_cache_evicts_what_is_worth_least() {
     assert_eq!(engine.cosmic_metrics().residency.pinned_keys, 999);
 }
 
+/// Deleted, cleared or put again: only what is there and pinned counts as pinned.
+#[test]
+fn what_is_gone_is_pinned_no_more() {
+    let engine = options().in_memory();
+    let pinned = PutOptions::new().pin(true);
+    let pinned_keys = || engine.cosmic_metrics().residency.pinned_keys;
+    for n in 0..40 {
+        engine.put_with(key(n), value(n, 0, 1 << 20), &pinned).unwrap();
+        assert_eq!(pinned_keys(), 1, "round {n}");
+        assert!(engine.delete(key(n)).unwrap());
+    }
+    let other = engine.keyspace("other").unwrap();
+    for n in 0..5 {
+        other.put_with(key(n), value(n, 0, 1 << 20), &pinned).unwrap();
+        engine.put_with("same key", value(n, 0, 1 << 20), &pinned).unwrap();
+    }
+    assert_eq!(pinned_keys(), 6);
+    other.clear().unwrap();
+    for n in 0..8 {
+        engine.put_with(key(n), value(n, 0, 1 << 20), &pinned).unwrap();
+    }
+    assert_eq!(pinned_keys(), 9);
+}
+
+#[test]
+fn a_write_that_memory_cannot_hold_is_refused_at_once_and_pushes_nothing_out() {
+    let scratch = tempfile::tempdir().unwrap();
+    let engine = options().open(scratch.path()).unwrap();
+    for n in 0..1000 {
+        engine.put(key(n), value(n, 0, 1000)).unwrap();
+    }
+    engine.checkpoint().unwrap();
+    let checkpoints = engine.cosmic_metrics().checkpoints.unwrap().taken;
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // While others write, there is always something that no checkpoint has.
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                engine.put("other", "1").unwrap();
+            }
+        });
+        let error = engine.put("large", vec![1; 40 << 20]).unwrap_err();
+        ends.store(true, Ordering::Relaxed);
+        assert_eq!(error.kind(), ErrorKind::Full);
+    });
+    let metrics = engine.cosmic_metrics();
+    assert_eq!((metrics.residency.evicted, metrics.residency.waits), (0, 0));
+    assert_eq!(metrics.checkpoints.unwrap().taken, checkpoints);
+}
+
+/// That values have not got smaller by packing does not mean that later ones will not.
+#[test]
+fn packing_is_tried_again_after_values_that_do_not_compress() {
+    let engine = options().when_full(WhenFull::Evict).in_memory();
+    for n in 0..40_000 {
+        engine.put(key(n), value(n, 0, 1000)).unwrap();
+    }
+    assert_eq!(engine.cosmic_metrics().residency.packed, 0);
+    for n in 40_000..160_000 {
+        engine.put(key(n), format!("{n:01000}")).unwrap();
+    }
+    let packed = engine.cosmic_metrics().residency.packed;
+    assert!(packed > 1000, "only {packed} values were packed");
+}
+
 #[test]
 fn the_least_budget_takes_large_values_with_the_usual_log() {
     let scratch = tempfile::tempdir().unwrap();

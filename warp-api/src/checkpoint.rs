@@ -63,6 +63,8 @@ impl Shared {
             return Err(Error::invalid("an engine without files takes no checkpoints"));
         };
         let mut catalog = home.catalog.lock();
+        // The engine may have been closed, and the directory be somebody else's, while this waited.
+        self.check_open()?;
         let outcome = match self.checkpoint_locked(home, &mut catalog, reason, true) {
             Err(Failed::Merging(Stop::Failed(error))) if self.check_writable().is_ok() => {
                 // A layer that cannot be read, or a disk with too little space for all of them, must not keep what
@@ -258,10 +260,10 @@ impl Shared {
         // The number is spent even if publishing fails: whether it took place may then be unknown.
         catalog.next_manifest = catalog.next_manifest.saturating_add(1);
         warp_checkpoint::publish(&*home.dir, &next).map_err(|error| {
-            // Either of two manifests may be the current one after a crash, so that both must find their files.
-            catalog.may_remove &= error.published == Published::No;
+            catalog.is_current_unknown |= error.published != Published::No;
             checkpoint_error(error.source)
         })?;
+        catalog.is_current_unknown = false;
         home.current.store(Arc::new(next.clone()));
         catalog.manifest = next;
         Ok(())
@@ -270,7 +272,7 @@ impl Shared {
     /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log. A failure is reported, and
     /// tried again after the next checkpoint: what should have gone harms nobody.
     pub(crate) fn remove_obsolete(&self, home: &Home, catalog: &Catalog) {
-        if !catalog.may_remove {
+        if !catalog.may_remove || catalog.is_current_unknown || self.check_open().is_err() {
             return;
         }
         if let Err(error) = self.try_remove_obsolete(home) {

@@ -60,8 +60,11 @@ pub(crate) struct Catalog {
     /// Bytes of log that the open replayed, and that no checkpoint has made needless since.
     pub(crate) replayed_bytes: u64,
     /// Whether files that no kept checkpoint needs may go. Not after a fallback to an older checkpoint, whose
-    /// newer ones may be of use to whoever repairs them, and not while it is unknown which one is current.
+    /// newer ones may be of use to whoever repairs them.
     pub(crate) may_remove: bool,
+    /// Whether publishing failed, and it is unknown whether it took place: both manifests must find their files then, until
+    /// a later one is published.
+    pub(crate) is_current_unknown: bool,
     /// How long merging is left out after it failed.
     pub(crate) backoff: Backoff,
     /// When the layers were last looked at for garbage, by the monotonic clock.

@@ -41,12 +41,15 @@ impl Life {
             shared.keep_learned();
         }
         threads.stop(shared);
+        // Held until the directory is given up: whoever takes a checkpoint by another handle has ended or not begun.
+        let catalog = shared.home.as_ref().map(|home| home.catalog.lock());
         shared.closed.store(true, Ordering::Relaxed);
         let closed = shared.journal.log().map_or(Ok(()), |log| log.close().map_err(log_error));
         shared.waiters.wake_all();
         if let Some(home) = &shared.home {
             drop(home.lock.lock().take());
         }
+        drop(catalog);
         taken.and(closed)
     }
 }

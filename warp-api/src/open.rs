@@ -157,6 +157,7 @@ impl State {
                 segments: 0,
                 replayed_bytes: replay.bytes,
                 may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
+                is_current_unknown: false,
                 backoff: Backoff::default(),
                 garbage_looked: now,
             }),

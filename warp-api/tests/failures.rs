@@ -10,7 +10,7 @@ mod common;
 
 use common::{Machine, entries, small};
 use warp_api::{Durability, ErrorKind, WarpEngine};
-use warp_io::{Fault, Survival};
+use warp_io::{Fault, OpKind, SimDisk, Survival};
 
 /// Writes with checkpoints between them, until something fails. Returns how many writes were acknowledged as
 /// durable, and whether anything failed.
@@ -108,6 +108,34 @@ fn short_and_interrupted_operations_are_no_failures() {
         assert_eq!(drive(&engine), (30, false), "{fault:?}");
         engine.close().unwrap();
         assert_eq!(entries(&machine.open(small())).len(), 30);
+    }
+}
+
+/// As long as it is unknown which of two checkpoints a crash would leave, nothing is removed; the next one ends that.
+#[test]
+fn files_are_removed_again_once_a_checkpoint_is_published_after_one_that_failed_halfway() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().checkpoints_kept(1));
+    let checkpoint = |value: &str| {
+        engine.put("key", value).unwrap();
+        engine.checkpoint()
+    };
+    checkpoint("1").unwrap();
+    let mut renamed = false;
+    machine.disk.inject_when(move |operation| {
+        renamed |= operation.kind == OpKind::Rename && operation.path.starts_with("MANIFEST-");
+        (renamed && operation.kind == OpKind::SyncDir).then_some(Fault::Eio)
+    });
+    checkpoint("2").unwrap_err();
+    machine.disk.clear_faults();
+    for value in ["3", "4", "5"] {
+        checkpoint(value).unwrap();
+    }
+    let manifests = |disk: &SimDisk| disk.files().iter().filter(|file| file.contains("MANIFEST-")).count();
+    assert_eq!(manifests(&machine.disk), 1, "{:?}", machine.disk.files());
+    for survival in [Survival::Nothing, Survival::Everything, Survival::seeded(3)] {
+        let crashed = machine.with_disk(machine.disk.crash(survival)).open(small());
+        assert_eq!(crashed.get("key").unwrap().as_deref(), Some(&b"5"[..]));
     }
 }
 

@@ -205,10 +205,10 @@ impl Shared {
             sections,
         };
         let bytes = warp_checkpoint::write_advice(&*home.dir, &advice).map_err(checkpoint_error)?;
-        // Whoever copies or reads files that may go holds this.
-        let _nobody_reads = home.removing.write();
-        if let Err(error) = warp_checkpoint::remove_advice(&*home.dir, number) {
-            // The next one that is written takes it away.
+        // Whoever copies or reads files that may go holds this; the next one that is written takes them away then.
+        if let Some(_nobody_reads) = home.removing.try_write()
+            && let Err(error) = warp_checkpoint::remove_advice(&*home.dir, number)
+        {
             tracing::warn!(%error, "an old file of what was learned could not be removed");
         }
         Ok((number, bytes))

@@ -71,7 +71,7 @@ pub(crate) fn settled<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
 impl Home {
     /// Leave to remove files; `None` if they are being read by somebody else.
     pub(crate) fn lock_out_readers(&self) -> Result<Option<NobodyReads<'_>>> {
-        let here = self.removing.write();
+        let Some(here) = self.removing.try_write() else { return Ok(None) };
         match self.dir.try_lock(READERS_FILE, LockKind::Exclusive) {
             Ok(elsewhere) => Ok(Some(NobodyReads { _here: here, _elsewhere: elsewhere })),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),

@@ -65,10 +65,13 @@ impl Shared {
         self.check_open()?;
         let mut report = VerifyReport::default();
         let Some(home) = &self.home else { return Ok(report) };
-        // Held, so that no file is removed while it is read.
-        let catalog = home.catalog.lock();
-        let manifests = warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?;
-        let mut start = Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest };
+        // No file is removed while it is read, and checkpoints go on meanwhile.
+        let (_kept, mut start, manifests) = {
+            let catalog = home.catalog.lock();
+            let kept = home.removing.read();
+            let start = Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest };
+            (kept, start, warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?)
+        };
         let mut layers = std::collections::BTreeMap::new();
         for number in manifests {
             match warp_checkpoint::load(&*home.dir, number) {
@@ -84,6 +87,8 @@ impl Shared {
         let access = LayerAccess::Read(BlockCache::new(PASSING_BYTES));
         let total = layers.len() as u64 + 1;
         for (done, layer) in layers.values().enumerate() {
+            // Once it is closed, the directory may be somebody else's.
+            self.check_open()?;
             self.progress(Task::Verify, done as u64, Some(total));
             match Layer::open_with(&*home.layers_dir, layer, &access).and_then(|layer| layer.verify()) {
                 Ok(read) => {
@@ -93,25 +98,10 @@ impl Shared {
                 Err(error) => report.problems.push(Problem::of(&checkpoint_error(error))),
             }
         }
-        self.verify_learned(home, &mut report);
+        verify_learned(home, &mut report);
         self.verify_log(home, start, &mut report)?;
         self.progress(Task::Verify, total, Some(total));
         Ok(report)
-    }
-
-    /// Damage in what was learned costs no data, and is damage all the same.
-    fn verify_learned(&self, home: &Home, report: &mut VerifyReport) {
-        // Held, so that no file is removed while it is read.
-        let _kept = home.removing.read();
-        for number in warp_checkpoint::list_advice(&*home.dir).unwrap_or_default() {
-            let errors = match warp_checkpoint::load_advice(&*home.dir, number) {
-                Ok(loaded) => loaded.damaged.into_iter().map(|damaged| damaged.error).collect(),
-                // Of a newer program.
-                Err(warp_checkpoint::Error::Unsupported { .. }) => Vec::new(),
-                Err(error) => vec![error],
-            };
-            report.problems.extend(errors.into_iter().map(|error| Problem::of(&checkpoint_error(error))));
-        }
     }
 
     fn verify_log(&self, home: &Home, start: Start, report: &mut VerifyReport) -> Result<()> {
@@ -135,5 +125,18 @@ impl Shared {
             });
         }
         Ok(())
+    }
+}
+
+/// Damage in what was learned costs no data, and is damage all the same.
+fn verify_learned(home: &Home, report: &mut VerifyReport) {
+    for number in warp_checkpoint::list_advice(&*home.dir).unwrap_or_default() {
+        let errors = match warp_checkpoint::load_advice(&*home.dir, number) {
+            Ok(loaded) => loaded.damaged.into_iter().map(|damaged| damaged.error).collect(),
+            // Of a newer program.
+            Err(warp_checkpoint::Error::Unsupported { .. }) => Vec::new(),
+            Err(error) => vec![error],
+        };
+        report.problems.extend(errors.into_iter().map(|error| Problem::of(&checkpoint_error(error))));
     }
 }

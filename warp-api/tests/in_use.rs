@@ -5,10 +5,11 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Machine, entries, report, small};
-use warp_api::{ErrorKind, LogFormat, Options, PointInTime, Seq, WarpEngine, WriteBatch};
+use warp_api::{ErrorKind, LogFormat, Options, PointInTime, Seq, Task, WarpEngine, WriteBatch};
 
 #[test]
 fn a_reader_sees_the_last_frame_on_the_disk() {
@@ -26,6 +27,38 @@ fn a_reader_sees_the_last_frame_on_the_disk() {
     assert_eq!(reader.get("key").unwrap().as_deref(), Some(&b"1"[..]), "as it was when it was opened");
     assert_eq!(view.get("key").unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(machine.try_open(small()).unwrap_err().kind(), ErrorKind::Locked, "one engine writes");
+}
+
+/// Who verifies reads what there was when it began; checkpoints go on, and leave the files alone until it is done.
+#[test]
+fn checkpoints_are_taken_while_everything_is_verified() {
+    let machine = Machine::new(1);
+    let handle: Arc<Mutex<Option<WarpEngine>>> = Arc::default();
+    let writing = Arc::clone(&handle);
+    let options = small().checkpoints_kept(1).on_progress(move |progress| {
+        if progress.task == Task::Verify
+            && let Some(engine) = writing.lock().unwrap().take()
+        {
+            for round in 0..3 {
+                engine.put("key", format!("{round}")).unwrap();
+                engine.checkpoint().unwrap();
+            }
+        }
+    });
+    let engine = machine.open(options);
+    for round in 0..3 {
+        engine.put("key", format!("before {round}")).unwrap();
+        engine.checkpoint().unwrap();
+    }
+    let metrics = || engine.cosmic_metrics().checkpoints.unwrap();
+    let (taken, removed) = (metrics().taken, metrics().removed_files);
+    *handle.lock().unwrap() = Some(engine.clone());
+    let report = engine.verify().unwrap();
+    assert!(report.is_clean() && report.layers > 0, "{report:?}");
+    assert_eq!((metrics().taken, metrics().removed_files), (taken + 3, removed));
+    assert!(metrics().held_back);
+    machine.pass(&engine, Duration::from_secs(3));
+    assert!(metrics().removed_files > removed && !metrics().held_back);
 }
 
 /// As long as somebody reads, nothing is removed or written to again; the metrics say so, and it goes once they are done.

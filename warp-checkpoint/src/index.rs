@@ -62,7 +62,12 @@ impl Index {
     pub(crate) fn slot(&self, source: &Checked, hash: u64) -> Result<Range<u32>> {
         let first = self.directory.start + slot_of(hash, self.slot_bits) * RANK_BYTES;
         let bounds: [u8; 2 * RANK_BYTES] = source.array(first)?;
-        Ok(u32_at(&bounds, 0)..u32_at(&bounds, RANK_BYTES))
+        let (start, end) = (u32_at(&bounds, 0), u32_at(&bounds, RANK_BYTES));
+        // Checked when the file was opened; but a page that is read again may come back damaged.
+        if start > end || end > self.entries {
+            return Err(corrupt(source.file(), first as u64, Corruption::OutOfOrder));
+        }
+        Ok(start..end)
     }
 
     /// The hash and the entry's offset at a rank below [`entries`](Index::entries).

@@ -173,7 +173,7 @@ impl Rebuilding<'_> {
                         hash,
                         keyspace,
                         key: &key,
-                        seq: seq.unwrap_or(older + 1),
+                        seq: seq.unwrap_or(older.saturating_add(1)),
                         deadline: 0,
                         value: None,
                     };

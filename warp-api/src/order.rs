@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use warp_core::{Chunk, Kept, Key, OrderedKeys};
 
 pub(crate) use self::gather::{Item, Values};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::floors::DROPPED;
 use crate::shared::Shared;
 
@@ -49,8 +49,24 @@ struct Merging {
     backlog: Option<Vec<u64>>,
     /// Keys with an entry in memory of a lower sequence are in all orders.
     clean_below: u64,
+    /// What could not be merged yet, since a layer that may have its keys could not be read.
+    unread: Unread,
     /// The engine's count of keys that were deleted or have expired when it was last looked at.
     deletes: u64,
+}
+
+/// Hashes of keys that are not known, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    hashes: Vec<u64>,
+    error: Option<Error>,
+}
+
+impl Unread {
+    fn add(&mut self, hash: u64, error: Error) {
+        self.hashes.push(hash);
+        self.error = Some(error);
+    }
 }
 
 /// A keyspace that is kept in order.
@@ -93,14 +109,17 @@ impl Shared {
     ///
     /// What is found in memory with a sequence below a [`Shared::known_below`] that was asked for before this call is
     /// in the order.
+    ///
+    /// # Errors
+    /// As of a read, where a layer cannot tell of keys that were put lately; asked again, it is tried again.
     pub(crate) fn ordered(&self, keyspace: u32) -> Result<Arc<Space>> {
         if let Some(space) = self.order.get(keyspace) {
-            self.merge_added();
+            self.merge_added()?;
             return Ok(space);
         }
         let _alone = self.order.building.lock();
         if let Some(space) = self.order.get(keyspace) {
-            self.merge_added();
+            self.merge_added()?;
             return Ok(space);
         }
         self.order.merging.lock().backlog = Some(Vec::new());
@@ -122,9 +141,11 @@ impl Shared {
         };
         let space =
             Arc::new(Space { keyspace, keys, floor: AtomicU64::new(floor), owed: AtomicUsize::new(0) });
-        self.merge_hashes(late, std::slice::from_ref(&space), 0);
+        let mut unread = Unread::default();
+        self.merge_hashes(late, std::slice::from_ref(&space), 0, &mut unread);
         self.order.spaces.write().insert(keyspace, Arc::clone(&space));
-        self.merge_locked(&mut merging);
+        merging.unread.hashes.append(&mut unread.hashes);
+        self.merge_locked(&mut merging)?;
         Ok(space)
     }
 
@@ -149,7 +170,8 @@ impl Shared {
         }
         self.forget_dropped();
         let clean_below = self.known_below();
-        self.merge_added();
+        // Whoever scans is told.
+        let _ = self.merge_added();
         let deletes = {
             let mut merging = self.order.merging.lock();
             let deletes = self.counters.deletes.sum() + self.counters.expired.sum();
@@ -188,29 +210,37 @@ impl Shared {
     }
 
     /// Merges what was noted: then every order has all keys that were put before the call.
-    fn merge_added(&self) {
-        self.merge_locked(&mut self.order.merging.lock());
+    fn merge_added(&self) -> Result<()> {
+        self.merge_locked(&mut self.order.merging.lock())
     }
 
-    fn merge_locked(&self, merging: &mut Merging) {
+    fn merge_locked(&self, merging: &mut Merging) -> Result<()> {
         let clean_below = self.known_below();
-        let added = self.table.take_added();
+        let mut added = self.table.take_added();
+        added.append(&mut merging.unread.hashes);
         if !added.is_empty() {
             if let Some(backlog) = &mut merging.backlog {
                 backlog.extend_from_slice(&added);
             }
             // Judged by what was merged before: of what is being merged now, a part is not in its place yet.
-            self.merge_hashes(added, &self.order.spaces(), merging.clean_below);
+            self.merge_hashes(added, &self.order.spaces(), merging.clean_below, &mut merging.unread);
         }
         merging.clean_below = clean_below;
+        merging.unread.error.take().map_or(Ok(()), Err)
     }
 
-    fn merge_hashes(&self, mut hashes: Vec<u64>, spaces: &[Arc<Space>], clean_below: u64) {
+    fn merge_hashes(
+        &self,
+        mut hashes: Vec<u64>,
+        spaces: &[Arc<Space>],
+        clean_below: u64,
+        unread: &mut Unread,
+    ) {
         hashes.sort_unstable();
         hashes.dedup();
         for step in hashes.chunks(MERGE_STEP) {
             for space in spaces {
-                let added = self.keys_of(space.keyspace, step);
+                let added = self.keys_of(space.keyspace, step, unread);
                 space.owe(added.len().saturating_mul(SWEEP_FACTOR));
                 let mut resolve = |chunk: &Chunk| self.kept(space.keyspace, chunk, clean_below);
                 space.keys.merge(added, &mut resolve);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Machine;
-use warp_api::{ErrorKind, Options, PointInTime};
+use warp_api::{ErrorKind, Options, Physics, PointInTime};
 use warp_io::{Dir, Fault, OpInfo, OpKind};
 
 const KEYS: u32 = 2_000;
@@ -171,4 +171,31 @@ fn a_layer_that_is_cut_is_an_error() {
     assert!(kinds.len() > 1_000, "{}", kinds.len());
     assert!(kinds.iter().all(|kind| *kind == ErrorKind::Corrupt), "{kinds:?}");
     assert!(!engine.verify().unwrap().is_clean());
+}
+
+/// Keys whose layer could not be read when they were to be put in order are in the scans as soon as it can.
+#[test]
+fn a_scan_misses_nothing_after_a_disk_that_failed_for_a_while() {
+    let machine = Machine::new(1);
+    let options = options().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(Physics::off());
+    let engine = machine.open(options);
+    assert_eq!(engine.iter().count(), 0);
+    // Not put in order yet, and most of them not in memory any more.
+    let count = 20_000;
+    for number in 0..count {
+        engine.put(key(number), value(number).repeat(10)).unwrap();
+    }
+    engine.checkpoint().unwrap();
+    assert!(engine.cosmic_metrics().residency.evicted > 1_000);
+    machine.disk.inject_when(|op| {
+        (op.kind == OpKind::ReadAt && op.path.starts_with("layers/")).then_some(Fault::Eio)
+    });
+    for _ in 0..2 {
+        let first = engine.iter().find_map(Result::err).expect("keys that cannot be read are no secret");
+        assert_eq!(first.kind(), ErrorKind::Io);
+    }
+    machine.disk.clear_faults();
+    let keys: Vec<String> =
+        engine.iter().map(|found| String::from_utf8(found.unwrap().0.to_vec()).unwrap()).collect();
+    assert!(keys.iter().eq((0..count).map(key).collect::<Vec<_>>().iter()), "{} keys", keys.len());
 }

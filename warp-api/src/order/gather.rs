@@ -6,6 +6,7 @@ use warp_io::Clock;
 
 use crate::error::{Error, Result};
 use crate::from_crates::checkpoint_error;
+use crate::order::Unread;
 use crate::packed::to_entry;
 use crate::shared::Shared;
 use crate::types::Level;
@@ -147,20 +148,26 @@ impl Shared {
         }
     }
 
-    /// The keys of a keyspace with these hashes, in memory and in layers, present or not. Of what layers cannot tell,
-    /// those in memory.
-    pub(super) fn keys_of(&self, keyspace: u32, hashes: &[u64]) -> Vec<(Key, u64)> {
+    /// The keys of a keyspace with these hashes, in memory and in layers, present or not. Hashes of which memory
+    /// knows nothing and a layer cannot tell are added to `unread`.
+    pub(super) fn keys_of(&self, keyspace: u32, hashes: &[u64], unread: &mut Unread) -> Vec<(Key, u64)> {
         let mut keys = Vec::with_capacity(hashes.len());
+        let mut is_known = vec![false; hashes.len()];
         self.table.multi_entries(hashes, |place, entry| {
+            is_known[place] |= entry.keyspace() == keyspace;
             if entry.keyspace() == keyspace && !entry.is_tombstone() {
                 keys.push((Key::from(entry.key()), hashes[place]));
             }
         });
         let list = self.layers.snapshot();
-        for &hash in hashes {
+        for (&hash, is_known) in hashes.iter().zip(is_known) {
             for layer in &list.layers {
-                // Whoever reads these keys will be told.
-                let found = layer.with_hash(hash).unwrap_or_default();
+                let found = layer.with_hash(hash).unwrap_or_else(|error| {
+                    if !is_known {
+                        unread.add(hash, checkpoint_error(error));
+                    }
+                    Vec::new()
+                });
                 let of_keyspace =
                     found.iter().filter(|entry| entry.keyspace == keyspace && !entry.is_tombstone());
                 keys.extend(of_keyspace.map(|entry| (Key::from(&*entry.key), hash)));

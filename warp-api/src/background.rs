@@ -224,7 +224,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
             }
             if shared.time.monotonic() >= warm_due {
                 shared.warm_step();
-                warm_due = shared.time.monotonic() + shared.warm.pause();
+                warm_due = shared.time.monotonic() + shared.warm_pause();
             }
             // Orders that come all the time must not keep it from the rest.
             if shared.time.monotonic() >= next {
@@ -241,7 +241,7 @@ impl Shared {
         let wait = self.tick_log();
         self.work();
         self.warm_step();
-        let next = if self.warm.is_under_way() { self.warm.pause() } else { WORKER_INTERVAL };
+        let next = if self.warm.is_under_way() { self.warm_pause() } else { WORKER_INTERVAL };
         wait.unwrap_or(WORKER_INTERVAL).min(next)
     }
 

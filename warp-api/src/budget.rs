@@ -62,7 +62,10 @@ const ALLOCATOR_KEEPS: u64 = 4;
 /// What is kept of the budget.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: u64,
+    /// As the options say.
+    most: u64,
+    /// What may be held now: that, or less by law.
+    limit: AtomicU64,
     when_full: WhenFull,
     /// Bytes that writes and promotions have taken, as far as was asked.
     taken: AtomicU64,
@@ -144,7 +147,8 @@ impl Drop for Passing<'_> {
 impl Budget {
     pub(crate) fn new(limit: u64, when_full: WhenFull) -> Budget {
         Budget {
-            limit,
+            most: limit,
+            limit: AtomicU64::new(limit),
             when_full,
             taken: AtomicU64::new(0),
             taken_at_tick: AtomicU64::new(0),
@@ -161,12 +165,19 @@ impl Budget {
         }
     }
 
+    /// Bytes that may be held.
     pub(crate) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on no more than `cap` bytes may be held, if that is less than the options say; but `least` always.
+    pub(crate) fn cap(&self, cap: Option<u64>, least: u64) {
+        let limit = cap.map_or(self.most, |cap| cap.clamp(least.min(self.most), self.most));
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     fn part(&self, sixty_fourths: u64) -> u64 {
-        self.limit / 64 * sixty_fourths
+        self.limit() / 64 * sixty_fourths
     }
 
     fn room(&self, standing: Standing, bytes: u64) -> Room {
@@ -180,7 +191,7 @@ impl Budget {
         if standing.held.saturating_add(bytes) < self.part(KEPT_BELOW) {
             return Room::Ample;
         }
-        let is_within = standing.held + bytes.saturating_sub(standing.spare / 2) <= self.limit;
+        let is_within = standing.held + bytes.saturating_sub(standing.spare / 2) <= self.limit();
         match standing.spare > bytes.saturating_add(self.part(KEPT_FREE)) {
             true if is_within => Room::Ample,
             _ if is_within => Room::Scarce,
@@ -203,7 +214,7 @@ impl Budget {
     /// itself.
     fn pass(&self, bytes: u64) -> Passing<'_> {
         self.largest.fetch_max(bytes, Ordering::Relaxed);
-        let bytes = (bytes + bytes / 128).min(self.limit / PASSING_PART);
+        let bytes = (bytes + bytes / 128).min(self.limit() / PASSING_PART);
         self.passing.fetch_add(bytes, Ordering::Relaxed);
         Passing { budget: self, bytes }
     }
@@ -212,13 +223,13 @@ impl Budget {
     /// has kept and they are made of.
     fn buffer_bytes(&self, more: u64) -> u64 {
         let kept = ALLOCATOR_KEEPS * self.largest.load(Ordering::Relaxed).min(ALLOCATOR_KEEPS_MAX);
-        let used = self.passing.load(Ordering::Relaxed) + more.min(self.limit / PASSING_PART);
-        used.max(kept.min(self.limit / PASSING_PART))
+        let used = self.passing.load(Ordering::Relaxed) + more.min(self.limit() / PASSING_PART);
+        used.max(kept.min(self.limit() / PASSING_PART))
     }
 
     /// What is taken for checkpoints, of which one that is under way holds `now`.
     fn checkpoint_bytes(&self, now: u64) -> u64 {
-        now.max(self.checkpoint.load(Ordering::Relaxed).min(self.limit / CHECKPOINT_PART))
+        now.max(self.checkpoint.load(Ordering::Relaxed).min(self.limit() / CHECKPOINT_PART))
     }
 
     /// Large writes that were long ago count less and less: by a thousandth at each look of the worker, of which there are
@@ -268,7 +279,7 @@ impl Shared {
     fn memory_of_work(&self) -> u64 {
         let budget = &self.budget;
         let checkpoint = budget.checkpoint_bytes(self.checkpoint_memory.load(Ordering::Relaxed));
-        let own = OWN_BYTES.min(budget.limit / OWN_PART);
+        let own = OWN_BYTES.min(budget.limit() / OWN_PART);
         own + budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes(0)
     }
 
@@ -300,7 +311,7 @@ impl Shared {
     /// Whether so many bytes would have room if nothing else were in the table.
     fn could_fit(&self, standing: Standing, bytes: u64) -> bool {
         let beside = standing.in_use().saturating_sub(standing.used);
-        bytes <= self.budget.limit.saturating_sub(beside)
+        bytes <= self.budget.limit().saturating_sub(beside)
     }
 
     /// As many entries as there would be if they took as much of the budget as they may.
@@ -442,7 +453,7 @@ impl Shared {
         }
     }
 
-    fn want_memory(&self) {
+    pub(crate) fn want_memory(&self) {
         if !self.budget.wanted.swap(true, Ordering::Relaxed) {
             self.wake_worker();
         }
@@ -505,10 +516,10 @@ impl Shared {
         }
         while !self.is_ending()
             && standing.held >= budget.part(KEPT_BELOW)
-            && (standing.spare < budget.part(2 * KEPT_FREE) || standing.held > budget.limit)
+            && (standing.spare < budget.part(2 * KEPT_FREE) || standing.held > budget.limit())
         {
             let fell = self.let_fall(budget.part(1).min(1 << 20));
-            if standing.held > budget.limit {
+            if standing.held > budget.limit() {
                 self.gather_free(standing);
             }
             budget.say_freed();
@@ -523,7 +534,7 @@ impl Shared {
     /// While memory is full, time is what comes in: a tick of heat passes each time that as much has come in as the budget holds, twice over.
     fn pass_tick_by_turnover(&self) {
         let taken = self.budget.taken.load(Ordering::Relaxed);
-        let turnover = self.budget.limit.saturating_mul(TURNOVERS_PER_TICK);
+        let turnover = self.budget.limit().saturating_mul(TURNOVERS_PER_TICK);
         if taken - self.budget.taken_at_tick.load(Ordering::Relaxed) >= turnover {
             self.budget.taken_at_tick.store(taken, Ordering::Relaxed);
             self.table.next_tick();

@@ -34,8 +34,13 @@ pub struct Laws {
     /// nothing else. Default: `None`, as the handle says.
     pub durability: Option<Durability>,
     /// The pace of background work on the level, against the engine's own: 0.5 is half of it. In `0.0..=16.0`; default 1.
+    /// That of [`Level::Hot`] is how fast a [warm start](crate::Options) brings values into memory, not at all with 0; that of
+    /// [`Level::Cold`] is how fast checkpoints and merges write for which nobody waits, some 6 MiB a second with 0. Nothing
+    /// is done in the background for [`Level::Warm`].
     pub pace: f64,
-    /// The most bytes that the level takes; default: `None`, what the memory budget or the disk has.
+    /// The most bytes that the level takes. That of [`Level::Hot`] counts: memory holds no more, warm values among it, as if
+    /// it were the [`memory_budget`](crate::Options::memory_budget); never more than that says, nor less than the least that it
+    /// may be. Default: `None`, what the budget says.
     pub capacity_bytes: Option<u64>,
     /// The evenness of writes over the shards below which the background moves slots, in `0.0..=1.0`; that of [`Level::Hot`] counts.
     /// Default: `None`, what [`Physics::rebalance_below`](crate::Physics::rebalance_below) says.
@@ -185,6 +190,9 @@ impl Shared {
                 std::sync::Arc::clone(current)
             }
         });
+        let least = self.options.budget_bytes_min();
+        self.budget.cap(self.laws(Level::Hot).capacity_bytes, least);
+        self.want_memory();
         outcome
     }
 }

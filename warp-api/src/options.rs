@@ -544,6 +544,11 @@ impl Options {
         open::in_memory(self, environment)
     }
 
+    /// The least that a memory budget may be with these options.
+    pub(crate) fn budget_bytes_min(&self) -> u64 {
+        MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64
+    }
+
     /// The memory budget, that of this machine if none was set.
     pub(crate) fn budget_bytes(&self) -> u64 {
         // The same for all engines of a process: asking reads files of the system's.
@@ -565,7 +570,7 @@ impl Options {
         if self.checkpoints_kept == 0 {
             return Err(Error::invalid("checkpoints_kept must be at least 1"));
         }
-        if self.budget_bytes() < MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64 {
+        if self.budget_bytes() < self.budget_bytes_min() {
             return Err(Error::invalid("memory_budget leaves too little beside log_buffer_bytes"));
         }
         if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {

@@ -4,7 +4,7 @@
 //! With `B` bytes to be written, and `T` the time until the next checkpoint is due, the rate is `B / (T / 2)`, and at
 //! least [`RATE_MIN_BYTES`] a second: it is done after half of that time. `T` is the interval between two, or the time in
 //! which the log grows by the bytes that call for one, at the rate at which it grew since the last or grows now,
-//! whichever is shorter. A checkpoint that somebody waits for has no rate; one on demand pauses only while others use the
+//! whichever is shorter; times the pace that the laws of the cold level set. A checkpoint that somebody waits for has no rate; one on demand pauses only while others use the
 //! engine, for as long as it worked.
 
 use std::thread;
@@ -16,6 +16,7 @@ use crate::environment::Background;
 use crate::error::{Error, ErrorKind};
 use crate::reason::CheckpointReason;
 use crate::shared::Shared;
+use crate::types::Level;
 
 /// Work between two looks at the clock, in bytes of the layer: a fraction of a millisecond.
 const STEP_BYTES: u64 = 64 << 10;
@@ -134,18 +135,24 @@ impl<'a> Pace<'a> {
     }
 
     fn pause(&mut self, now: Duration) -> Duration {
+        let by_law = self.shared.laws(Level::Cold).pace;
         if self.reason == CheckpointReason::Demand {
             let activity = self.shared.activity();
             let is_used = std::mem::replace(&mut self.activity, activity) != activity;
-            return if is_used { now.saturating_sub(self.resumed) } else { Duration::ZERO };
+            return if is_used {
+                times(now.saturating_sub(self.resumed), 1.0 / by_law)
+            } else {
+                Duration::ZERO
+            };
         }
         if self.rated == Duration::ZERO || now.saturating_sub(self.rated) >= RATE_INTERVAL {
             self.rated = now;
             self.rate = self.rate_at(now);
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
-        let due = Duration::try_from_secs_f64(self.done as f64 / self.rate).unwrap_or(PAUSE_MAX);
-        (self.started + due).saturating_sub(now)
+        let due =
+            Duration::try_from_secs_f64(self.done as f64 / (self.rate * by_law)).unwrap_or(Duration::MAX);
+        self.started.saturating_add(due).saturating_sub(now)
     }
 
     /// The rate, in bytes a second.
@@ -176,6 +183,11 @@ fn rate(bytes: u64, log_rate: f64, interval: Duration, log_bytes: u64) -> f64 {
     (bytes as f64 / (until_due * TIME_SHARE)).max(RATE_MIN_BYTES as f64)
 }
 
+/// A multiple of a time, the longest there is if it is longer than that.
+pub(crate) fn times(time: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
 fn per_second(bytes: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { bytes as f64 / time.as_secs_f64() }
@@ -201,5 +213,13 @@ mod tests {
         // Little to do is done at the lowest rate.
         close(rate(1000, 0.0, minutes, gib), RATE_MIN_BYTES as f64);
         assert!(rate(gib, 0.0, minutes, u64::MAX).is_finite());
+    }
+
+    #[test]
+    fn a_time_can_be_multiplied_by_anything() {
+        let second = Duration::from_secs(1);
+        assert_eq!(times(second, 1.0 / 0.25), 4 * second);
+        assert_eq!(times(second, 1.0 / 0.0), Duration::MAX);
+        assert_eq!(times(Duration::ZERO, 1.0 / 0.0), Duration::MAX, "0 times infinity is no number");
     }
 }

@@ -67,7 +67,6 @@ pub(crate) struct Residency {
     turn: AtomicU64,
     pinned: RwLock<Pins>,
     has_pinned: AtomicBool,
-    pinned_bytes_max: u64,
     pub(crate) evicted: AtomicU64,
     pub(crate) evicted_bytes: AtomicU64,
     pub(crate) packed: AtomicU64,
@@ -135,7 +134,6 @@ impl Residency {
             turn: AtomicU64::new(0),
             pinned: RwLock::default(),
             has_pinned: AtomicBool::new(false),
-            pinned_bytes_max: budget / PINNED_PART,
             evicted: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
             packed: AtomicU64::new(0),
@@ -466,7 +464,7 @@ impl Shared {
         }
         let mut pins = residency.pinned.write();
         pins.remove(hash);
-        let max = residency.pinned_bytes_max;
+        let max = self.budget.limit() / PINNED_PART;
         if pin && !pins.insert(hash, bytes as u64, max) {
             // Keys that have expired or were cleared give up their pins when room is short.
             if pins.refused.is_multiple_of(PINS_SWEPT_EVERY) {

@@ -12,6 +12,7 @@ use warp_io::Clock;
 
 use crate::hot_list::HotGroup;
 use crate::layers::LayerList;
+use crate::pace::times;
 use crate::read::{ENTRY_BYTES, Found};
 use crate::shared::Shared;
 use crate::types::Level;
@@ -24,6 +25,8 @@ const STEP_HASHES: usize = 64;
 const PAUSE_MIN: Duration = Duration::from_micros(300);
 /// The pause is as many times as long as the step before: where the disk or the processors are busy, it is longer.
 const PAUSE_FOR_STEP: u32 = 3;
+/// The longest pause, however slow the laws want it: what they say may change.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What is yet to be brought in, and what was.
 #[derive(Debug, Default)]
@@ -107,9 +110,9 @@ impl WarmStart {
     }
 
     /// How long the worker is to keep out of the way before the next step.
-    pub(crate) fn pause(&self) -> Duration {
+    fn pause(&self, pace: f64) -> Duration {
         let last = Duration::from_nanos(self.step_nanos.load(Ordering::Relaxed));
-        PAUSE_MIN.max(last * PAUSE_FOR_STEP)
+        times(PAUSE_MIN.max(last * PAUSE_FOR_STEP), 1.0 / pace).min(PAUSE_MAX)
     }
 
     /// The next hashes, and their mass; `None` if there are no more.
@@ -173,8 +176,12 @@ impl Shared {
     }
 
     /// Brings in a few of the entries that were hot before the open.
+    pub(crate) fn warm_pause(&self) -> Duration {
+        self.warm.pause(self.laws(Level::Hot).pace)
+    }
+
     pub(crate) fn warm_step(&self) {
-        if !self.warm.is_under_way() {
+        if !self.warm.is_under_way() || self.laws(Level::Hot).pace == 0.0 {
             return;
         }
         let start = self.time.monotonic();

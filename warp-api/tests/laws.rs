@@ -4,8 +4,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Machine, small};
-use warp_api::{AccessPattern, Durability, ErrorKind, Laws, Level, PutOptions};
+use warp_api::{
+    AccessPattern, Durability, ErrorKind, Laws, Level, MEMORY_BUDGET_MIN, Options, Physics, PutOptions,
+    WarpEngine,
+};
 
 #[test]
 fn laws_hold_over_a_crash_and_a_checkpoint() {
@@ -52,4 +57,38 @@ fn laws_that_mean_nothing_are_refused() {
         assert_eq!(engine.set_laws(Level::Hot, laws).unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert_eq!(engine.last_seq().0, 0);
+}
+
+/// What is held comes down to the capacity without a loss, and may rise again when the law is lifted.
+#[test]
+fn the_capacity_of_the_hot_level_is_a_lower_budget() {
+    let machine = Machine::new(1);
+    let options = || Options::new().log_buffer_bytes(1 << 20).memory_budget(64 << 20).physics(Physics::off());
+    let engine = machine.open(options());
+    let value = |number: u32| format!("{number:08}").repeat(250);
+    for number in 0..16_000_u32 {
+        engine.put(format!("key:{number}"), value(number)).unwrap();
+    }
+    engine.checkpoint().unwrap();
+    let memory = |engine: &WarpEngine| engine.cosmic_metrics().memory;
+    assert!(memory(&engine).held_bytes > 32 << 20, "{:?}", memory(&engine));
+    let capacity = |bytes| Laws { capacity_bytes: bytes, ..Laws::default() };
+    engine.set_laws(Level::Hot, capacity(Some(24 << 20))).unwrap();
+    machine.pass(&engine, Duration::from_secs(5));
+    let now = memory(&engine);
+    assert!(now.held_bytes < (24 << 20) * 103 / 100 && now.budget_bytes == 24 << 20, "{now:?}");
+    for number in 0..16_000_u32 {
+        assert_eq!(engine.get(format!("key:{number}")).unwrap().as_deref(), Some(value(number).as_bytes()));
+    }
+    assert!(memory(&engine).held_bytes < (24 << 20) * 103 / 100, "{:?}", memory(&engine));
+    engine.close().unwrap();
+    let engine = machine.open(options());
+    assert_eq!(memory(&engine).budget_bytes, 24 << 20, "it holds over a restart");
+    // Less than the engine needs is not followed, and more than the options say neither.
+    engine.set_laws(Level::Hot, capacity(Some(1))).unwrap();
+    assert_eq!(memory(&engine).budget_bytes, MEMORY_BUDGET_MIN + (1 << 20));
+    engine.set_laws(Level::Hot, capacity(Some(1 << 40))).unwrap();
+    assert_eq!(memory(&engine).budget_bytes, 64 << 20);
+    engine.set_laws(Level::Hot, capacity(None)).unwrap();
+    assert_eq!(memory(&engine).budget_bytes, 64 << 20);
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{Machine, entries, small};
-use warp_api::{CosmicMetrics, Options, Physics, PutOptions, WarmStartMetrics, WarpEngine};
+use warp_api::{CosmicMetrics, Laws, Level, Options, Physics, PutOptions, WarmStartMetrics, WarpEngine};
 use warp_io::{Fault, Survival};
 
 const KEYS: u32 = 500;
@@ -333,4 +333,19 @@ fn the_worker_does_it_by_itself() {
     }
     assert_eq!(engine.cosmic_metrics().regions[0].entries, u64::from(KEYS));
     engine.close().unwrap();
+}
+
+#[test]
+fn the_pace_of_the_hot_level_is_that_of_the_warm_start() {
+    let machine = Machine::new(1);
+    let engine = filled(&machine);
+    let stands_still = Laws { pace: 0.0, ..Laws::default() };
+    engine.set_laws(Level::Hot, stands_still).unwrap();
+    engine.close().unwrap();
+    let engine = machine.open(options());
+    machine.pass(&engine, Duration::from_secs(2));
+    assert!(warm(&engine).under_way && warm(&engine).entries == 0, "{:?}", warm(&engine));
+    engine.set_laws(Level::Hot, Laws::default()).unwrap();
+    machine.pass(&engine, Duration::from_secs(2));
+    assert!(!warm(&engine).under_way && warm(&engine).entries > 0, "{:?}", warm(&engine));
 }

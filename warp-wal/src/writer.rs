@@ -323,9 +323,10 @@ impl Log {
     }
 
     /// Words of the ring that a group is charged: what it takes there, or what it takes elsewhere, so that all
-    /// memory of the log is bounded by the ring and one group.
+    /// memory of the log is bounded by the ring and two groups. Never more than half of the ring: a group that had to wait
+    /// until all of it is free would wait for as long as others write.
     pub(crate) fn words_for(&self, bytes: usize) -> u64 {
-        Ring::record_words(bytes).min(self.ring.capacity())
+        Ring::record_words(bytes).min(self.ring.capacity() / 2)
     }
 }
 

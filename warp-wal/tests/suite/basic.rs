@@ -239,6 +239,27 @@ fn without_waiting_a_full_ring_is_busy() {
     assert!(log.admit(&encoded, admit).is_ok());
 }
 
+/// Under steady writers the ring is never free altogether.
+#[test]
+fn a_group_as_large_as_the_ring_does_not_wait_for_all_of_it() {
+    let disk = SimDisk::new(1);
+    let options = LogOptions { segment_bytes: 8 << 20, ..small() };
+    let (log, ..) = open_as(&disk, options, Recovery::Strict, Start::default()).unwrap();
+    let (mut other, mut large) = (Encoded::new(), Encoded::new());
+    log.encode(&mut other, [Entry::put(b"k", b"v")]).unwrap();
+    // What does not compress.
+    let value: Vec<u8> =
+        (0..300_000_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    log.encode(&mut large, [Entry::put(b"large", &value)]).unwrap();
+    let admit = Admit { wait: false, ..Admit::default() };
+    let held = log.admit(&other, admit).unwrap();
+    let permit = log.admit(&large, admit).unwrap();
+    log.reserve(permit, &large).commit();
+    log.reserve(held, &other).commit();
+    log.close().unwrap();
+    assert_eq!(replay(&disk).1.len(), 2);
+}
+
 #[test]
 fn limits_are_errors() {
     let disk = SimDisk::new(1);

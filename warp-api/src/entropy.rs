@@ -115,9 +115,13 @@ impl LoadMonitor {
         }
     }
 
-    /// What the measurements up to now amount to; nothing is known when the monitor is off.
+    /// What the measurements up to now amount to, and one more that is forgotten; nothing is known when the monitor is off.
     pub(crate) fn report(&self, table: &Table, now: Duration) -> EntropyReport {
-        self.observe(table, now);
-        self.monitor.lock().report()
+        let mut monitor = self.monitor.lock().clone();
+        if self.on {
+            // Only looked at: what is remembered of the past does not depend on how often somebody asks.
+            monitor.observe(now, &self.totals(table));
+        }
+        monitor.report()
     }
 }

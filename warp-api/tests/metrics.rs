@@ -328,6 +328,26 @@ fn entropy_follows_the_load() {
     assert!(even.entropy.unwrap() > 0.9, "reads count, too: {even:?}");
 }
 
+/// The steadiness of the load is a matter of time, and not of how often somebody asks.
+#[test]
+fn asking_for_the_load_changes_none_of_it() {
+    let load = |asked: u32| {
+        let machine = Machine::new(1);
+        let engine = machine.open(small());
+        for round in 0..20_u32 {
+            for number in 0..300 {
+                engine.put(format!("key:{}", number % (1 + round * 7)), "x").unwrap();
+            }
+            machine.pass(&engine, Duration::from_millis(500));
+            (0..asked).for_each(|_| drop(engine.entropy_metrics()));
+        }
+        engine.entropy_metrics()
+    };
+    let (seldom, often) = (load(0), load(100));
+    assert!(seldom.stability.unwrap() < 1.0);
+    assert_eq!(seldom, often);
+}
+
 /// What an open replays is no traffic.
 #[test]
 fn replay_is_no_load() {

@@ -290,6 +290,8 @@ pub struct MemoryMetrics {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ResidencyMetrics {
+    /// Of the reads that found a value, the part that found it in memory, in `0.0..=1.0`; `None` before the first.
+    pub hit_ratio: Option<f64>,
     /// Entries that left memory to make room.
     pub evicted: u64,
     /// The memory that this freed, in bytes.
@@ -378,6 +380,23 @@ impl WarpEngine {
         }
     }
 
+    /// The event horizon: who is in memory, what left it and came back, and what memory is worth.
+    ///
+    /// ```
+    /// # fn main() -> warp_api::Result<()> {
+    /// let engine = warp_api::WarpEngine::in_memory();
+    /// engine.put("key", "value")?;
+    /// assert_eq!(engine.event_horizon_metrics().hit_ratio, None);
+    /// engine.get("key")?;
+    /// assert_eq!(engine.event_horizon_metrics().hit_ratio, Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn event_horizon_metrics(&self) -> ResidencyMetrics {
+        self.shared.residency_metrics()
+    }
+
     /// How evenly the load falls on the shards.
     #[must_use]
     pub fn entropy_metrics(&self) -> EntropyReport {
@@ -424,7 +443,11 @@ impl Shared {
     fn residency_metrics(&self) -> ResidencyMetrics {
         let (residency, budget) = (&self.residency, &self.budget);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (_, found, cold) = self.counters.reads.sums();
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact to the read")]
+        let hit_ratio = (found > 0).then(|| (found - cold) as f64 / found as f64);
         ResidencyMetrics {
+            hit_ratio,
             evicted: count(&residency.evicted),
             evicted_bytes: count(&residency.evicted_bytes),
             packed: count(&residency.packed),

@@ -207,6 +207,10 @@ impl Bell {
     /// Says that the next read does not follow the last one: another thread's, or after a gap. What waits is not judged by it.
     pub fn interrupt(&mut self) {
         self.filled = 0;
+        self.forget_waiting();
+    }
+
+    fn forget_waiting(&mut self) {
         while let Some(waiting) = self.waiting.pop_front() {
             self.tracked[waiting.prediction.place as usize].is_foretold = false;
         }
@@ -333,7 +337,13 @@ impl Bell {
             self.index.insert(hash, place, tracked.len(), |place| tracked[place as usize].hash());
             return place;
         }
+        let mut looked = 0;
         loop {
+            looked += 1;
+            if looked > 2 * self.tracked.len() {
+                // Few places, and all of them foretold or just read: predictions are worth less than a read that was made.
+                self.forget_waiting();
+            }
             let at = self.hand;
             self.hand = (self.hand + 1) % self.tracked.len();
             let place = low(at as u64);
@@ -506,6 +516,20 @@ mod tests {
         for key in 0..10_000 {
             bell.partners(key * 7, &mut found);
             assert!(found.iter().all(|partner| partner.hash >= 9_800 * 7), "key {key}: {found:?}");
+        }
+    }
+
+    /// Each key foretells others, and few have a place: the search for a place comes to an end all the same.
+    #[test]
+    fn the_least_memory_takes_predictions() {
+        for places in [16, 17, 24, 40] {
+            let (mut bell, mut state) = (bell(places * BELL_KEY_BYTES, Some(32)), 5);
+            for round in 0..20_000_u64 {
+                let key = if round % 8 < 6 { next(&mut state) % places as u64 } else { 1_000 + round };
+                bell.observe(key);
+            }
+            assert_eq!(bell.tracked(), places);
+            assert!(bell.stats().predicted > 0);
         }
     }
 

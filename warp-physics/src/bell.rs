@@ -293,6 +293,17 @@ impl Bell {
 
     /// Tells what came of a prediction: a link whose prediction was not used loses half of its weight, one whose was gains some.
     pub fn settle(&mut self, prediction: &Prediction, used: bool) {
+        self.count(prediction, used);
+        let key = &mut self.tracked[prediction.from as usize];
+        let at = key.links.iter().position(|link| *link == prediction.link);
+        if let Some(at) = at.filter(|_| key.number == prediction.from_number) {
+            let weight = &mut key.weights[at];
+            *weight = if used { weight.saturating_add(USED_WEIGHT) } else { *weight / 2 };
+        }
+    }
+
+    /// Counts whether a prediction came true among those of the same confidence.
+    fn count(&mut self, prediction: &Prediction, used: bool) {
         let cell = &mut self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)];
         cell.made += 1.0;
         cell.used += f32::from(u8::from(used));
@@ -302,12 +313,6 @@ impl Bell {
         }
         self.stats.used += u64::from(used);
         self.stats.unused += u64::from(!used);
-        let key = &mut self.tracked[prediction.from as usize];
-        let at = key.links.iter().position(|link| *link == prediction.link);
-        if let Some(at) = at.filter(|_| key.number == prediction.from_number) {
-            let weight = &mut key.weights[at];
-            *weight = if used { weight.saturating_add(USED_WEIGHT) } else { *weight / 2 };
-        }
     }
 
     fn take_shares(&mut self) {
@@ -433,14 +438,14 @@ impl Bell {
         while self.waiting.front().is_some_and(|waiting| waiting.until < self.observed) {
             if let Some(Waiting { prediction, .. }) = self.waiting.pop_front() {
                 self.tracked[prediction.place as usize].is_foretold = false;
-                self.settle(&prediction, false);
+                self.count(&prediction, false);
             }
         }
         if std::mem::take(&mut self.tracked[place as usize].is_foretold)
             && let Some(at) = self.waiting.iter().position(|waiting| waiting.prediction.place == place)
             && let Some(Waiting { prediction, .. }) = self.waiting.remove(at)
         {
-            self.settle(&prediction, true);
+            self.count(&prediction, true);
         }
         let until = self.observed + u64::from(self.horizon.unwrap_or(0));
         for at in 0..LINKS {

@@ -281,12 +281,15 @@ impl Bell {
     pub fn partners(&self, hash: u64, found: &mut Vec<Prediction>) {
         found.clear();
         let Some(place) = self.find(hash) else { return };
+        let certain = 1.0 - 0.5 / f64::from(self.tracked[place as usize].reads.max(1));
         found.extend((0..LINKS).filter_map(|at| self.prediction(place, at)));
         found.retain(|partner| {
             let known = self.shares.binary_search_by_key(&partner.hash, |(hash, _)| *hash);
             let share = known.map_or(0.0, |at| self.shares[at].1);
             let in_window = 1.0 - (1.0 - share.min(1.0)).powf(WINDOW as f64);
-            partner.confidence >= LIFT_MIN * in_window
+            // By odds, since of a large share no multiple can be reached; after few reads nothing is certain.
+            let confidence = partner.confidence.min(certain);
+            confidence * (1.0 - in_window) >= LIFT_MIN * in_window * (1.0 - confidence)
         });
         found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     }
@@ -576,6 +579,34 @@ mod tests {
         }
         let mut found = Vec::new();
         bell.partners(150, &mut found);
+        assert!(found.iter().all(|partner| partner.hash != 7), "{found:?}");
+        // Nor that of a key that was read a few times only.
+        for _ in 0..3 {
+            bell.observe(50);
+            bell.observe(7);
+            bell.partners(50, &mut found);
+            assert!(found.iter().all(|partner| partner.hash != 7), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_read_much_is_the_partner_of_those_that_it_follows_always() {
+        let (mut bell, mut state) = (bell(1 << 20, Some(32)), 9);
+        for round in 0..40_000 {
+            let key = 100 + next(&mut state) % 300;
+            bell.observe(key);
+            // After one in eighteen keys, always; it is one in 25 of all reads.
+            if key.is_multiple_of(18) {
+                bell.observe(7);
+            }
+            if round % 3 == 0 {
+                bell.observe(1_000 + next(&mut state) % 300);
+            }
+        }
+        let mut found = Vec::new();
+        bell.partners(162, &mut found);
+        assert_eq!(found.first().map(|partner| partner.hash), Some(7), "{found:?}");
+        bell.partners(163, &mut found);
         assert!(found.iter().all(|partner| partner.hash != 7), "{found:?}");
     }
 

@@ -110,18 +110,20 @@ impl LoadMonitor {
 
     /// Takes a measurement, at `now` by the monotonic clock.
     pub(crate) fn observe(&self, table: &Table, now: Duration) {
+        self.measure(&mut self.monitor.lock(), table, now);
+    }
+
+    fn measure(&self, monitor: &mut EntropyMonitor, table: &Table, now: Duration) {
         if self.on {
-            self.monitor.lock().observe(now, &self.totals(table));
+            monitor.observe(now, &self.totals(table));
         }
     }
 
     /// What the measurements up to now amount to, and one more that is forgotten; nothing is known when the monitor is off.
     pub(crate) fn report(&self, table: &Table, now: Duration) -> EntropyReport {
         let mut monitor = self.monitor.lock().clone();
-        if self.on {
-            // Only looked at: what is remembered of the past does not depend on how often somebody asks.
-            monitor.observe(now, &self.totals(table));
-        }
+        // Only looked at: what is remembered of the past does not depend on how often somebody asks.
+        self.measure(&mut monitor, table, now);
         monitor.report()
     }
 }

@@ -4,8 +4,8 @@
 //! With `B` bytes to be written, and `T` the time until the next checkpoint is due, the rate is `B / (T / 2)`, and at
 //! least [`RATE_MIN_BYTES`] a second: it is done after half of that time. `T` is the interval between two, or the time in
 //! which the log grows by the bytes that call for one, at the rate at which it grew since the last or grows now,
-//! whichever is shorter; times the pace that the laws of the cold level set. A checkpoint that somebody waits for has no rate; one on demand pauses only while others use the
-//! engine, for as long as it worked.
+//! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for has no
+//! rate; one on demand pauses only while others use the engine, for as long as it worked, divided by that pace.
 
 use std::thread;
 use std::time::Duration;

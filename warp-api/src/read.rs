@@ -27,15 +27,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What a live entry in memory says.
-    fn of(entry: EntryRef<'_>) -> Option<Found> {
-        let level = level_of(entry);
-        Some(Found { value: value_of(entry)?, seq: entry.seq(), deadline: entry.deadline(), level })
+    /// What a live entry in memory says, whose value is `value`.
+    fn of(entry: EntryRef<'_>, value: Value) -> Found {
+        let level = if entry.packed_from().is_some() { Level::Warm } else { Level::Hot };
+        Found { value, seq: entry.seq(), deadline: entry.deadline(), level }
     }
-}
-
-fn level_of(entry: EntryRef<'_>) -> Level {
-    if entry.packed_from().is_some() { Level::Warm } else { Level::Hot }
 }
 
 /// What one of many lookups saw.
@@ -214,11 +210,7 @@ impl Shared {
 
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        let found = self.read_hot(key, |entry| {
-            let value = self.take_value(key, entry)?;
-            Some(Found { value, seq: entry.seq(), deadline: entry.deadline(), level: level_of(entry) })
-        });
-        match found {
+        match self.read_hot(key, |entry| Some(Found::of(entry, self.take_value(key, entry)?))) {
             Some(found) => Ok(found.flatten()),
             None => self.read_cold(key),
         }
@@ -318,7 +310,7 @@ impl Shared {
     }
 
     fn found(&self, keyspace: u32, entry: EntryRef<'_>) -> Option<Found> {
-        if self.is_visible(keyspace, entry) { Found::of(entry) } else { None }
+        if self.is_visible(keyspace, entry) { Some(Found::of(entry, value_of(entry)?)) } else { None }
     }
 
     /// An entry as a caller may see it, as [`Shared::is_visible`] says.

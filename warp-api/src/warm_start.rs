@@ -109,12 +109,6 @@ impl WarmStart {
         self.is_under_way.load(Ordering::Acquire)
     }
 
-    /// How long the worker is to keep out of the way before the next step.
-    fn pause(&self, pace: f64) -> Duration {
-        let last = Duration::from_nanos(self.step_nanos.load(Ordering::Relaxed));
-        times(PAUSE_MIN.max(last * PAUSE_FOR_STEP), 1.0 / pace).min(PAUSE_MAX)
-    }
-
     /// The next hashes, and their mass; `None` if there are no more.
     fn next(&self, now: Duration) -> Option<(u32, Vec<u64>)> {
         let mut waiting = self.waiting.lock();
@@ -175,11 +169,13 @@ impl Shared {
             && !self.is_memory_full()
     }
 
-    /// Brings in a few of the entries that were hot before the open.
+    /// How long the worker is to keep out of the way before the next step.
     pub(crate) fn warm_pause(&self) -> Duration {
-        self.warm.pause(self.laws(Level::Hot).pace)
+        let last = Duration::from_nanos(self.warm.step_nanos.load(Ordering::Relaxed));
+        times(PAUSE_MIN.max(last * PAUSE_FOR_STEP), 1.0 / self.laws(Level::Hot).pace).min(PAUSE_MAX)
     }
 
+    /// Brings in a few of the entries that were hot before the open.
     pub(crate) fn warm_step(&self) {
         if !self.warm.is_under_way() || self.laws(Level::Hot).pace == 0.0 {
             return;

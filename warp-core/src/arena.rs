@@ -46,8 +46,13 @@ const SHORT_SPAN_PIECES_MIN: usize = 8;
 const LEAVING_BYTES_MIN: usize = 256 << 10;
 /// At most this part of an arena is moved in one pass.
 const MOVING_PART: usize = 16;
-/// Bytes of pieces of a class that are kept at hand.
-const CACHED_BYTES_MAX: usize = 64 << 10;
+/// At most this part of an arena is kept at hand in pieces that were given back, but [`CACHED_BYTES_MIN`] always:
+/// pieces come back by thousands, as readers are looked at seldom, and each that goes to its span and is taken from there
+/// again costs two cache misses.
+const CACHED_PART: usize = 32;
+const CACHED_BYTES_MIN: usize = 64 << 10;
+/// So much goes to its spans at once when there is too much: few enough that nobody waits long for the lock.
+const UNCACHED_BYTES: usize = 32 << 10;
 /// "None" among the numbers of spans.
 const NO_SPAN: u32 = u32::MAX;
 
@@ -89,7 +94,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// The list of spans and of cached pieces that a class has for this purpose.
+    /// The list of spans that a class has for this purpose.
     fn list(self, class: usize) -> usize {
         if self == Purpose::Buckets { class + CLASSES } else { class }
     }
@@ -317,9 +322,11 @@ struct Heap {
     span_of_page: Vec<Option<Box<[u32; CHUNK_PAGES as usize]>>>,
     /// For each list, the first span that has room.
     roomy: [u32; LISTS],
-    /// For each list, pieces that were given back and not to their spans yet: overwriting takes and gives all the time,
-    /// and need not look at a span for that.
-    cached: [Vec<Address>; LISTS],
+    /// For each class, pieces of entries that were given back and not to their spans yet: overwriting takes and gives all the
+    /// time, and need not look at a span for that. So the lists of cached pieces are the first of the lists of spans.
+    cached: [Vec<Address>; CLASSES],
+    /// Bytes of all cached pieces.
+    cached_bytes: usize,
     /// Whether spans are being emptied: what is given back then goes to its span.
     is_leaving: bool,
     /// Runs that are pieces themselves, by their first page.
@@ -336,7 +343,8 @@ impl Heap {
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),
             roomy: [NO_SPAN; LISTS],
-            cached: [const { Vec::new() }; LISTS],
+            cached: [const { Vec::new() }; CLASSES],
+            cached_bytes: 0,
             is_leaving: false,
             runs: BTreeMap::new(),
             used_bytes: 0,
@@ -380,9 +388,12 @@ impl Heap {
         list: usize,
         chunks: &ChunkTable,
     ) -> Result<Address, Exhausted> {
-        if let Some(address) = self.cached[list].pop() {
+        if let Some(cached) = self.cached.get_mut(list)
+            && let Some(address) = cached.pop()
+        {
+            self.cached_bytes -= class_bytes(class);
             // The one after it is asked for now, so that it has come when it is its turn.
-            if let Some(next) = self.cached[list].last() {
+            if let Some(next) = cached.last() {
                 Record::prefetch(chunks_pointer(chunks, *next));
             }
             return Ok(address);
@@ -420,29 +431,38 @@ impl Heap {
             self.give_pages(address.page(), count, chunks);
             return;
         };
-        if self.is_leaving {
+        if self.is_leaving || purpose == Purpose::Buckets {
             return self.give_to_span(class, address, chunks);
         }
-        let (list, cached_max) = (purpose.list(class), CACHED_BYTES_MAX / class_bytes(class));
-        if self.cached[list].len() >= cached_max {
-            self.give_cached(list, cached_max.div_ceil(2), chunks);
+        self.cached[class].push(address);
+        self.cached_bytes += class_bytes(class);
+        if self.cached_bytes > (self.pages.held_bytes() / CACHED_PART).max(CACHED_BYTES_MIN) {
+            self.give_most_cached(chunks);
         }
-        self.cached[list].push(address);
     }
 
-    /// Gives the oldest of the cached pieces of a list to their spans.
-    fn give_cached(&mut self, list: usize, count: usize, chunks: &ChunkTable) {
-        let mut cached = std::mem::take(&mut self.cached[list]);
+    /// Gives some of the cached pieces of that class to their spans that has most.
+    fn give_most_cached(&mut self, chunks: &ChunkTable) {
+        let bytes = |class: &usize| self.cached[*class].len() * class_bytes(*class);
+        let most = (0..CLASSES).max_by_key(bytes).expect("there are classes");
+        let count = (UNCACHED_BYTES / class_bytes(most)).min(self.cached[most].len());
+        self.give_cached(most, count, chunks);
+    }
+
+    /// Gives the oldest of the cached pieces of a class to their spans.
+    fn give_cached(&mut self, class: usize, count: usize, chunks: &ChunkTable) {
+        let mut cached = std::mem::take(&mut self.cached[class]);
+        self.cached_bytes -= count * class_bytes(class);
         for address in cached.drain(..count) {
-            self.give_to_span(list % CLASSES, address, chunks);
+            self.give_to_span(class, address, chunks);
         }
-        self.cached[list] = cached;
+        self.cached[class] = cached;
     }
 
     /// Gives all cached pieces to their spans.
     fn empty_cache(&mut self, chunks: &ChunkTable) {
-        for list in 0..LISTS {
-            self.give_cached(list, self.cached[list].len(), chunks);
+        for class in 0..CLASSES {
+            self.give_cached(class, self.cached[class].len(), chunks);
         }
     }
 
@@ -628,6 +648,10 @@ impl Heap {
 
     fn validate(&self) -> Result<(), String> {
         self.pages.validate()?;
+        let cached: usize = (0..CLASSES).map(|class| self.cached[class].len() * class_bytes(class)).sum();
+        if cached != self.cached_bytes {
+            return Err(format!("{cached} bytes are cached, {} are counted", self.cached_bytes));
+        }
         let mut linked = vec![false; self.spans.len()];
         for list in 0..LISTS {
             let mut number = self.roomy[list];

@@ -137,6 +137,11 @@ fn find_beyond<T>(
     None
 }
 
+/// Whether a search for a fingerprint comes by an entry that has it, which almost always is the right one.
+pub(crate) fn may_have(buckets: &[Bucket], print: Fingerprint) -> bool {
+    near(buckets, print).any(|(_, other, _)| other == print)
+}
+
 #[inline]
 fn next(bucket: usize, count: usize) -> usize {
     if bucket + 1 == count { 0 } else { bucket + 1 }
@@ -239,40 +244,46 @@ pub(crate) fn can_take_more(entries: usize) -> bool {
     entries * 100 < BUCKETS_MAX * PLACES * 95
 }
 
-/// Replaces a slot's buckets by `count` others with the same entries, and returns the array that was replaced, which
-/// is to be retired. Readers go on in the old one, which is not changed any more, until they come again.
-///
-/// # Errors
-/// [`Exhausted`] if the arena has no memory; nothing was changed then.
+/// How many buckets a slot needs before it takes one entry more, if it has too few.
+#[inline]
+pub(crate) fn grown(count: usize, entries: usize) -> Option<usize> {
+    resized(count, entries + 1).filter(|buckets| *buckets > count)
+}
+
+/// Replaces a slot's buckets by those of `made`, which are empty and which nobody else knows of, or by none, with the
+/// same entries. Returns the array that was replaced, which is to be retired. Readers go on in the old one, which is not
+/// changed any more, until they come again.
 ///
 /// # Safety
-/// The caller is the slot's writer.
+/// The caller is the slot's writer; `made` is of this arena.
 pub(crate) unsafe fn resize(
     cell: &BucketsCell,
     arena: &Arena,
     array: &mut Option<Array>,
-    count: usize,
-) -> Result<Option<Array>, Exhausted> {
+    made: Option<Array>,
+) -> Option<Array> {
     // SAFETY: the writer alone replaces the buckets, which is done below, after their last use.
     let former = unsafe { cell.load_unpinned() };
-    let made = if count == 0 { None } else { Some(make(arena, count)?) };
     if let Some(made) = made {
         let first = arena.pointer(made.address).cast::<Bucket>();
-        // SAFETY: `make` has just put that many empty buckets there, which nobody else knows of.
-        let buckets = unsafe { slice::from_raw_parts(first.as_ptr(), count) };
+        // SAFETY: `make` has put that many empty buckets there, which nobody else knows of.
+        let buckets = unsafe { slice::from_raw_parts(first.as_ptr(), made.buckets) };
         for (_, print, address) in iter(former) {
             insert(buckets, print, address);
         }
-        cell.publish(first.as_ptr(), count);
+        cell.publish(first.as_ptr(), made.buckets);
     } else {
         debug_assert_eq!(iter(former).count(), 0, "only an empty slot goes without buckets");
         cell.publish(ptr::null_mut(), 0);
     }
-    Ok(std::mem::replace(array, made))
+    std::mem::replace(array, made)
 }
 
 /// Takes memory for `count` buckets, and empties them.
-fn make(arena: &Arena, count: usize) -> Result<Array, Exhausted> {
+///
+/// # Errors
+/// [`Exhausted`] if the arena has no memory.
+pub(crate) fn make(arena: &Arena, count: usize) -> Result<Array, Exhausted> {
     let array_bytes = count * size_of::<Bucket>();
     let address = arena.take(array_bytes, Purpose::Buckets)?;
     let memory = arena.pointer(address);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::arena::Address;
 use crate::entry::{Entry, EntryRef};
 use crate::hash::{KeyRef, slot_of};
 use crate::prepared::Prepared;
@@ -71,11 +72,9 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn put(&mut self, prepared: Prepared<'_>, seq: u64) -> Option<Former> {
-        self.check(&prepared);
-        let mut writer = self.writer(prepared.hash());
-        let (hash, address) = prepared.take();
-        let former = writer.put(hash, address, seq);
-        self.table.note_put(hash, former);
+        let (hash, table) = (prepared.hash(), self.table);
+        let former = self.write(prepared, |writer, new| (writer.put(hash, new, seq), true));
+        table.note_put(hash, former);
         former
     }
 
@@ -97,12 +96,11 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn insert_clean(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
-        self.check(&prepared);
-        let is_used = self.writer(prepared.hash()).insert_clean(prepared.hash(), prepared.address(), seq);
-        if is_used {
-            prepared.keep();
-        }
-        is_used
+        let hash = prepared.hash();
+        self.write(prepared, |writer, new| {
+            let is_used = writer.insert_clean(hash, new, seq);
+            (is_used, is_used)
+        })
     }
 
     /// Applies a write that comes back from a log: sets the entry unless the key has one with a higher sequence.
@@ -112,12 +110,14 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
-        self.check(&prepared);
-        let hash = prepared.hash();
-        let outcome = self.writer(hash).put_unless_older(hash, prepared.address(), seq);
+        let (hash, table) = (prepared.hash(), self.table);
+        let outcome = self.write(prepared, |writer, new| {
+            let outcome = writer.put_unless_older(hash, new, seq);
+            let is_used = outcome.is_ok();
+            (outcome, is_used)
+        });
         let Ok(former) = outcome else { return false };
-        prepared.keep();
-        self.table.note_put(hash, former);
+        table.note_put(hash, former);
         true
     }
 
@@ -140,17 +140,29 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn reform(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
-        self.check(&prepared);
         let hash = prepared.hash();
-        let is_used = self.writer(hash).reform(hash, prepared.address(), seq);
+        self.write(prepared, |writer, new| {
+            let is_used = writer.reform(hash, new, seq);
+            (is_used, is_used)
+        })
+    }
+
+    /// Changes a slot by what was prepared. `change` says in the second place whether the entry was put in its place; if
+    /// not, its memory goes back.
+    fn write<R>(
+        &mut self,
+        mut prepared: Prepared<'_>,
+        change: impl FnOnce(&mut Writer<'_>, Address) -> (R, bool),
+    ) -> R {
+        assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
+        let mut writer = self.writer(prepared.hash());
+        std::mem::swap(&mut writer.room, prepared.room());
+        let (answer, is_used) = change(&mut writer, prepared.address());
+        std::mem::swap(&mut writer.room, prepared.room());
         if is_used {
             prepared.keep();
         }
-        is_used
-    }
-
-    fn check(&self, prepared: &Prepared<'_>) {
-        assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
+        answer
     }
 
     /// The right to change a slot.

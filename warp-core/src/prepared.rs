@@ -4,6 +4,8 @@
 use std::fmt;
 
 use crate::arena::{Address, Purpose};
+use crate::bucket::Fingerprint;
+use crate::buckets::{self, Array};
 use crate::entry::EntryRef;
 use crate::hash::{KeyRef, slot_of};
 use crate::heat;
@@ -37,6 +39,9 @@ pub struct Prepared<'t> {
     hash: u64,
     /// `None` once it was used.
     address: Option<Address>,
+    /// Buckets for the slot, if this entry will have it grow: the system may take milliseconds for new memory, and whoever
+    /// waits for the shard's lock should not wait for that.
+    room: Option<Array>,
 }
 
 impl Table {
@@ -98,7 +103,14 @@ impl Table {
         let address = prepare(arena, contents).map_err(|_| TableFull)?;
         // The bucket has come meanwhile, and says where the entry is that a write will replace.
         self.prefetch_entry(buckets, hash);
-        let mut prepared = Prepared { table: self, hash, address: Some(address) };
+        let room = match buckets::grown(buckets.len(), self.slots().count(slot)) {
+            // A key that is there already takes no more room.
+            Some(grown) if !buckets::may_have(buckets, Fingerprint::of(hash)) => {
+                buckets::make(arena, grown).ok()
+            }
+            _ => None,
+        };
+        let mut prepared = Prepared { table: self, hash, address: Some(address), room };
         prepared.set_mass(1);
         Ok(prepared)
     }
@@ -135,14 +147,14 @@ impl Prepared<'_> {
         }
     }
 
-    /// The entry's address, which is from here on for the caller to publish or to give back.
-    pub(crate) fn take(mut self) -> (u64, Address) {
-        (self.hash, self.address.take().expect("an entry is used once"))
-    }
-
-    /// As [`Prepared::take`], without giving it up: [`Prepared::keep`] does.
+    /// The entry's address; [`Prepared::keep`] gives it up.
     pub(crate) fn address(&self) -> Address {
         self.address.expect("an entry is used once")
+    }
+
+    /// What the slot may grow with.
+    pub(crate) fn room(&mut self) -> &mut Option<Array> {
+        &mut self.room
     }
 
     /// The entry was put in its place.
@@ -153,6 +165,11 @@ impl Prepared<'_> {
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
+        if let Some(room) = self.room {
+            let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+            // SAFETY: the buckets were made by `prepare`, were never published, and go only here.
+            unsafe { arena.give([(room.address, room.bytes(), Purpose::Buckets)]) };
+        }
         if let Some(address) = self.address {
             let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
             // SAFETY: the entry was written by `prepare`, was never published, and goes only here.

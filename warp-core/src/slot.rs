@@ -114,6 +114,7 @@ impl Slots {
             retired,
             store,
             arena,
+            room: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::arena::{Address, Arena, Exhausted, Purpose};
 use crate::bucket::{Bucket, Fingerprint, PLACES};
-use crate::buckets::{self, BucketsCell, Position};
+use crate::buckets::{self, Array, BucketsCell, Position};
 use crate::entry::EntryRef;
 use crate::hash::KeyRef;
 use crate::heat;
@@ -45,6 +45,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) retired: &'a mut Vec<Retired>,
     pub(crate) store: &'a Store,
     pub(crate) arena: u8,
+    /// Empty buckets for growing, which were made before the lock was taken; what is not used is for the caller to give back.
+    pub(crate) room: Option<Array>,
 }
 
 impl Writer<'_> {
@@ -295,12 +297,12 @@ impl Writer<'_> {
 
     fn make_room(&mut self) {
         let count = self.state.array.map_or(0, |array| array.buckets);
-        let entries = self.count.load(Ordering::Relaxed) as usize + 1;
-        if let Some(buckets) = buckets::resized(count, entries).filter(|buckets| *buckets > count)
+        let entries = self.count.load(Ordering::Relaxed) as usize;
+        if let Some(buckets) = buckets::grown(count, entries)
             && self.resize(buckets).is_err()
         {
             // Half of an arena is kept for buckets, see `arena.rs`; the last places are used before giving up.
-            assert!(entries <= count * PLACES, "an arena has no memory for the buckets of its entries");
+            assert!(entries < count * PLACES, "an arena has no memory for the buckets of its entries");
         }
     }
 
@@ -316,9 +318,14 @@ impl Writer<'_> {
     fn resize(&mut self, count: usize) -> Result<(), Exhausted> {
         let start = Stopwatch::start();
         let store = self.store;
+        let arena = store.arena(self.arena);
+        let made = match self.room.take_if(|room| room.buckets == count) {
+            Some(room) => Some(room),
+            None if count == 0 => None,
+            None => Some(buckets::make(arena, count)?),
+        };
         // SAFETY: this is the slot's writer.
-        let former =
-            unsafe { buckets::resize(self.buckets, store.arena(self.arena), &mut self.state.array, count)? };
+        let former = unsafe { buckets::resize(self.buckets, arena, &mut self.state.array, made) };
         if let Some(array) = former {
             self.retire_piece(array.address, array.bytes(), Purpose::Buckets, None);
         }

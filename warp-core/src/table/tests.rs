@@ -321,3 +321,35 @@ fn many_keys_are_found_in_their_order() {
     assert_eq!(next, 1000);
     assert_eq!(table.multi_get(&keys[..3]).iter().flatten().count(), 2);
 }
+
+#[test]
+fn buckets_for_growing_are_made_before_the_lock_and_go_back_if_they_are_not_used() {
+    let table = Table::new(2, 7);
+    let name = |number: u64| number.to_le_bytes();
+    let (mut made, mut unused) = (0, 0);
+    for number in 0..40_000_u64 {
+        let (name, other) = (name(number), name(!number));
+        let (key, other) = (KeyRef::new(7, 0, &name), KeyRef::new(7, 0, &other));
+        // Two writes that both expect to be the first.
+        let (mut first, mut second) =
+            (table.prepare(key, "v", 0).unwrap(), table.prepare(key, "w", 0).unwrap());
+        let has_room = first.room().is_some();
+        assert_eq!(second.room().is_some(), has_room);
+        let resizes = table.resizes().count;
+        let mut guard = table.lock(key.hash);
+        guard.put(first, 2 * number + 1);
+        assert_eq!(table.resizes().count - resizes, u64::from(has_room), "{number}");
+        guard.put(second, 2 * number + 2);
+        drop(guard);
+        made += u32::from(has_room);
+
+        assert!(table.prepare(key, "x", 0).unwrap().room().is_none(), "the key is there now");
+        let used = table.memory().used_bytes;
+        let mut other = table.prepare(other, "v", 0).unwrap();
+        unused += u32::from(other.room().is_some());
+        drop(other);
+        assert_eq!(table.memory().used_bytes, used);
+    }
+    assert!(made > 4000 && unused > 1000, "{made} made, {unused} unused");
+    table.validate().unwrap();
+}

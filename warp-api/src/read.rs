@@ -130,27 +130,34 @@ impl Shared {
         }
     }
 
-    /// Calls `read` with what memory has for a key, if it is visible, and counts it as a read of the program's. `None` if
+    /// Calls `read` with what memory has for a key, if it is visible, and counts it as a read of the program's. `false` if
     /// memory has nothing, and nothing was counted.
+    ///
+    /// `read` puts its answer where the caller wants it: a value in a handle is 120 bytes, which each return would move.
     #[inline]
-    fn read_hot<R>(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>) -> R) -> Option<Option<R>> {
+    fn read_hot(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>)) -> bool {
         let is_turn = LoadMonitor::is_turn();
-        let found = self.table.with(key, |entry| {
+        let is_visible = self.table.with(key, |entry| {
             self.tell_read(key, entry, is_turn);
-            self.is_visible(key.keyspace, entry).then(|| read(entry))
+            let is_visible = self.is_visible(key.keyspace, entry);
+            if is_visible {
+                read(entry);
+            }
+            is_visible
         });
-        let Some(found) = found else {
+        let Some(is_visible) = is_visible else {
             LoadMonitor::take_back(is_turn);
-            return None;
+            return false;
         };
         if is_turn {
             self.read_in_turn(key);
         }
-        match found {
-            Some(_) => self.counters.reads.hot(),
-            None => self.counters.reads.missed(),
+        if is_visible {
+            self.counters.reads.hot()
+        } else {
+            self.counters.reads.missed()
         }
-        Some(found)
+        true
     }
 
     #[inline]
@@ -159,16 +166,13 @@ impl Shared {
     }
 
     #[inline]
-    fn read_value<R>(
-        &self,
-        key: KeyRef<'_>,
-        entry: EntryRef<'_>,
-        read: impl FnOnce(&[u8]) -> Option<R>,
-    ) -> Option<R> {
-        if entry.packed_from().is_none() {
-            entry.value().and_then(read)
-        } else {
-            read(&self.read_warm(key, entry)?)
+    fn read_value(&self, key: KeyRef<'_>, entry: EntryRef<'_>, read: impl FnOnce(&[u8])) {
+        if entry.packed_from().is_some() {
+            if let Some(value) = self.read_warm(key, entry) {
+                read(&value);
+            }
+        } else if let Some(value) = entry.value() {
+            read(value);
         }
     }
 
@@ -210,30 +214,34 @@ impl Shared {
 
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        match self.read_hot(key, |entry| Some(Found::of(entry, self.take_value(key, entry)?))) {
-            Some(found) => Ok(found.flatten()),
-            None => self.read_cold(key),
-        }
+        let mut found = None;
+        let is_hot = self.read_hot(key, |entry| {
+            found = self.take_value(key, entry).map(|value| Found::of(entry, value));
+        });
+        if is_hot { Ok(found) } else { self.read_cold(key) }
     }
 
     /// The value that `key` has now; counted as a read of the program's.
     #[inline]
     pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
-        match self.read_hot(key, |entry| self.take_value(key, entry)) {
-            Some(found) => Ok(found.flatten()),
-            None => Ok(self.read_cold(key)?.map(|found| found.value)),
+        let mut value = None;
+        if !self.read_hot(key, |entry| value = self.take_value(key, entry)) {
+            value = self.read_cold(key)?.map(|found| found.value);
         }
+        Ok(value)
     }
 
     /// Calls `read` with the value that `key` has now, with no lock held; counted as a read of the program's.
     #[inline]
     pub(crate) fn find_with<R>(&self, key: KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        let mut read = Some(read);
-        let mut call = |value: &[u8]| read.take().map(|read| read(value));
-        match self.read_hot(key, |entry| self.read_value(key, entry, &mut call)) {
-            Some(found) => Ok(found.flatten()),
-            None => Ok(self.read_cold(key)?.and_then(|found| call(&found.value))),
+        let (mut read, mut answer) = (Some(read), None);
+        let mut call = |value: &[u8]| answer = read.take().map(|read| read(value));
+        if !self.read_hot(key, |entry| self.read_value(key, entry, &mut call))
+            && let Some(found) = self.read_cold(key)?
+        {
+            call(&found.value);
         }
+        Ok(answer)
     }
 
     /// Calls `each` with the place of each key and the value that it has when its turn comes, with no lock held; counted

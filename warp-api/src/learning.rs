@@ -321,20 +321,19 @@ impl Shared {
     /// of their strength.
     pub(crate) fn with_learned(
         &self,
-        keyspace: u32,
-        key: &[u8],
+        key: KeyRef<'_>,
         links: &mut Vec<Link>,
         limit: usize,
         strength_min: f64,
     ) {
-        let learned = self.learning.partners(self.table.hash_of(keyspace, key), strength_min);
+        let learned = self.learning.partners(key.hash, strength_min);
         if learned.is_empty() {
             return;
         }
         for link in learned {
             // As declared ones, they are between keys of one keyspace.
-            if link.keyspace == keyspace
-                && link.key != key
+            if link.keyspace == key.keyspace
+                && link.key != key.bytes
                 && !links.iter().any(|other| other.key == link.key)
             {
                 links.push(link);

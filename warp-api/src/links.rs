@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use warp_core::{Key, KeyRef, Value};
+use warp_core::{EntryRef, Key, KeyRef, Value};
 use warp_io::Clock;
 use warp_physics::{
     BadLinks, Entanglement, Link, LinkError, Links, Origin, PARTNERS_DEFAULT, RuleError, RuleId, Rules,
@@ -138,6 +138,8 @@ impl Shared {
             check_strength(strength)
                 .map_err(|error| Error::invalid("the strength is refused").caused_by(error))?;
         }
+        // Before they can be seen.
+        self.may_have_links.store(true, Ordering::Release);
         loop {
             if pairs.iter().any(|pair| self.floors.is_dropped(pair.keyspace)) {
                 return Err(dropped());
@@ -193,7 +195,19 @@ impl Shared {
 
     /// The declared links of a key.
     pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
-        let found = self.find(self.key(SYSTEM, &links_key(keyspace, key)))?;
+        match self.links_name(keyspace, key) {
+            Some(name) => self.links_under(&name),
+            None => Ok(None),
+        }
+    }
+
+    /// The name of the entry of a key's declared links, if there can be one.
+    fn links_name(&self, keyspace: u32, key: &[u8]) -> Option<Vec<u8>> {
+        self.may_have_links.load(Ordering::Acquire).then(|| links_key(keyspace, key))
+    }
+
+    fn links_under(&self, name: &[u8]) -> Result<Option<Links>> {
+        let found = self.find(self.key(SYSTEM, name))?;
         found.map(|found| decode(&found.value)).transpose()
     }
 
@@ -204,32 +218,29 @@ impl Shared {
         key: &[u8],
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        self.partners_by(self.key(SYSTEM, &links_key(keyspace, key)), keyspace, key, options)
+        self.partners_by(self.declared_links(keyspace, key)?.as_ref(), self.key(keyspace, key), options)
     }
 
-    /// The same, where `entry` is the key of the entry of its declared links.
+    /// The same, given its declared links.
     fn partners_by(
         &self,
-        entry: KeyRef<'_>,
-        keyspace: u32,
-        key: &[u8],
+        declared: Option<&Links>,
+        key: KeyRef<'_>,
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        let declared = self.find(entry)?.map(|found| decode(&found.value)).transpose()?;
         let graph = self.graph()?;
         let (limit, strength_min) = (options.partners_max, options.strength_min);
-        let mut links = graph.partners(keyspace, key, declared.as_ref(), limit, strength_min);
-        self.with_learned(keyspace, key, &mut links, limit, strength_min);
+        let mut links = graph.partners(key.keyspace, key.bytes, declared, limit, strength_min);
+        self.with_learned(key, &mut links, limit, strength_min);
         Ok(links)
     }
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        let links_key = links_key(keyspace, key);
-        let declared = self.table.with(self.key(SYSTEM, &links_key), |entry| {
-            entry.value().and_then(|value| Links::from_bytes(value).ok())
+        let declared = self.links_name(keyspace, key).and_then(|name| {
+            let links = |entry: EntryRef<'_>| entry.value().and_then(|value| Links::from_bytes(value).ok());
+            self.table.with(self.key(SYSTEM, &name), links).flatten()
         });
-        let declared = declared.flatten();
         let graph = self.entanglement.load();
         graph.partners(keyspace, key, declared.as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
     }
@@ -244,13 +255,14 @@ impl Shared {
         let start = self.time.monotonic();
         let own = self.key(keyspace, key);
         self.counters.quantum_gets.add(1);
-        // Asked for from memory while the value of the key itself is: neither waits for the other.
-        let links_key = links_key(keyspace, key);
-        let entry = self.key(SYSTEM, &links_key);
-        self.table.prefetch(entry.hash);
-        let Some(found) = self.find_counted(own)? else { return Ok(None) };
-        let links = self.partners_by(entry, keyspace, key, options)?;
+        // All is asked for from memory before any of it is waited for.
+        self.table.prefetch(own.hash);
+        let declared = self.declared_links(keyspace, key)?;
+        let links = self.partners_by(declared.as_ref(), own, options)?;
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
+        let hashes: Vec<u64> = [own].iter().chain(&keys).map(|key| key.hash).collect();
+        self.table.prefetch_many(&hashes);
+        let Some(found) = self.find_counted(own)? else { return Ok(None) };
         if links.is_empty() {
             let elapsed = self.time.monotonic().saturating_sub(start);
             return Ok(Some(Entangled {
@@ -282,8 +294,11 @@ impl Shared {
 
     fn keyspace_name(&self, keyspace: u32) -> Result<Arc<str>> {
         if keyspace == DEFAULT {
-            // One for each call: threads would contend for the counter of a shared one.
-            return Ok(DEFAULT_NAME.into());
+            thread_local! {
+                /// One for each thread: threads would contend for the counter of a shared one.
+                static NAME: Arc<str> = DEFAULT_NAME.into();
+            }
+            return Ok(NAME.try_with(Arc::clone).unwrap_or_else(|_| DEFAULT_NAME.into()));
         }
         let names = self.names()?;
         let name = names.iter().find(|(_, number)| *number == keyspace);

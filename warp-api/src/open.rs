@@ -265,6 +265,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         None => Arc::new(PhysicsAdvice { entanglement: options.physics.entanglement }),
     };
     let Parts { table, floors, expiry, time, journal, layers, recovery, home, new_links } = parts;
+    let may_have_links = new_links || !layers.load().layers.is_empty();
     let shared = Shared {
         id: next_engine_id(),
         names: ArcSwap::from_pointee(Names::default()),
@@ -312,6 +313,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         requests: Requests::default(),
         checkpoint_memory: AtomicU64::new(0),
         new_links: AtomicBool::new(new_links),
+        may_have_links: AtomicBool::new(may_have_links),
     };
     (shared, inbox)
 }

@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_memory: AtomicU64,
     /// Set when links are declared: the next checkpoint lays related entries out side by side.
     pub(crate) new_links: AtomicBool,
+    /// Whether links may have been declared at any time: a program that declares none pays nothing for them.
+    pub(crate) may_have_links: AtomicBool,
     /// Set while the worker is to end.
     pub(crate) ending: AtomicBool,
     /// Set when the log's thread is to end, which is later.

@@ -52,7 +52,7 @@ const MOVING_PART: usize = 16;
 const CACHED_PART: usize = 32;
 const CACHED_BYTES_MIN: usize = 64 << 10;
 /// So much goes to its spans at once when there is too much: few enough that nobody waits long for the lock.
-const UNCACHED_BYTES: usize = 32 << 10;
+const UNCACHED_BYTES: usize = 16 << 10;
 /// "None" among the numbers of spans.
 const NO_SPAN: u32 = u32::MAX;
 

@@ -176,6 +176,14 @@ impl Table {
         prefetch_home(self.slots.buckets(slot_of(hash)).load(&pin), hash);
     }
 
+    /// Asks for the memory that lookups of these hashes need, buckets and entries: it waits for buckets alone, of all at once.
+    pub fn prefetch_many(&self, hashes: &[u64]) {
+        for together in hashes.chunks(TOGETHER) {
+            let pin = self.store.pin();
+            self.prefetch_all(together.iter().copied(), &pin);
+        }
+    }
+
     #[inline]
     fn find<'p>(&'p self, key: KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
         let array = self.slots.buckets(slot_of(key.hash)).load(pin);

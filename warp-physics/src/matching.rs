@@ -28,8 +28,8 @@ impl Matching {
     /// The rules whose prefix begins the key and whose suffix ends it. The two may overlap in a short key: the
     /// pattern itself has the last word.
     pub(crate) fn rules<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-        let groups = self.prefixes.of(key.iter());
-        groups.flat_map(|suffixes| suffixes.of(key.iter().rev())).flatten().copied()
+        let groups = self.prefixes.of(Forwards(key));
+        groups.flat_map(|suffixes| suffixes.of(Backwards(key))).flatten().copied()
     }
 }
 
@@ -65,11 +65,42 @@ impl<T> Beginnings<T> {
     }
 
     /// The values of all texts that the key begins with, the longest text first.
-    fn of<'a>(&'a self, key: impl Iterator<Item = &'a u8> + Clone + 'a) -> impl Iterator<Item = &'a T> {
-        let above = self.texts.partition_point(|text| text.bytes.iter().le(key.clone()));
+    fn of<'a>(&'a self, key: impl Read + 'a) -> impl Iterator<Item = &'a T> {
+        let above = self.texts.partition_point(|text| !key.is_before(&text.bytes));
         let chain = std::iter::successors(above.checked_sub(1), |&at| self.texts[at].shorter);
-        let begins = move |text: &&Text<T>| text.bytes.iter().eq(key.clone().take(text.bytes.len()));
+        let begins = move |text: &&Text<T>| key.begins_with(&text.bytes);
         chain.map(|at| &self.texts[at]).filter(begins).map(|text| &text.value)
+    }
+}
+
+/// A key that is read in one direction or the other.
+trait Read {
+    /// Whether it is ahead of a text in the order of texts.
+    fn is_before(&self, text: &[u8]) -> bool;
+    fn begins_with(&self, text: &[u8]) -> bool;
+}
+
+struct Forwards<'a>(&'a [u8]);
+
+struct Backwards<'a>(&'a [u8]);
+
+impl Read for Forwards<'_> {
+    fn is_before(&self, text: &[u8]) -> bool {
+        self.0 < text
+    }
+
+    fn begins_with(&self, text: &[u8]) -> bool {
+        self.0.starts_with(text)
+    }
+}
+
+impl Read for Backwards<'_> {
+    fn is_before(&self, text: &[u8]) -> bool {
+        self.0.iter().rev().lt(text)
+    }
+
+    fn begins_with(&self, text: &[u8]) -> bool {
+        text.len() <= self.0.len() && text.iter().eq(self.0.iter().rev().take(text.len()))
     }
 }
 
@@ -90,8 +121,11 @@ mod tests {
 
     #[track_caller]
     fn check(texts: &[&'static str], key: &str, expected: &[&str]) {
-        let found: Vec<&str> = beginnings(texts).of(key.as_bytes().iter()).copied().collect();
+        let found: Vec<&str> = beginnings(texts).of(Forwards(key.as_bytes())).copied().collect();
         assert_eq!(found, expected, "{key}");
+        let reversed: Vec<u8> = key.bytes().rev().collect();
+        let found: Vec<&str> = beginnings(texts).of(Backwards(&reversed)).copied().collect();
+        assert_eq!(found, expected, "{key}, read backwards");
     }
 
     #[test]

@@ -131,7 +131,10 @@ impl PartKey<'_> {
     }
 
     pub(crate) fn cmp(self, other: PartKey<'_>) -> Ordering {
-        self.parts().cmp(other.parts())
+        // Names of different kinds differ in the prefix, mostly.
+        let common = self.prefix.len().min(other.prefix.len());
+        let prefixes = self.prefix[..common].cmp(&other.prefix[..common]);
+        prefixes.then_with(|| self.parts().cmp(other.parts()))
     }
 
     fn parts<'a>(self) -> impl Iterator<Item = &'a u8>

@@ -130,10 +130,12 @@ fn taken(job: &Job, engine: &WarpEngine, raw_dir: &Path) -> Outcome<Taken> {
     Ok(Taken { report, time, raw, grown })
 }
 
-/// What one client, half of whose requests write, feels of checkpoints that are taken one after the other.
+/// What one client, half of whose requests write, feels of checkpoints: requests that were done while one was taken, against those
+/// of a time without any.
 fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
     let mut random = Random::new(job.seed, STREAM + 1);
     let mut count = 0_u64;
+    let written = AtomicU64::new(0);
     let mut request = |reads: &mut Latency, writes: &mut Latency, due: Option<Due<'_>>| -> Outcome<()> {
         count += 1;
         let key = &keys[random.below(keys.len())];
@@ -141,8 +143,9 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
             engine.get(key)?.ok_or("a record is not there")?;
         } else {
             engine.put(key, next_value(key, count))?;
+            written.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(due) = due {
+        if let Some(due) = due.filter(|due| due.counts.load(Ordering::Acquire)) {
             let late = due.clock.monotonic().saturating_sub(due.at);
             if count.is_multiple_of(2) { reads.record(late) } else { writes.record(late) }
         }
@@ -158,6 +161,7 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
     let load = done as f64 / (job.clock.monotonic() - start).as_secs_f64() * LOAD;
     engine.checkpoint()?;
     let length = job.sizes.steady * 2;
+    let changed = (keys.len() / CHANGED_ONE_IN) as u64;
     let columns: Vec<&str> = ["what"].into_iter().chain(Latency::COLUMNS).collect();
     let mut table = Table::new(
         format!(
@@ -177,11 +181,20 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
         });
         let (mut reads, mut writes) = (Latency::new(), Latency::new());
         let ended = AtomicBool::new(false);
+        let counts = AtomicBool::new(!beside);
         let (clock, counted) = thread::scope(|scope| -> Outcome<(Latency, u64)> {
             let taking = scope.spawn(|| -> Outcome<u64> {
-                let mut count = 0;
+                let (mut count, mut last) = (0, written.load(Ordering::Relaxed));
                 while beside && !ended.load(Ordering::Acquire) {
+                    let now = written.load(Ordering::Relaxed);
+                    if now - last < changed {
+                        thread::sleep(LOOK);
+                        continue;
+                    }
+                    last = now;
+                    counts.store(true, Ordering::Release);
                     engine.checkpoint()?;
+                    counts.store(false, Ordering::Release);
                     count += 1;
                 }
                 Ok(count)
@@ -192,9 +205,9 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
             let served = paced(clock, load, length, || {
                 let at = start + Duration::from_secs_f64(number as f64 / load);
                 number += 1;
-                request(&mut reads, &mut writes, Some(Due { clock, at }))
+                request(&mut reads, &mut writes, Some(Due { clock, at, counts: &counts }))
             });
-            // The same pace and the same checkpoints, and nothing asked of the engine: what the machine alone does.
+            // The same pace, and nothing asked of the engine: what the machine alone does.
             let idle = served.and_then(|_| paced(clock, load, length, || Ok(())));
             ended.store(true, Ordering::Release);
             let count = taking.join().map_err(|_| "the thread that takes checkpoints panicked")??;
@@ -212,8 +225,9 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
         }
     }
     table.note(format!(
-        "{} checkpoints were taken, one after the other, of what the client had just written.",
-        grouped(taken as f64)
+        "{} checkpoints were taken, each when {} requests had written; beside them count requests that ended while one was.",
+        grouped(taken as f64),
+        grouped(changed as f64)
     ));
     table.note("What the clock alone shows is the machine, with as many threads as cores, and none of ours.");
     job.report.table(table);
@@ -246,4 +260,6 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
 struct Due<'a> {
     clock: &'a SystemClock,
     at: Duration,
+    /// Whether requests count that end now.
+    counts: &'a AtomicBool,
 }

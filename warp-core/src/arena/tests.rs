@@ -94,3 +94,31 @@ fn sparse_spans_are_chosen_emptied_and_gone() {
     let (used, before) = (memory.held - memory.free, full.held - full.free);
     assert!(used < before / 5, "{used} of {before} bytes are still in use");
 }
+
+#[test]
+fn pieces_are_kept_at_hand_of_the_class_that_is_in_use() {
+    let arena = Arena::new(true);
+    let take = |count: usize, bytes| -> Vec<Address> {
+        (0..count).map(|_| arena.take(bytes, Purpose::Entry).unwrap()).collect()
+    };
+    let give = |pieces: Vec<Address>, bytes| {
+        // SAFETY: the pieces were taken for that many bytes, and are given back once.
+        unsafe { arena.give(pieces.into_iter().map(|address| (address, bytes, Purpose::Entry))) };
+    };
+    let at_hand = |bytes| arena.heap.lock().cached[class_of(bytes).unwrap()].len() * bytes;
+    // All that may be at hand is of one class, which then is not in use any more.
+    let (old, new) = (take(4096, 64), take(400, 128));
+    give(old, 64);
+    assert!(at_hand(64) > CACHED_BYTES_MIN - UNCACHED_BYTES, "{} bytes", at_hand(64));
+    give(new, 128);
+    assert!(at_hand(128) >= CACHED_BYTES_MIN / 4, "{} bytes", at_hand(128));
+    assert!(at_hand(64) + at_hand(128) <= CACHED_BYTES_MIN);
+    arena.validate().unwrap();
+
+    // Buckets come and go seldom.
+    let buckets: Vec<Address> = (0..10).map(|_| arena.take(640, Purpose::Buckets).unwrap()).collect();
+    // SAFETY: as above.
+    unsafe { arena.give(buckets.into_iter().map(|address| (address, 640, Purpose::Buckets))) };
+    assert_eq!(at_hand(640), 0);
+    assert_eq!(arena.memory().used, 0);
+}

@@ -195,20 +195,14 @@ impl Shared {
 
     /// The declared links of a key.
     pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
-        match self.links_name(keyspace, key) {
-            Some(name) => self.links_under(&name),
-            None => Ok(None),
-        }
+        let Some(name) = self.links_name(keyspace, key) else { return Ok(None) };
+        let found = self.find(self.key(SYSTEM, &name))?;
+        found.map(|found| decode(&found.value)).transpose()
     }
 
     /// The name of the entry of a key's declared links, if there can be one.
     fn links_name(&self, keyspace: u32, key: &[u8]) -> Option<Vec<u8>> {
         self.may_have_links.load(Ordering::Acquire).then(|| links_key(keyspace, key))
-    }
-
-    fn links_under(&self, name: &[u8]) -> Result<Option<Links>> {
-        let found = self.find(self.key(SYSTEM, name))?;
-        found.map(|found| decode(&found.value)).transpose()
     }
 
     /// The partners of a key, strongest first.
@@ -257,12 +251,17 @@ impl Shared {
         self.counters.quantum_gets.add(1);
         // All is asked for from memory before any of it is waited for.
         self.table.prefetch(own.hash);
-        let declared = self.declared_links(keyspace, key)?;
-        let links = self.partners_by(declared.as_ref(), own, options)?;
+        let declared = self.declared_links(keyspace, key);
+        let links = declared.and_then(|declared| self.partners_by(declared.as_ref(), own, options));
+        // What is wrong with the links of a key without a value is nobody's concern.
+        let (links, wrong) = links.map_or_else(|wrong| (Vec::new(), Some(wrong)), |links| (links, None));
         let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
         let hashes: Vec<u64> = [own].iter().chain(&keys).map(|key| key.hash).collect();
         self.table.prefetch_many(&hashes);
         let Some(found) = self.find_counted(own)? else { return Ok(None) };
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
         if links.is_empty() {
             let elapsed = self.time.monotonic().saturating_sub(start);
             return Ok(Some(Entangled {

@@ -100,7 +100,7 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_memory: AtomicU64,
     /// Set when links are declared: the next checkpoint lays related entries out side by side.
     pub(crate) new_links: AtomicBool,
-    /// Whether links may have been declared at any time: a program that declares none pays nothing for them.
+    /// False only if no links can have been declared: at opening there was no layer and none in the log, and none came since.
     pub(crate) may_have_links: AtomicBool,
     /// Set while the worker is to end.
     pub(crate) ending: AtomicBool,

@@ -8,7 +8,7 @@
 //! a span that is empty gives its pages back.
 #![expect(unsafe_code, reason = "turns addresses into pointers, and chains free pieces through their memory")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
@@ -16,8 +16,8 @@ use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES};
 use crate::pages::{Chunks, Pages, RUN_PAGES_MAX};
 use crate::record::Record;
 use crate::shadow;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Addresses count in units of this many bytes, so that 32 bits reach 32 GiB.
 pub(crate) const UNIT_BYTES: usize = 8;
@@ -182,18 +182,29 @@ impl Arena {
 
     /// Gives free pages back to the system.
     pub(crate) fn discard_free(&self) {
+        self.lock_uncached().pages.discard_free();
+    }
+
+    /// Gives all cached pieces to their spans: nobody waits for the lock while it is more than a few.
+    fn lock_uncached(&self) -> MutexGuard<'_, Heap> {
+        let steps = self.heap.lock().cached_bytes / UNCACHED_BYTES;
+        for _ in 0..steps {
+            self.heap.lock().give_most_cached(&self.chunks);
+        }
         let mut heap = self.heap.lock();
         heap.empty_cache(&self.chunks);
-        heap.pages.discard_free();
+        heap
     }
 
     /// Chooses the spans of entries that are at most half full, of classes where that frees much, and takes nothing from
     /// them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
     /// moved elsewhere and given back, the spans go.
     pub(crate) fn choose_leaving(&self) -> usize {
-        let mut heap = self.heap.lock();
-        heap.empty_cache(&self.chunks);
-        heap.choose_leaving()
+        if !self.heap.lock().may_be_sparse() {
+            return 0;
+        }
+        // A cached piece is in no span that is to be emptied.
+        self.lock_uncached().choose_leaving()
     }
 
     /// Keeps those of the pieces that are in a span which is to be emptied.
@@ -324,7 +335,7 @@ struct Heap {
     roomy: [u32; LISTS],
     /// For each class, pieces of entries that were given back and not to their spans yet: overwriting takes and gives all the
     /// time, and need not look at a span for that. So the lists of cached pieces are the first of the lists of spans.
-    cached: [Vec<Address>; CLASSES],
+    cached: [VecDeque<Address>; CLASSES],
     /// Bytes of all cached pieces.
     cached_bytes: usize,
     /// Whether spans are being emptied: what is given back then goes to its span.
@@ -343,7 +354,7 @@ impl Heap {
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),
             roomy: [NO_SPAN; LISTS],
-            cached: [const { Vec::new() }; CLASSES],
+            cached: [const { VecDeque::new() }; CLASSES],
             cached_bytes: 0,
             is_leaving: false,
             runs: BTreeMap::new(),
@@ -354,7 +365,10 @@ impl Heap {
     fn take(&mut self, bytes: usize, purpose: Purpose, chunks: &ChunkTable) -> Result<Address, Exhausted> {
         let class = class_of(bytes);
         if purpose == Purpose::Entry && self.is_at_limit(class, bytes) {
-            return Err(Exhausted);
+            self.empty_cache(chunks);
+            if self.is_at_limit(class, bytes) {
+                return Err(Exhausted);
+            }
         }
         let address = match class {
             Some(class) => self.take_of_class(class, purpose.list(class), chunks)?,
@@ -389,11 +403,11 @@ impl Heap {
         chunks: &ChunkTable,
     ) -> Result<Address, Exhausted> {
         if let Some(cached) = self.cached.get_mut(list)
-            && let Some(address) = cached.pop()
+            && let Some(address) = cached.pop_back()
         {
             self.cached_bytes -= class_bytes(class);
             // The one after it is asked for now, so that it has come when it is its turn.
-            if let Some(next) = cached.last() {
+            if let Some(next) = cached.back() {
                 Record::prefetch(chunks_pointer(chunks, *next));
             }
             return Ok(address);
@@ -434,7 +448,7 @@ impl Heap {
         if self.is_leaving || purpose == Purpose::Buckets {
             return self.give_to_span(class, address, chunks);
         }
-        self.cached[class].push(address);
+        self.cached[class].push_back(address);
         self.cached_bytes += class_bytes(class);
         if self.cached_bytes > (self.pages.held_bytes() / CACHED_PART).max(CACHED_BYTES_MIN) {
             self.give_most_cached(chunks);
@@ -591,6 +605,12 @@ impl Heap {
         }
         let span = &mut self.spans[number as usize];
         (span.before, span.behind) = (NO_SPAN, NO_SPAN);
+    }
+
+    /// Whether so much of the spans is in no piece, taken or cached, that emptying some can be worth it.
+    fn may_be_sparse(&self) -> bool {
+        let idle = self.pages.held_bytes() - self.pages.free_bytes();
+        idle.saturating_sub(self.used_bytes + self.cached_bytes) >= LEAVING_BYTES_MIN
     }
 
     fn choose_leaving(&mut self) -> usize {

@@ -141,7 +141,7 @@ impl Bucket {
         self.passed.load(Ordering::Acquire) > 0
     }
 
-    /// The fingerprint in a place that is in use. For writers.
+    /// The fingerprint in a place that is in use. For writers; to others it is a guess, which a writer may be changing.
     pub(crate) fn fingerprint(&self, place: usize) -> Fingerprint {
         let high = match place {
             0..IN_WORDS => {

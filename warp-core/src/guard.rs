@@ -156,9 +156,9 @@ impl<'a> Guard<'a> {
     ) -> R {
         assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
         let mut writer = self.writer(prepared.hash());
-        std::mem::swap(&mut writer.room, prepared.room());
+        writer.room = prepared.room().take();
         let (answer, is_used) = change(&mut writer, prepared.address());
-        std::mem::swap(&mut writer.room, prepared.room());
+        writer.retire_room();
         if is_used {
             prepared.keep();
         }

@@ -1,9 +1,9 @@
 //! An entry that is ready to be written.
-#![expect(unsafe_code, reason = "gives an entry's memory back if it was not used")]
+#![expect(unsafe_code, reason = "gives the memory of an entry and of buckets back if they were not used")]
 
 use std::fmt;
 
-use crate::arena::{Address, Purpose};
+use crate::arena::{Address, Arena, Purpose};
 use crate::bucket::Fingerprint;
 use crate::buckets::{self, Array};
 use crate::entry::EntryRef;
@@ -126,7 +126,7 @@ impl Prepared<'_> {
     /// Bytes of memory that the entry takes, as [`EntryRef::memory_bytes`](crate::EntryRef::memory_bytes).
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+        let arena = self.arena();
         // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
         let record = |address| unsafe { Record::at(arena.pointer(address)) };
         self.address.map_or(0, |address| EntryRef::new(record(address), 0).memory_bytes())
@@ -139,7 +139,7 @@ impl Prepared<'_> {
     /// Sets the mass with which the entry begins, or of the key's entry if that has more: that of a key that was used so
     /// often; see [`EntryRef::mass`](crate::EntryRef::mass). Without this it is 1, as of a key that was used once.
     pub fn set_mass(&mut self, uses: u32) {
-        let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+        let arena = self.arena();
         if let Some(address) = self.address {
             // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
             let record = unsafe { Record::at(arena.pointer(address)) };
@@ -150,6 +150,10 @@ impl Prepared<'_> {
     /// The entry's address; [`Prepared::keep`] gives it up.
     pub(crate) fn address(&self) -> Address {
         self.address.expect("an entry is used once")
+    }
+
+    fn arena(&self) -> &Arena {
+        self.table.store().arena(Store::arena_of(slot_of(self.hash)))
     }
 
     /// What the slot may grow with.
@@ -166,12 +170,11 @@ impl Prepared<'_> {
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
         if let Some(room) = self.room {
-            let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
-            // SAFETY: the buckets were made by `prepare`, were never published, and go only here.
-            unsafe { arena.give([(room.address, room.bytes(), Purpose::Buckets)]) };
+            // SAFETY: the buckets were made by `prepare`, reached no lock, and go only here.
+            unsafe { self.arena().give([(room.address, room.bytes(), Purpose::Buckets)]) };
         }
         if let Some(address) = self.address {
-            let arena = self.table.store().arena(Store::arena_of(slot_of(self.hash)));
+            let arena = self.arena();
             // SAFETY: the entry was written by `prepare`, was never published, and goes only here.
             unsafe {
                 let record = Record::at(arena.pointer(address));

@@ -45,7 +45,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) retired: &'a mut Vec<Retired>,
     pub(crate) store: &'a Store,
     pub(crate) arena: u8,
-    /// Empty buckets for growing, which were made before the lock was taken; what is not used is for the caller to give back.
+    /// Empty buckets for growing, which were made before the lock was taken.
     pub(crate) room: Option<Array>,
 }
 
@@ -339,6 +339,13 @@ impl Writer<'_> {
         let retired = Retired { address, bytes, purpose: Purpose::Entry, arena: self.arena, shared };
         change.retired_bytes = change.retired_bytes.wrapping_add(retired.weight() as u64);
         self.retired.push(retired);
+    }
+
+    /// Gives up buckets that were not used: to be freed later, since who holds the lock should not wait for that.
+    pub(crate) fn retire_room(&mut self) {
+        if let Some(room) = self.room.take() {
+            self.retire_piece(room.address, room.bytes(), Purpose::Buckets, None);
+        }
     }
 
     fn retire_piece(&mut self, address: Address, bytes: usize, purpose: Purpose, shared: Option<usize>) {

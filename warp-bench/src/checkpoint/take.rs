@@ -130,7 +130,7 @@ fn taken(job: &Job, engine: &WarpEngine, raw_dir: &Path) -> Outcome<Taken> {
     Ok(Taken { report, time, raw, grown })
 }
 
-/// What one client, half of whose requests write, feels of checkpoints: requests that were done while one was taken, against those
+/// What one client, half of whose requests write, feels of checkpoints: requests that began or ended while one was taken, against those
 /// of a time without any.
 fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
     let mut random = Random::new(job.seed, STREAM + 1);
@@ -138,6 +138,7 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
     let written = AtomicU64::new(0);
     let mut request = |reads: &mut Latency, writes: &mut Latency, due: Option<Due<'_>>| -> Outcome<()> {
         count += 1;
+        let counted = due.as_ref().is_some_and(Due::counts_now);
         let key = &keys[random.below(keys.len())];
         if count.is_multiple_of(2) {
             engine.get(key)?.ok_or("a record is not there")?;
@@ -145,7 +146,7 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
             engine.put(key, next_value(key, count))?;
             written.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(due) = due.filter(|due| due.counts.load(Ordering::Acquire)) {
+        if let Some(due) = due.filter(|due| counted || due.counts_now()) {
             let late = due.clock.monotonic().saturating_sub(due.at);
             if count.is_multiple_of(2) { reads.record(late) } else { writes.record(late) }
         }
@@ -171,7 +172,7 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
         &columns,
     );
     let mut tails = Vec::new();
-    let mut clock_beside = Latency::new();
+    let mut clock_after = Latency::new();
     let mut taken = 0_u64;
     for beside in [false, true] {
         job.say(if beside {
@@ -215,17 +216,17 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
         })?;
         taken += counted;
         let when = if beside { "beside checkpoints" } else { "without a checkpoint" };
-        for (what, latency) in [("get", &reads), ("put", &writes), ("reading the clock alone", &clock)] {
-            let cells = latency.cells();
-            table.row([Cell::text(format!("{what}, {when}"))].into_iter().chain(cells));
+        for (what, latency) in [("get", &reads), ("put", &writes)] {
+            table.row([Cell::text(format!("{what}, {when}"))].into_iter().chain(latency.cells()));
             tails.push((what, beside, latency.quantile(0.999).unwrap_or_default()));
         }
+        table.row([Cell::text("reading the clock alone, right after")].into_iter().chain(clock.cells()));
         if beside {
-            clock_beside.add(&clock);
+            clock_after.add(&clock);
         }
     }
     table.note(format!(
-        "{} checkpoints were taken, each when {} requests had written; beside them count requests that ended while one was.",
+        "{} checkpoints were taken, each when {} requests had written; beside them count requests that began or ended while one was.",
         grouped(taken as f64),
         grouped(changed as f64)
     ));
@@ -241,11 +242,12 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
             .find(|(name, was, _)| *name == what && *was == beside)
             .map_or(0.0, |(.., time)| time.as_secs_f64())
     };
-    let idle = clock_beside.quantile(0.999).unwrap_or_default().as_secs_f64();
+    let idle = clock_after.quantile(0.999).unwrap_or_default().as_secs_f64();
     for what in ["get", "put"] {
         let ratio = tail(what, true) / tail(what, false);
         // Pauses of the machine that the clock shows as well are no doing of the checkpoint.
-        let holds = ratio <= FELT_MAX || tail(what, true) <= FELT_MAX * idle;
+        let is_low = ratio <= FELT_MAX || tail(what, true) <= FELT_MAX * idle;
+        let holds = is_low && tail(what, true) > 0.0;
         let detail = format!(
             "p99.9 {ratio:.2} times as high, {:.1} us; the clock alone {:.1} us",
             tail(what, true) * 1e6,
@@ -260,6 +262,12 @@ fn felt(job: &mut Job, engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
 struct Due<'a> {
     clock: &'a SystemClock,
     at: Duration,
-    /// Whether requests count that end now.
+    /// Whether requests count that begin or end now.
     counts: &'a AtomicBool,
+}
+
+impl Due<'_> {
+    fn counts_now(&self) -> bool {
+        self.counts.load(Ordering::Acquire)
+    }
 }

@@ -73,7 +73,7 @@ impl<'a> Guard<'a> {
     /// If the guard does not hold the key's shard.
     pub fn put(&mut self, prepared: Prepared<'_>, seq: u64) -> Option<Former> {
         let (hash, table) = (prepared.hash(), self.table);
-        let former = self.write(prepared, |writer, new| (writer.put(hash, new, seq), true));
+        let former = self.write(prepared, |writer, new| Some(writer.put(hash, new, seq))).flatten();
         table.note_put(hash, former);
         former
     }
@@ -97,10 +97,7 @@ impl<'a> Guard<'a> {
     /// If the guard does not hold the key's shard.
     pub fn insert_clean(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
         let hash = prepared.hash();
-        self.write(prepared, |writer, new| {
-            let is_used = writer.insert_clean(hash, new, seq);
-            (is_used, is_used)
-        })
+        self.write(prepared, |writer, new| writer.insert_clean(hash, new, seq).then_some(())).is_some()
     }
 
     /// Applies a write that comes back from a log: sets the entry unless the key has one with a higher sequence.
@@ -111,12 +108,8 @@ impl<'a> Guard<'a> {
     /// If the guard does not hold the key's shard.
     pub fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
         let (hash, table) = (prepared.hash(), self.table);
-        let outcome = self.write(prepared, |writer, new| {
-            let outcome = writer.put_unless_older(hash, new, seq);
-            let is_used = outcome.is_ok();
-            (outcome, is_used)
-        });
-        let Ok(former) = outcome else { return false };
+        let written = self.write(prepared, |writer, new| writer.put_unless_older(hash, new, seq).ok());
+        let Some(former) = written else { return false };
         table.note_put(hash, former);
         true
     }
@@ -141,25 +134,22 @@ impl<'a> Guard<'a> {
     /// If the guard does not hold the key's shard.
     pub fn reform(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
         let hash = prepared.hash();
-        self.write(prepared, |writer, new| {
-            let is_used = writer.reform(hash, new, seq);
-            (is_used, is_used)
-        })
+        self.write(prepared, |writer, new| writer.reform(hash, new, seq).then_some(())).is_some()
     }
 
-    /// Changes a slot by what was prepared. `change` says in the second place whether the entry was put in its place; if
-    /// not, its memory goes back.
+    /// Changes a slot by what was prepared. `change` answers `None` if it did not put the entry in its place, whose memory
+    /// then goes back.
     fn write<R>(
         &mut self,
         mut prepared: Prepared<'_>,
-        change: impl FnOnce(&mut Writer<'_>, Address) -> (R, bool),
-    ) -> R {
+        change: impl FnOnce(&mut Writer<'_>, Address) -> Option<R>,
+    ) -> Option<R> {
         assert!(prepared.is_for(self.table), "an entry is put into the table that it was prepared for");
         let mut writer = self.writer(prepared.hash());
         writer.room = prepared.room().take();
-        let (answer, is_used) = change(&mut writer, prepared.address());
+        let answer = change(&mut writer, prepared.address());
         writer.retire_room();
-        if is_used {
+        if answer.is_some() {
             prepared.keep();
         }
         answer

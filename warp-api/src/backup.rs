@@ -214,6 +214,7 @@ fn write(
         next_layer: manifest.next_layer.saturating_add(OPENED_IDS_APART).max(TAIL_IDS_FROM * 2),
         floors,
         time: view.time.unix_millis(),
+        near: None,
         ..Manifest::clone(&manifest)
     })
 }

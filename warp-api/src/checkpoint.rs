@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use warp_checkpoint::{Layer, Manifest, Published};
+use warp_checkpoint::{Layer, LogPlace, Manifest, Published};
 use warp_io::Clock;
 
 use crate::changed::{Come, Kept};
@@ -121,6 +121,9 @@ impl Shared {
         let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes);
         catalog.log_bytes = stats.payload_bytes;
         catalog.segments = stats.segments;
+        let near = log.last_frame().and_then(|frame| {
+            Some(LogPlace { segment: u32::try_from(frame.segment).ok()?, offset: frame.offset })
+        });
         // Read before the lists are closed: every write below it is in the table, and on a closed list or in
         // an older layer, once the table has held every lock.
         let replay_from = log.next_seq();
@@ -136,7 +139,7 @@ impl Shared {
             home,
             catalog,
             &mut Writing { closed: &mut closed, merged, has_links, pace: &mut pace, come: &mut come },
-            replay_from,
+            Tail { from: replay_from, near },
         );
         if written.is_err() && has_links {
             self.new_links.store(true, Ordering::Release);
@@ -177,7 +180,7 @@ impl Shared {
         home: &Home,
         catalog: &mut Catalog,
         writing: &mut Writing<'_, '_>,
-        replay_from: u64,
+        tail: Tail,
     ) -> Result<Composed, Failed> {
         let log = self.journal.log().ok_or_else(Error::closed)?;
         let merged = writing.merged;
@@ -191,20 +194,22 @@ impl Shared {
             .map_err(|stop| if merged > 0 { Failed::Merging(stop) } else { Failed::Otherwise(stop) })?;
         // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
         let seen = writing.come.highest.max(self.floors.raised());
-        let highest = seen.max(replay_from.saturating_sub(1));
+        let highest = seen.max(tail.from.saturating_sub(1));
         // A manifest never speaks of what the log has not got: recovery would take that for damage.
         log.sync_to(highest).map_err(log_error)?;
         self.waiters.wake(self.journal.durable_seq());
         let unchanged = composed.layer.is_none()
             && merged == 0
-            && catalog.manifest.replay_from == replay_from
+            && catalog.manifest.replay_from == tail.from
             && catalog.manifest.floors == kept.floors;
         if unchanged {
             return Ok(composed);
         }
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(..merged, composed.layer);
-        let next = Manifest { replay_from, highest, layers, floors: kept.floors, ..catalog.manifest.clone() };
+        let Tail { from: replay_from, near } = tail;
+        let floors = kept.floors;
+        let next = Manifest { replay_from, highest, layers, floors, near, ..catalog.manifest.clone() };
         let open = |layer| Layer::open_with(&*home.layers_dir, layer, &home.access);
         let opened = composed.layer.as_ref().map(open).transpose();
         let opened = opened.map_err(checkpoint_error)?;
@@ -295,6 +300,14 @@ impl Shared {
         drop(nobody_reads);
         self.retire_segments(home, log_from)
     }
+}
+
+/// What a checkpoint leaves to the log.
+struct Tail {
+    /// The first sequence.
+    from: u64,
+    /// A frame before it, if there is one in a segment whose number a manifest can name.
+    near: Option<LogPlace>,
 }
 
 /// What a layer is written from, and how fast.

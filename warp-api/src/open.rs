@@ -1,6 +1,7 @@
 //! Opening: the newest sound checkpoint, then the log's tail.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use warp_checkpoint::{Layer, LayerAccess, Manifest};
 use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
-use warp_wal::{Apply, Format, Kind, Log, LogOptions, ReplayReport, Start, Until};
+use warp_wal::{Apply, Format, Kind, Log, LogOptions, Position, ReplayReport, Start, Until};
 
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::archive::{archive_dir, log_dirs};
@@ -87,7 +88,10 @@ pub(crate) fn lock(dir: &dyn Dir, may_create: bool) -> Result<DirLock> {
     if !may_create {
         look_for_database(dir)?;
     }
-    dir.try_lock_exclusive().map_err(|error| directory_error("cannot lock the database", error))
+    dir.try_lock_exclusive().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::new(ErrorKind::Locked, "the database is open elsewhere"),
+        _ => directory_error("cannot lock the database", error),
+    })
 }
 
 /// A checkpoint with what the log has beyond it.
@@ -464,7 +468,7 @@ fn check_log_alone(log_dir: &dyn Dir, layers_dir: &dyn Dir, recovery: Recovery) 
         if !has_log {
             return Err(lost());
         }
-        let start = Start { from: SEQ_FIRST, durable: 0 };
+        let start = Start { from: SEQ_FIRST, durable: 0, near: None };
         let recovery = warp_wal::Recovery::TrimTornTail;
         warp_wal::replay_in(log_dir, recovery, start, Apply::InOrder(&mut |_, _| {}), &mut |_, _| {})
             .map_err(|error| lost().caused_by(error))?;
@@ -494,7 +498,14 @@ pub(crate) fn nothing(environment: &Environment) -> Manifest {
         next_layer: 1,
         floors: Vec::new(),
         time: 0,
+        near: None,
     }
+}
+
+/// Where the log is read from, beyond a checkpoint.
+pub(crate) fn start_of(manifest: &Manifest, durable: u64) -> Start {
+    let near = manifest.near.map(|place| Position { segment: place.segment.into(), offset: place.offset });
+    Start { from: manifest.replay_from, durable, near }
 }
 
 /// Brings the log's tail into the table.
@@ -505,7 +516,7 @@ fn replay(
     time: &EngineTime,
     recovered: &Recovered<'_>,
 ) -> Result<(Journal, ReplayReport)> {
-    let start = Start { from: found.manifest.replay_from, durable: found.durable };
+    let start = start_of(&found.manifest, found.durable);
     let recovery = log_recovery(options.recovery);
     // Floors that the log has raised: what it had before them is in memory by then.
     let raised = Mutex::new(BTreeMap::new());

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use warp_checkpoint::{LayerAccess, Manifest, Opened};
 use warp_io::{Clock, Dir};
-use warp_wal::{Start, Until};
+use warp_wal::Until;
 
 use crate::archive::{archive_dir, log_dirs};
 use crate::environment::{Background, Environment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::{checkpoint_error, log_error};
-use crate::open::{self, Found, State, describe, log_recovery, nothing, subdirectories};
+use crate::open::{self, Found, State, describe, log_recovery, nothing, start_of, subdirectories};
 use crate::options::{Options, Recovery};
 use crate::point::{PointInTime, PointRange, millis_of, time_of};
 use crate::read_view::ReadView;
@@ -305,7 +305,7 @@ impl History<'_> {
 
     /// The last sequence of the log, of which `newest` is the newest checkpoint.
     fn end(&self, newest: &Manifest) -> Result<u64> {
-        let start = Start { from: newest.replay_from, durable: newest.highest };
+        let start = start_of(newest, newest.highest);
         let recovery = log_recovery(self.options.recovery);
         let until = Until::default();
         let report = warp_wal::replay_until(

@@ -292,6 +292,7 @@ impl Repair<'_> {
             highest: base.highest,
             layers: rebuilt.layers.clone(),
             next_layer: rebuilt.next_layer,
+            near: None,
             ..rebuilt.manifest.clone()
         };
         warp_checkpoint::publish(self.dir, &manifest).map_err(|error| checkpoint_error(error.source))?;

@@ -69,7 +69,8 @@ impl Shared {
         let (_kept, mut start, manifests) = {
             let catalog = home.catalog.lock();
             let kept = home.removing.read();
-            let start = Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest };
+            let start =
+                Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest, near: None };
             (kept, start, warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?)
         };
         let mut layers = std::collections::BTreeMap::new();

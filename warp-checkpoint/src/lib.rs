@@ -83,7 +83,7 @@ pub use hash::hash;
 pub use iter::Iter;
 pub use layer::{Layer, LayerInfo};
 pub use layer_bytes::LayerBytes;
-pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
+pub use manifest::{LogPlace, MANIFEST_BYTES_MAX, Manifest, PublishError, Published, list, load, publish};
 pub use merge::{Merge, MergeReport, Newer, merge};
 pub use names::{
     advice_name, layer_name, manifest_name, parse_advice_name, parse_layer_name, parse_manifest_name,

@@ -17,6 +17,10 @@ const MAGIC: [u8; 8] = *b"WARPMANI";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 32;
 const CHECK_OFFSET: usize = HEADER_BYTES - CHECK_BYTES;
+/// Where the number of a segment of the log is in the header, and the place in it.
+const SEGMENT_OFFSET: usize = 18;
+const PLACE_OFFSET: usize = 22;
+const _: () = assert!(CHECK_OFFSET - PLACE_OFFSET == 6);
 
 /// A checkpoint: which layers hold the entries, and where the log goes on from them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,18 @@ pub struct Manifest {
     pub floors: Vec<(u32, u64)>,
     /// When the checkpoint was taken, in Unix milliseconds.
     pub time: u64,
+    /// Where the log can be read from, instead of from the beginning of the segment in which S is; `None` if nobody knows.
+    /// A reader makes sure that a frame begins there, at or before S.
+    pub near: Option<LogPlace>,
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// The number of the segment, which is not 0.
+    pub segment: u32,
+    /// The place in it, in bytes, below 2^48.
+    pub offset: u64,
 }
 
 /// Whether a manifest that [`publish`] failed to publish may nevertheless be the current one.
@@ -218,6 +234,12 @@ fn encode(manifest: &Manifest) -> Vec<u8> {
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..16].copy_from_slice(&manifest.number.to_le_bytes());
     bytes[16..18].copy_from_slice(&VERSION.to_le_bytes());
+    if let Some(place) = manifest.near.filter(|place| place.offset < 1 << (8 * (CHECK_OFFSET - PLACE_OFFSET)))
+    {
+        bytes[SEGMENT_OFFSET..PLACE_OFFSET].copy_from_slice(&place.segment.to_le_bytes());
+        bytes[PLACE_OFFSET..CHECK_OFFSET]
+            .copy_from_slice(&place.offset.to_le_bytes()[..CHECK_OFFSET - PLACE_OFFSET]);
+    }
     bytes.extend_from_slice(&archive);
     let check = check_of(&bytes);
     bytes[CHECK_OFFSET..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
@@ -255,7 +277,17 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Manifest> {
         next_layer: body.next_layer,
         floors: body.floors.iter().map(|row| (row.keyspace, row.floor)).collect(),
         time: body.time,
+        near: near_of(bytes),
     })
+}
+
+/// The place in the log that a header names.
+fn near_of(bytes: &[u8]) -> Option<LogPlace> {
+    let segment = u32_at(bytes, SEGMENT_OFFSET);
+    // The field before it is no part of the number.
+    let offset = u64_at(bytes, CHECK_OFFSET - size_of::<u64>())
+        >> (8 * (size_of::<u64>() - (CHECK_OFFSET - PLACE_OFFSET)));
+    (segment != 0).then_some(LogPlace { segment, offset })
 }
 
 fn info_of(row: &LayerRow) -> LayerInfo {
@@ -295,6 +327,7 @@ mod tests {
             next_layer: 4,
             floors: vec![(2, 50), (9, u64::MAX)],
             time: 1_700_000_000_000,
+            near: Some(LogPlace { segment: 5, offset: (1 << 48) - 64 }),
         }
     }
 

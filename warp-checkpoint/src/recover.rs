@@ -100,7 +100,7 @@ fn open(
 }
 
 /// Whether an error means that this file is lost, rather than that the attempt failed.
-fn is_damage(error: &Error) -> bool {
+pub(crate) fn is_damage(error: &Error) -> bool {
     /// `EIO`: the disk could not read it. The number is the same on every system that this runs on.
     const EIO: i32 = 5;
     match error {

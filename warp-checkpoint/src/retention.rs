@@ -8,6 +8,7 @@ use warp_io::Dir;
 use crate::error::{Error, Result, io_at};
 use crate::manifest::{Manifest, list, load};
 use crate::names::{is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
+use crate::recover::is_damage;
 
 /// Files that no kept checkpoint needs; made by [`obsolete`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,9 +125,10 @@ fn readable(dir: &dyn Dir) -> Result<Vec<(u64, Option<Manifest>)>> {
     for number in list(dir)? {
         match load(dir, number) {
             Ok(manifest) => manifests.push((number, Some(manifest))),
-            Err(error @ Error::Unsupported { .. }) => return Err(error),
             // Damaged, gone meanwhile, or on a bad place of the disk: nobody knows which layers it names.
-            Err(_) => manifests.push((number, None)),
+            Err(error) if is_damage(&error) => manifests.push((number, None)),
+            // Too many open files, for instance: it may be sound.
+            Err(error) => return Err(error),
         }
     }
     Ok(manifests)

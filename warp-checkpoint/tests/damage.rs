@@ -5,7 +5,8 @@ mod common;
 
 use proptest::prelude::*;
 use warp_checkpoint::{
-    Corruption, Error, Layer, LayerAccess, LayerEntry, LayerInfo, LayerValue, Manifest, hash, load, publish,
+    Corruption, Error, Layer, LayerAccess, LayerEntry, LayerInfo, LayerValue, LogPlace, Manifest, hash, load,
+    publish,
 };
 use warp_io::SimDisk;
 
@@ -364,6 +365,7 @@ fn manifest() -> Manifest {
         next_layer: 8,
         floors: vec![(3, 100)],
         time: 1_700_000_000_000,
+        near: Some(LogPlace { segment: 1, offset: 4096 }),
     }
 }
 

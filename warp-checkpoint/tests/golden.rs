@@ -1,7 +1,9 @@
 //! The examples in docs/format/checkpoint.md are what this crate writes, byte for byte, and what it reads.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use warp_checkpoint::{Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, Manifest, load, publish};
+use warp_checkpoint::{
+    Layer, LayerEntry, LayerInfo, LayerOptions, LayerWriter, LogPlace, Manifest, load, publish,
+};
 use warp_io::SimDisk;
 
 const DOCUMENT: &str = include_str!("../../docs/format/checkpoint.md");
@@ -77,6 +79,7 @@ fn manifest() -> Manifest {
         next_layer: 10,
         floors: vec![(2, 3)],
         time: 1_700_000_000_000,
+        near: Some(LogPlace { segment: 3, offset: 0x1_1040 }),
     }
 }
 

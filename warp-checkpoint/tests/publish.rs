@@ -332,6 +332,18 @@ fn what_cannot_be_read_keeps_every_layer() {
 }
 
 #[test]
+fn what_cannot_be_opened_for_the_moment_is_not_taken_for_damage() {
+    let disk = published(&[10, 20, 30, 40]);
+    let layers = subdir(&disk);
+    disk.inject_when(|op| {
+        (op.kind == OpKind::Open && op.path.ends_with("MANIFEST-2")).then_some(Fault::NoHandle)
+    });
+    assert!(matches!(obsolete(&disk.root(), &*layers, 3), Err(Error::Io { .. })));
+    disk.clear_faults();
+    assert_eq!(obsolete(&disk.root(), &*layers, 3).unwrap().manifests, [1]);
+}
+
+#[test]
 fn without_a_manifest_only_leftovers_are_there() {
     let disk = SimDisk::new(1);
     let layers = subdir(&disk);

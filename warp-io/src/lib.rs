@@ -228,6 +228,13 @@ impl DirLock {
     }
 }
 
+/// Whether an error says that this process or the system has as many files open as it may.
+#[must_use]
+pub fn is_out_of_handles(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    errno.is_some_and(|errno| matches!(errno, rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
 /// Writes all of `bytes` at `offset`, going on after a short write and after an interrupt.
 ///
 /// # Errors

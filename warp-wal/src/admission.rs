@@ -83,9 +83,9 @@ impl Admission {
         }
     }
 
-    /// Admits nobody until [`Admission::open_gate`].
-    pub(crate) fn shut_gate(&self) {
-        self.free.fetch_or(GATE, Ordering::AcqRel);
+    /// Admits nobody until [`Admission::open_gate`]. Returns whether the gate was open: only who shut it may open it.
+    pub(crate) fn shut_gate(&self) -> bool {
+        self.free.fetch_or(GATE, Ordering::AcqRel) & GATE == 0
     }
 
     pub(crate) fn open_gate(&self) {
@@ -131,7 +131,8 @@ mod tests {
         assert_eq!(admission.take(Charge { words: 7, blocks: 0 }, 0), Err(Short::Ring));
         assert_eq!(admission.take(Charge { words: 6, blocks: 3 }, 0), Ok(0));
         assert_eq!((admission.used_words(), admission.free_blocks()), (10, 0));
-        admission.shut_gate();
+        assert!(admission.shut_gate());
+        assert!(!admission.shut_gate(), "somebody has it shut");
         assert!(!admission.is_quiet());
         admission.give(Charge { words: 10, blocks: 5 });
         assert!(admission.is_quiet());

@@ -81,7 +81,7 @@ pub struct ConvertReport {
 /// [`Error::Corrupt`] if anything of the log is damaged, and [`Error::Unsupported`] if it is of a newer version: nothing was
 /// changed. [`Error::TooLarge`] if a group is beyond the limit in the other form. [`Error::Invalid`] if there are segments in `out`. [`Error::Io`]; the log is whole all the same.
 pub fn convert(dir: &dyn Dir, out: Option<&dyn Dir>, options: ConvertOptions) -> Result<ConvertReport> {
-    let start = Start { from: 0, durable: options.durable };
+    let start = Start { from: 0, durable: options.durable, near: None };
     let (found, frames) = walk_frames(dir, Recovery::TrimTornTail, start)?;
     if let Some(lost) = found.report.lost.first() {
         return Err(Error::corrupt(&lost.file, lost.offset, lost.found));

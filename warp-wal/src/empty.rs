@@ -108,13 +108,13 @@ mod tests {
             let disk = SimDisk::new(1);
             write_empty(&disk.root(), 41, 1_000, 7).unwrap();
             let crashed = disk.crash(Survival::Nothing);
-            let (log, report) = open(&crashed, Start { from, durable }).unwrap();
+            let (log, report) = open(&crashed, Start { from, durable, near: None }).unwrap();
             assert_eq!((log.next_seq(), report.clean_close, report.latest_time), (next, true, 1_000));
             assert_eq!((report.entries, report.lost.len(), report.trimmed), (0, 0, None));
         }
         let disk = SimDisk::new(1);
         write_empty(&disk.root(), 41, 1_000, 7).unwrap();
-        assert!(matches!(open(&disk, Start { from: 1, durable: 0 }), Err(Error::Corrupt { .. })));
+        assert!(matches!(open(&disk, Start { from: 1, durable: 0, near: None }), Err(Error::Corrupt { .. })));
         assert!(matches!(write_empty(&disk.root(), 41, 1_000, 7), Err(Error::Invalid { .. })));
     }
 }

@@ -35,8 +35,6 @@ impl Log {
         let mut fresh = self.make_segments(&mut preparer, &plan)?;
         if let Err(error) = self.wait_until_quiet(wait) {
             fresh.iter().for_each(|segment| preparer.discard(segment));
-            self.admission.open_gate();
-            self.room.notify();
             return Err(error);
         }
         let mut writer = self.writer.lock();
@@ -96,20 +94,25 @@ impl Log {
         preparer.sync_names().map_err(|error| self.fail(error))
     }
 
-    /// Shuts the gate, and waits until everything that was admitted is written.
+    /// Shuts the gate, and waits until everything that was admitted is written. After an error the gate is as it was:
+    /// somebody's exclusive permit may hold it shut.
     pub(crate) fn wait_until_quiet(&self, wait: bool) -> Result<()> {
-        self.admission.shut_gate();
+        let mut is_ours = self.admission.shut_gate();
         loop {
-            self.drain(&mut self.writer.lock())?;
-            if self.admission.is_quiet() {
+            let drained = self.drain(&mut self.writer.lock());
+            if drained.is_ok() && self.admission.is_quiet() {
                 return Ok(());
             }
-            if !wait {
-                return Err(Error::Busy);
+            if drained.is_err() || !wait {
+                if is_ours {
+                    self.admission.open_gate();
+                    self.room.notify();
+                }
+                return drained.and(Err(Error::Busy));
             }
             self.room.wait();
             // Who used or dropped an exclusive permit meanwhile has opened it.
-            self.admission.shut_gate();
+            is_ours |= self.admission.shut_gate();
         }
     }
 
@@ -118,8 +121,9 @@ impl Log {
         let mut writer = self.writer.lock();
         writer.active.waste_blocks = self.group_blocks_max().saturating_sub(1);
         self.count_blocks(&writer);
-        self.admission.give(Charge { words: charge.words, blocks: 0 });
+        // In this order: with the gate shut and everything back, others would take the log for quiet.
         self.admission.open_gate();
+        self.admission.give(Charge { words: charge.words, blocks: 0 });
     }
 
     /// Counts the blocks that can be admitted afresh. Only while nobody is admitted.

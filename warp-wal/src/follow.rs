@@ -98,7 +98,7 @@ impl Follower {
             outline: Outline::default(),
             at: None,
             next: from.max(1),
-            window: Window::short(),
+            window: Window::default(),
             values: Values::default(),
         }
     }
@@ -145,7 +145,7 @@ impl Follower {
             return Ok(step);
         }
         // What was read ahead may be older than the bound that was given.
-        self.window = Window::short();
+        self.window = Window::default();
         self.look(durable, apply)
     }
 
@@ -224,7 +224,7 @@ impl Follower {
                     let entered = enter(&*self.dir, &target)?;
                     let seq = target.seq;
                     if let Some(at) = entered {
-                        (self.at, self.next, self.window) = (Some(at), seq, Window::short());
+                        (self.at, self.next, self.window) = (Some(at), seq, Window::default());
                         return Ok(());
                     }
                 }
@@ -253,7 +253,7 @@ impl Follower {
 
 /// The beginning of a segment; `None` if it is not there any more.
 fn enter(dir: &dyn Dir, target: &Target<'_>) -> Result<Option<At>> {
-    let segment = match Segment::open(dir, target.name.to_owned(), &mut Window::short()) {
+    let segment = match Segment::open(dir, target.name.to_owned(), &mut Window::default()) {
         Ok(segment) => segment,
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -94,7 +94,7 @@ pub use error::{Corruption, Error, Result};
 pub use follow::Follower;
 pub use log::{Log, replay};
 pub use options::{
-    Admit, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Format, LogOptions, Recovery, SEGMENT_BYTES_MAX,
+    Admit, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, Format, LogOptions, Position, Recovery, SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN, Start, Until,
 };
 pub use permit::{Pending, Permit};

@@ -16,7 +16,7 @@ use crate::deliver::Apply;
 use crate::encoded::Encoded;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
-use crate::options::{Admit, LogOptions, Recovery, Start};
+use crate::options::{Admit, LogOptions, Position, Recovery, Start};
 use crate::parking::Parking;
 use crate::prepare::{Prepared, Preparer};
 use crate::report::ReplayReport;
@@ -173,6 +173,14 @@ impl Log {
     #[must_use]
     pub fn durable_seq(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Where the last frame begins that was handed to the system, if there is one of this opening. Every group that is
+    /// reserved after the call lies behind it: a replay of those can begin there, see [`Start::near`]. May wait for a
+    /// write to the disk that is under way.
+    #[must_use]
+    pub fn last_frame(&self) -> Option<Position> {
+        self.writer.lock().last_frame
     }
 
     /// Stops the log for good: nothing more is written, and every later call fails with [`Error::Poisoned`].

@@ -78,6 +78,19 @@ pub struct Start {
     pub from: u64,
     /// A sequence that is known to have been durable: a log that ends below it is corrupt. 0 if none is known.
     pub durable: u64,
+    /// A frame that begins at or before `from`, as [`Log::last_frame`](crate::Log::last_frame) named it: the log is read from
+    /// there on, and not from the beginning of its segment. Only a hint: where there is no such frame, it is as if there
+    /// were none.
+    pub near: Option<Position>,
+}
+
+/// Where a frame begins in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The number of the segment.
+    pub segment: u64,
+    /// The place in it, in bytes.
+    pub offset: u64,
 }
 
 /// Where a replay ends: behind the last group that lies within both bounds.

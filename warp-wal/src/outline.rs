@@ -63,7 +63,7 @@ impl Outline {
             else {
                 continue;
             };
-            let segment = match Segment::open(dir, name, &mut Window::short()) {
+            let segment = match Segment::open(dir, name, &mut Window::default()) {
                 Ok(segment) => segment,
                 // Another thread of this process has removed it meanwhile.
                 Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,

@@ -2,6 +2,7 @@
 
 use crate::sync::atomic::Ordering;
 use std::fmt;
+use std::io;
 
 use crate::admission::{Charge, Short};
 use crate::encoded::Encoded;
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::usable_blocks;
 use crate::log::Log;
 use crate::options::Admit;
-use crate::prepare::{Preparer, RETRY_INTERVAL, is_full};
+use crate::prepare::{Preparer, RETRY_INTERVAL, is_full, is_out_of_handles};
 use crate::ring::{Place, Ring};
 
 /// A group that takes more than this part of the ring is held outside of it,
@@ -247,21 +248,32 @@ impl Log {
         }
     }
 
-    /// Nothing is tried for a while after there was no space.
+    /// Nothing is tried for a while after there was no space, or no file could be opened.
     pub(crate) fn check_retry(&self, preparer: &Preparer) -> Result<()> {
         let now = self.clock.monotonic();
-        if preparer.retry_at.is_some_and(|time| now < time) { Err(Error::Full) } else { Ok(()) }
+        if preparer.retry_at.is_none_or(|time| now >= time) {
+            return Ok(());
+        }
+        if self.is_full() {
+            return Err(Error::Full);
+        }
+        Err(Error::io("", 0, io::Error::other("a moment ago too many files were open")))
     }
 
-    /// Notes that there is no space; any other failure poisons the log.
+    /// Notes that there is no space, or that too many files are open; any other failure poisons the log.
     pub(crate) fn preparing_failed(&self, preparer: &mut Preparer, error: Error) -> Error {
-        if !is_full(&error) {
+        let is_full = is_full(&error);
+        if !is_full && !is_out_of_handles(&error) {
             return self.fail(error);
+        }
+        preparer.retry_at = self.clock.monotonic().checked_add(RETRY_INTERVAL);
+        if !is_full {
+            tracing::warn!(%error, "too many files are open for the next log segment");
+            return error;
         }
         if !self.is_full() {
             tracing::warn!("no space on disk for the next log segment");
         }
-        preparer.retry_at = self.clock.monotonic().checked_add(RETRY_INTERVAL);
         self.set_full(true);
         Error::Full
     }

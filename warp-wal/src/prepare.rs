@@ -32,8 +32,16 @@ pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Prepared {
     pub(crate) file: Arc<dyn File>,
     pub(crate) name: String,
+    pub(crate) number: u64,
     pub(crate) tag: u64,
     pub(crate) capacity: u64,
+}
+
+impl SegmentHeader {
+    /// The segment of that header, in `file`, which has that name.
+    fn prepared(&self, file: Arc<dyn File>, name: String) -> Prepared {
+        Prepared { file, name, number: self.number, tag: self.tag, capacity: self.capacity }
+    }
 }
 
 /// Makes segments, one at a time, in the order of their numbers.
@@ -139,8 +147,7 @@ impl Preparer {
             .and_then(|()| segment.file.sync_data())
             .and_then(|()| self.dir.rename(&segment.name, &name))
             .map_err(|source| Error::io(&segment.name, 0, source))?;
-        *segment =
-            Prepared { file: Arc::clone(&segment.file), name, tag: header.tag, capacity: header.capacity };
+        *segment = header.prepared(Arc::clone(&segment.file), name);
         Ok(())
     }
 
@@ -200,8 +207,8 @@ impl Preparer {
             return Ok(partial);
         }
         let file = self.dir.create_new(&name).map_err(|source| Error::io(&name, 0, source))?;
-        let segment = Prepared { file, name, tag: header.tag, capacity: header.capacity };
-        let started = segment.file.allocate(segment.capacity).and_then(|is_reserved| {
+        let segment = header.prepared(file, name);
+        let started = allocate(&*segment.file, segment.capacity).and_then(|is_reserved| {
             write_all_at(&*segment.file, 0, &header.encode())?;
             Ok(is_reserved)
         });
@@ -225,7 +232,7 @@ impl Preparer {
             Ok(file)
         });
         let file = started.inspect_err(|_| drop(self.dir.remove(&spare.name))).ok()?;
-        let segment = Prepared { file, name: spare.name, tag: header.tag, capacity: header.capacity };
+        let segment = header.prepared(file, spare.name);
         Some(Partial { segment, written: BLOCK_BYTES, is_blank: false, becomes: Some(name.to_owned()) })
     }
 
@@ -262,6 +269,21 @@ impl Preparer {
         self.dir.sync_dir()?;
         Ok(true)
     }
+}
+
+/// Reserves space; a signal that comes meanwhile changes nothing.
+fn allocate(file: &dyn File, bytes: u64) -> io::Result<bool> {
+    loop {
+        match file.allocate(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether an error says that the process or the system has as many files open as it may: others may close some.
+pub(crate) fn is_out_of_handles(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if warp_io::is_out_of_handles(source))
 }
 
 /// Whether an error only says that there is no space, so that trying again later makes sense.

@@ -12,10 +12,10 @@ use crate::frame::{FrameHeader, FrameKind, NoFrame, Statement};
 use crate::options::{Format, Start, Until};
 use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
 
-/// How much is read ahead.
+/// How much is read ahead at first, and twice as much each time: of most segments no more is needed than the beginning.
+const FIRST_CHUNK_BYTES: usize = 16 << 10;
+/// The most that is read ahead.
 const CHUNK_BYTES: usize = 256 << 10;
-/// How much is read ahead at first, where it is likely that little of it is needed.
-const SHORT_CHUNK_BYTES: usize = 16 << 10;
 const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
 static BLANK_BINARY: [u8; BLOCK_LEN] = [Format::Binary.blank(); BLOCK_LEN];
 static BLANK_JSON: [u8; BLOCK_LEN] = [Format::Json.blank(); BLOCK_LEN];
@@ -74,19 +74,15 @@ pub(crate) struct Window {
 
 impl Default for Window {
     fn default() -> Window {
-        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: CHUNK_BYTES }
+        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: FIRST_CHUNK_BYTES }
     }
 }
 
 impl Window {
-    /// One that reads little ahead at first, and more each time.
-    pub(crate) fn short() -> Window {
-        Window { chunk_bytes: SHORT_CHUNK_BYTES, ..Window::default() }
-    }
-
-    /// Holds nothing from here on.
+    /// Holds nothing from here on, and reads little ahead at first.
     fn forget(&mut self) {
         self.bytes.clear();
+        self.chunk_bytes = FIRST_CHUNK_BYTES;
     }
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::decide::{Decision, Situation, decide};
 use crate::deliver::{Apply, Delivery, Payload, deliver};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{BLOCK_BYTES, align_block, align_frame};
+use crate::format::{BLOCK_BYTES, FRAME_ALIGN_BYTES, align_block, align_frame};
 use crate::frame::{FrameHeader, FrameKind, Statement};
 use crate::lives::{Life, lives};
 use crate::options::{Recovery, Start, Until};
@@ -231,7 +231,7 @@ impl<'a, 'd> Walk<'a, 'd> {
                 break;
             }
             self.last_seqs[index] = next.first_seq.saturating_sub(1);
-            self.expected = Some(next.first_seq);
+            self.go_on_at(life, next.first_seq);
             index += 1;
         }
         self.bytes_before = self.segments[..index].iter().map(|segment| segment.len).sum();
@@ -240,7 +240,34 @@ impl<'a, 'd> Walk<'a, 'd> {
             // Its first frame says what the header would have said.
             self.harmless(life, At { index, offset: 0 }, BLOCK_BYTES, found)?;
         }
-        Ok(At { index, offset: BLOCK_BYTES })
+        self.near(life, index)
+    }
+
+    /// The place in a segment at which the caller knows of a frame that lies before what is needed; the first one, if there
+    /// is none. What was written before it was durable when the caller took note of it.
+    fn near(&mut self, life: &Life, index: usize) -> Result<At> {
+        let first = At { index, offset: BLOCK_BYTES };
+        let segment = &self.segments[index];
+        let (Some(near), Some(_)) = (self.start.near, segment.first) else { return Ok(first) };
+        let is_here = near.segment == segment.number && near.offset > BLOCK_BYTES;
+        if !is_here || near.offset % FRAME_ALIGN_BYTES as u64 != 0 || life.stops_at(segment, near.offset) {
+            return Ok(first);
+        }
+        let Place::Frame(header) = segment.place(&mut self.window, near.offset)? else { return Ok(first) };
+        if header.first_seq > self.start.from {
+            return Ok(first);
+        }
+        self.go_on_at(life, header.first_seq);
+        Ok(At { index, offset: near.offset })
+    }
+
+    /// Leaves out what is in a life before the frame that begins with this sequence.
+    fn go_on_at(&mut self, life: &Life, first_seq: u64) {
+        self.expected = Some(first_seq);
+        // Within a life numbers are given without a gap. Before its first one there may be some that never were.
+        if life.statement.is_none_or(|statement| first_seq > statement.next_seq) {
+            self.last_seq = first_seq.saturating_sub(1);
+        }
     }
 
     /// Reads what is at a place; returns the next one, or `None` at the end of the life.
@@ -532,7 +559,7 @@ impl<'a, 'd> Walk<'a, 'd> {
 
     /// Sums up.
     fn finish(mut self, recovery: Recovery) -> Result<Found> {
-        let Start { from, durable } = self.start;
+        let Start { from, durable, .. } = self.start;
         let needed = self.needed();
         // A caller that knows of sequences has had the log open, and its open frame was durable by then.
         let bare = from > 1 && self.expected.is_none() && self.last_seq == 0;

@@ -69,6 +69,7 @@ pub fn first_seq(dirs: &[&dyn Dir]) -> Result<u64> {
 /// [`Error::Corrupt`](crate::Error::Corrupt) only for content that does not decode although its checksum is
 /// right.
 pub fn verify(dir: &dyn Dir, start: Start) -> Result<VerifyReport> {
+    let start = Start { near: None, ..start };
     let replay = walk(dir, Recovery::Salvage, start, Apply::InOrder(&mut |_, _| {}), &mut |_, _| {})?.report;
     let lost = replay.lost.iter().map(|lost| Problem {
         file: lost.file.clone(),

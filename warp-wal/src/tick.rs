@@ -121,7 +121,13 @@ impl Log {
 
     /// Writes a frame that holds nothing but the watermark, if there is space for it.
     fn write_watermark(&self, writer: &mut Writer) -> Result<()> {
-        if self.admission.take(Charge { words: 0, blocks: 1 }, 0).is_err() {
+        let charge = Charge { words: 0, blocks: 1 };
+        if self.admission.take(charge, 0).is_err() {
+            return Ok(());
+        }
+        if self.ring.next_seq() != writer.consumer.seq() + 1 {
+            // Its segment may have been made for just the group that was reserved meanwhile, which then opened the gate.
+            self.admission.give(charge);
             return Ok(());
         }
         if writer.payload_room(self.options.format).is_none() {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, FRAME_PAYLOAD_BYTES, align_block, align_frame, blocks};
 use crate::frame::{FrameHeader, FrameKind};
 use crate::log::Log;
-use crate::options::Format;
+use crate::options::{Format, Position};
 use crate::payload::set_seq;
 use crate::prepare::Prepared;
 use crate::ring::{Consumer, Ready, Ring};
@@ -24,6 +24,7 @@ use crate::ring::{Consumer, Ready, Ring};
 pub(crate) struct Active {
     pub(crate) file: Arc<dyn File>,
     pub(crate) name: String,
+    number: u64,
     tag: u64,
     pub(crate) capacity: u64,
     /// Where the last frame ends.
@@ -43,6 +44,7 @@ impl Active {
         Active {
             file: segment.file,
             name: segment.name,
+            number: segment.number,
             tag: segment.tag,
             capacity: segment.capacity,
             cursor: BLOCK_BYTES,
@@ -84,6 +86,8 @@ pub(crate) struct Writer {
     pub(crate) consumer: Consumer,
     /// The next frame starts at a block edge, since a sync covers what stands before it.
     pub(crate) to_block: bool,
+    /// Where the last frame begins.
+    pub(crate) last_frame: Option<Position>,
     /// The highest watermark in any frame so far.
     pub(crate) watermark: u64,
     /// The newest time in any frame so far, in Unix milliseconds.
@@ -103,6 +107,7 @@ impl Writer {
             unsynced: Vec::new(),
             consumer,
             to_block: false,
+            last_frame: None,
             watermark: 0,
             time: 0,
             drained_at: Duration::ZERO,
@@ -267,6 +272,7 @@ impl Log {
                 .map_err(|source| self.fail(Error::io(&writer.active.name, offset, source)))?;
             offset += part.len() as u64;
         }
+        writer.last_frame = Some(Position { segment: writer.active.number, offset: header.offset });
         writer.active.cursor = offset;
         writer.active.dirty = true;
         writer.to_block = false;

@@ -111,7 +111,7 @@ impl Target {
         let floors = earlier.floors.iter().map(|(_, floor)| *floor).filter(|floor| *floor != DROPPED);
         highest = highest.max(floors.max().unwrap_or(0));
         let mut note = |seq: u64, _: &warp_wal::Entry<'_>| highest = highest.max(seq);
-        let start = Start { from: 0, durable: 0 };
+        let start = Start { from: 0, durable: 0, near: None };
         let apply = Apply::InOrder(&mut note);
         warp_wal::replay_in(&*self.log, Recovery::TrimTornTail, start, apply, &mut |_, _| {})
             .map_err(log_read_error)?;

@@ -115,7 +115,7 @@ impl Survey {
 
     fn read_log(&mut self) -> Result<()> {
         let from = self.manifests.iter().map(|manifest| manifest.replay_from).min();
-        let start = Start { from: from.unwrap_or(0), durable: self.highest() };
+        let start = Start { from: from.unwrap_or(0), durable: self.highest(), near: None };
         match warp_wal::verify(&*self.log_dir, start) {
             Ok(read) => {
                 self.last_seq = read.replay.last_seq.max(self.highest());
@@ -189,7 +189,7 @@ impl Survey {
 
     /// Whether the log can be read from a sequence on without a loss.
     fn is_log_whole(&self, from: u64) -> bool {
-        let start = Start { from, durable: self.highest() };
+        let start = Start { from, durable: self.highest(), near: None };
         let apply = Apply::InOrder(&mut |_, _| {});
         warp_wal::replay_in(&*self.log_dir, warp_wal::Recovery::TrimTornTail, start, apply, &mut |_, _| {})
             .is_ok_and(|report| report.lost.iter().all(|lost| lost.seqs.is_none()))

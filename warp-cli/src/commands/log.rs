@@ -134,8 +134,12 @@ fn start(session: &Session, problems: &mut Problems<'_>) -> Result<Start, Failur
         match warp_checkpoint::load(&home, number) {
             Ok(manifest) => {
                 let (from, durable) = (manifest.replay_from, manifest.highest);
-                let known = start.unwrap_or(Start { from, durable });
-                start = Some(Start { from: known.from.min(from), durable: known.durable.max(durable) });
+                let known = start.unwrap_or(Start { from, durable, near: None });
+                start = Some(Start {
+                    from: known.from.min(from),
+                    durable: known.durable.max(durable),
+                    near: None,
+                });
             }
             Err(error) => {
                 problems.add(&warp_checkpoint::manifest_name(number), None, &with_causes(&error))?

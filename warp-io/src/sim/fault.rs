@@ -14,6 +14,8 @@ pub enum Fault {
     Eio,
     /// It fails with [`io::ErrorKind::StorageFull`] and has no effect.
     NoSpace,
+    /// It fails as where too many files are open (`EMFILE`) and has no effect.
+    NoHandle,
     /// It fails with [`io::ErrorKind::Interrupted`] and has no effect. Never sticky: a caller that goes on after
     /// interrupts would go on for ever.
     Interrupted,
@@ -136,6 +138,7 @@ impl Plan {
         match self.fault_for(op) {
             Some(Fault::Eio) => Err(Errno::IO.into()),
             Some(Fault::NoSpace) => Err(Errno::NOSPC.into()),
+            Some(Fault::NoHandle) => Err(Errno::MFILE.into()),
             Some(Fault::Interrupted) => Err(Errno::INTR.into()),
             other => Ok(other),
         }

@@ -96,16 +96,69 @@ fn segments_rotate_and_go() {
         for name in &removed {
             assert!(disk.read(name).is_none());
         }
-        let start = Start { from: 200, durable: 400 };
+        let start = Start { from: 200, durable: 400, near: None };
         let (report, entries) = crate::replay_as(&disk, Recovery::Strict, start).unwrap();
         assert_eq!(entries, expected[199..]);
         assert_eq!((report.first_seq, report.last_seq), (200, 400));
         assert!(report.lost.is_empty());
         // Without segments that are needed the log is not whole.
-        assert!(crate::replay_as(&disk, Recovery::TrimTornTail, Start { from: 1, durable: 0 }).is_err());
+        assert!(
+            crate::replay_as(&disk, Recovery::TrimTornTail, Start { from: 1, durable: 0, near: None })
+                .is_err()
+        );
         log.close().unwrap();
         let names = segment_names(&disk.root()).unwrap();
         assert_eq!(names.len() as u64, log.stats().segments);
+    }
+}
+
+#[test]
+fn a_replay_begins_where_it_is_told_that_the_tail_does() {
+    for options in [LogOptions { segment_bytes: 1 << 20, ..small() }, small_json()] {
+        let disk = SimDisk::new(1);
+        let (log, ..) = open_as(&disk, options, Recovery::Strict, Start::default()).unwrap();
+        let add = |index: u32| {
+            append(&log, &[Owned::put(&format!("key{index}"), &[7; 100])]).unwrap();
+            log.sync().unwrap();
+        };
+        (0..10).for_each(add);
+        let (near, from) = (log.last_frame(), log.next_seq());
+        (10..13).for_each(add);
+        let whole = Start { from, durable: from - 1, near: None };
+        let (all, expected) = crate::replay_as(&disk, Recovery::Strict, whole).unwrap();
+        let (report, entries) = crate::replay_as(&disk, Recovery::Strict, Start { near, ..whole }).unwrap();
+        assert_eq!((entries.len(), entries), (3, expected));
+        assert!(report.bytes * 2 < all.bytes, "{} of {} bytes", report.bytes, all.bytes);
+
+        // What a reader of the tail does not look at, a check does.
+        let name = &segment_names(&disk.root()).unwrap()[0];
+        disk.flip_bit(name, (4096 + 4096 + 8) * 8);
+        assert!(crate::replay_as(&disk, Recovery::Strict, Start { near, ..whole }).is_ok());
+        let found = warp_wal::verify(&disk.root(), Start { near, ..whole }).unwrap();
+        assert_eq!(found.problems.len(), 1);
+    }
+}
+
+/// A segment without any group says by its number alone that there were groups before it.
+#[test]
+fn a_replay_from_a_segment_without_groups_forgets_nothing() {
+    let disk = SimDisk::new(1);
+    let (log, ..) = open(&disk);
+    for index in 0..10 {
+        append(&log, &[Owned::put(&format!("key{index}"), b"1")]).unwrap();
+    }
+    log.rotate().unwrap();
+    log.close().unwrap();
+    let (log, report, entries) =
+        open_as(&disk, small(), Recovery::Strict, Start { from: 11, durable: 10, near: None }).unwrap();
+    assert_eq!((report.clean_close, entries.len()), (true, 0));
+    append(&log, &[Owned::put("key10", b"1")]).unwrap();
+    log.close().unwrap();
+    for from in [1, 5, 11] {
+        let start = Start { from, durable: 11, near: None };
+        let (report, entries) = crate::replay_as(&disk, Recovery::Strict, start).unwrap();
+        let seqs: Vec<u64> = entries.iter().map(|entry| entry.0).collect();
+        assert_eq!((seqs, report.lost.len()), ((from..=11).collect(), 0));
     }
 }
 
@@ -237,6 +290,28 @@ fn without_waiting_a_full_ring_is_busy() {
     }
     log.sync().unwrap();
     assert!(log.admit(&encoded, admit).is_ok());
+}
+
+/// A segment of its own has room for the one group that it was made for.
+#[test]
+fn who_does_not_wait_leaves_the_gate_of_another_shut() {
+    let disk = SimDisk::new(1);
+    let (log, ..) = open(&disk);
+    let spread = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    // What does not compress.
+    let noise: Vec<u8> = (0..40_000).map(|n| (spread(spread(n) ^ spread(n) >> 29) >> 56) as u8).collect();
+    let (mut small, mut large) = (Encoded::new(), Encoded::new());
+    log.encode(&mut small, [Entry::put(b"small", b"1")]).unwrap();
+    log.encode(&mut large, [Entry::put(b"large", &noise)]).unwrap();
+    let admit = Admit { wait: false, reserve: true };
+    let permit = log.admit(&large, admit).unwrap();
+    assert!(matches!(log.admit(&large, admit), Err(Error::Busy)));
+    assert!(matches!(log.admit(&small, admit), Err(Error::Busy)), "nobody else is let in");
+    log.reserve(permit, &large).commit();
+    let permit = log.admit(&small, Admit::default()).unwrap();
+    log.reserve(permit, &small).commit();
+    log.close().unwrap();
+    assert_eq!(replay(&disk).1.len(), 2);
 }
 
 /// Under steady writers the ring is never free altogether.
@@ -435,7 +510,7 @@ fn what_is_left_of_a_log_holds_a_durable_frame() {
     // Written by that, and not synced.
     log.rotate().unwrap();
     log.remove_before(2).unwrap();
-    let start = Start { from: 2, durable: 1 };
+    let start = Start { from: 2, durable: 1, near: None };
     let crashed = disk.crash(Survival::Nothing);
     let (_, report, entries) = open_as(&crashed, small(), Recovery::TrimTornTail, start).unwrap();
     assert!(entries.is_empty() && report.lost.is_empty());

@@ -98,7 +98,7 @@ impl Run {
 
     /// Opens the log, makes some random calls, and ends with a close or without one.
     fn live(&mut self, actions: u64) {
-        let start = Start { from: self.floor(), durable: 0 };
+        let start = Start { from: self.floor(), durable: 0, near: None };
         let (log, _, entries, clock) = open(&self.disk, &self.options, start).unwrap();
         let now = self.disk.operations();
         let mut life = Life { opened: now, ..Life::default() };
@@ -158,7 +158,7 @@ impl Run {
         let empty = Life::default();
         let life = self.lives.iter().rfind(|life| life.opened <= operation).unwrap_or(&empty);
         let (acked, from) = (until(&life.acked, operation), until(&life.floors, operation));
-        let start = Start { from, durable: if from > 0 { acked } else { 0 } };
+        let start = Start { from, durable: if from > 0 { acked } else { 0 }, near: None };
         let (log, report, entries, _) =
             open(image, &self.options, start).unwrap_or_else(|error| panic!("{}: {error:?}", context()));
         assert!(report.lost.is_empty(), "{}: {report:?}", context());
@@ -278,8 +278,9 @@ fn three_crashes_in_a_row_give_no_sequence_twice() {
             given = given.max(run.given(operation + 1));
             let image = disk.image_at(operation, Survival::seeded(random.below(1000)));
             floor = floor.max(until(&life.floors, operation));
-            let (log, _, entries, _) = open(&image, &run.options, Start { from: floor, durable: 0 })
-                .unwrap_or_else(|error| panic!("seed {seed} operation {operation}: {error:?}"));
+            let (log, _, entries, _) =
+                open(&image, &run.options, Start { from: floor, durable: 0, near: None })
+                    .unwrap_or_else(|error| panic!("seed {seed} operation {operation}: {error:?}"));
             assert!(log.next_seq() > given, "seed {seed}");
             drop(log);
             kept.retain(|entry| entry.0 >= floor);

@@ -6,7 +6,7 @@ use warp_wal::{Corruption, Error, Format, LogOptions, Recovery, Start};
 use crate::{Entries, Owned, append, open_as, replay_as, small, small_json};
 
 /// Everything from the first sequence on.
-const ALL: Start = Start { from: 1, durable: 0 };
+const ALL: Start = Start { from: 1, durable: 0, near: None };
 
 /// Where a frame is, and what it says.
 struct Frame {
@@ -281,18 +281,20 @@ fn what_the_caller_knows_to_be_durable_turns_a_tail_into_damage() {
     let last = sample.entries.last().unwrap().0;
     let (name, bytes) = sample.last();
     disk.write(&name, bytes[..bytes.len() - 210].to_vec());
-    let start = Start { from: 0, durable: last };
+    let start = Start { from: 0, durable: last, near: None };
     let error = replay_as(&disk, Recovery::TrimTornTail, start).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
-    assert!(replay_as(&disk, Recovery::TrimTornTail, Start { from: 0, durable: last - 1 }).is_ok());
+    assert!(
+        replay_as(&disk, Recovery::TrimTornTail, Start { from: 0, durable: last - 1, near: None }).is_ok()
+    );
     let gone = SimDisk::new(1);
-    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 1 }).is_err());
+    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 1, near: None }).is_err());
     // Behind a clean close too.
     let (log, ..) = open_as(&gone, small(), Recovery::Strict, Start::default()).unwrap();
     append(&log, &[Owned::put("a", b"")]).unwrap();
     log.close().unwrap();
-    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 1 }).is_ok());
-    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 2 }).is_err());
+    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 1, near: None }).is_ok());
+    assert!(replay_as(&gone, Recovery::TrimTornTail, Start { from: 1, durable: 2, near: None }).is_err());
 }
 
 /// A log that was opened in spite of damage opens again without being told so, and keeps saying what is lost.
@@ -329,7 +331,7 @@ fn damage_below_the_start_does_not_matter() {
             if index == 1 {
                 disk.remove(&sample.files[0].0);
             }
-            let start = Start { from, durable: 6 };
+            let start = Start { from, durable: 6, near: None };
             let (_, entries) = replay_as(&disk, Recovery::TrimTornTail, start).unwrap();
             assert_eq!(entries, expected);
         }
@@ -412,7 +414,7 @@ fn a_log_without_any_frame_is_damaged_for_who_knows_of_sequences() {
     let (name, prepared) = sample.files.iter().rfind(|(_, bytes)| bytes.len() <= 4096 + 200).unwrap();
     blank.write(name, sample.whole(prepared));
     for disk in [SimDisk::new(1), blank] {
-        let start = Start { from: 5, durable: 0 };
+        let start = Start { from: 5, durable: 0, near: None };
         for recovery in [Recovery::Strict, Recovery::TrimTornTail] {
             let error = replay_as(&disk, recovery, start).unwrap_err();
             assert!(matches!(error, Error::Corrupt { found: Corruption::EndsEarly { .. }, .. }), "{error:?}");
@@ -423,7 +425,9 @@ fn a_log_without_any_frame_is_damaged_for_who_knows_of_sequences() {
     }
     // Who knows of none finds a new log.
     for from in [0, 1] {
-        assert!(replay_as(&SimDisk::new(1), Recovery::Strict, Start { from, durable: 0 }).is_ok());
+        assert!(
+            replay_as(&SimDisk::new(1), Recovery::Strict, Start { from, durable: 0, near: None }).is_ok()
+        );
     }
 }
 
@@ -436,7 +440,7 @@ fn what_removes_segments_leaves_a_frame() {
     let last = append(&log, &[Owned::put("a", b"")]).unwrap();
     log.sync().unwrap();
     log.rotate().unwrap();
-    let start = Start { from: last + 1, durable: last };
+    let start = Start { from: last + 1, durable: last, near: None };
     assert!(log.remove_before(u64::MAX).unwrap().is_empty());
     // All that was written lies below the start, so that only the frames tell that there was a log.
     assert!(replay_as(&disk.crash(Survival::Nothing), Recovery::Strict, start).is_ok());
@@ -483,7 +487,7 @@ fn an_unused_segment_that_cannot_be_removed_stays() {
     log.sync().unwrap();
     assert_eq!(replay_as(&disk.crash(Survival::Nothing), Recovery::Strict, ALL).unwrap().1.len(), 2);
     assert!(log.remove_before(last + 1).unwrap().contains(&unused), "it goes with those before it");
-    let start = Start { from: last + 1, durable: last };
+    let start = Start { from: last + 1, durable: last, near: None };
     let (_, entries) = replay_as(&disk.crash(Survival::Nothing), Recovery::Strict, start).unwrap();
     assert_eq!(entries, [(after, Owned::put("b", b""))]);
 }

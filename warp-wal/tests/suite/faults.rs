@@ -221,7 +221,7 @@ fn a_full_disk_refuses_before_anything_is_sequenced_and_goes_on_when_space_is_fr
     }
     log.sync().unwrap();
     let image = disk.crash(Survival::Nothing);
-    let start = Start { from: expected[0].0, durable: log.last_seq() };
+    let start = Start { from: expected[0].0, durable: log.last_seq(), near: None };
     let (_, entries) = crate::replay_as(&image, Recovery::Strict, start).unwrap();
     assert_eq!(entries, expected);
 }
@@ -250,4 +250,41 @@ fn a_full_disk_can_be_opened_if_there_is_room_for_one_segment() {
         log.tick().unwrap();
     }
     append(&log, &[Owned::put("b", b"2")]).unwrap();
+}
+
+/// The program around the log may have too many files open for a while: that is no reason to stop for good.
+#[test]
+fn too_many_open_files_pass() {
+    let disk = SimDisk::new(1);
+    let clock = clock();
+    let (log, _) = Log::open_in(
+        &disk.root(),
+        clock.clone(),
+        small(),
+        Recovery::Strict,
+        Start::default(),
+        Apply::InOrder(&mut |_, _| {}),
+        &mut |_, _| {},
+    )
+    .unwrap();
+    disk.inject_when(|op| (op.kind == OpKind::CreateNew).then_some(Fault::NoHandle));
+    let put =
+        |index: u32| append(&log, &[Owned::put(&format!("key{index}"), &index.to_le_bytes().repeat(100))]);
+    let mut written = 0;
+    let error = loop {
+        match put(written) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000);
+    };
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(matches!(put(written), Err(Error::Io { .. })), "nor is it tried at once again");
+    log.sync().unwrap();
+    assert!(!log.stats().full && !log.is_poisoned());
+    disk.clear_faults();
+    clock.advance(std::time::Duration::from_secs(1));
+    (0..100).for_each(|more| assert!(put(written + more).is_ok()));
+    log.close().unwrap();
+    assert_eq!(u32::try_from(replay(&disk).1.len()), Ok(written + 100));
 }

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use warp_io::SimDisk;
-use warp_wal::{Apply, Entry, Kind, LogOptions, Recovery, Start};
+use warp_io::{SimDisk, Survival};
+use warp_wal::{Apply, Entry, Kind, LogOptions, Position, Recovery, Start};
 
 use crate::{Owned, append, open_as, replay, replay_as, small, small_json};
 
@@ -90,7 +90,7 @@ proptest! {
             }
         }
         log.close().unwrap();
-        let start = Start { from: from.min(groups.len() as u64), durable: 0 };
+        let start = Start { from: from.min(groups.len() as u64), durable: 0, near: None };
         let (expected_report, mut expected) = replay_as(&disk, Recovery::Strict, start).unwrap();
         let entries = Mutex::new(Vec::new());
         let apply = |seq: u64, entry: &Entry<'_>| entries.lock().unwrap().push((seq, Owned::of(entry)));
@@ -103,5 +103,60 @@ proptest! {
         entries.sort_by_cached_key(order);
         expected.sort_by_cached_key(order);
         prop_assert_eq!(entries, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A replay that begins near what it needs, or where it is told to in error, answers as one that reads whole segments.
+    #[test]
+    fn where_a_replay_begins_changes_no_answer(
+        groups in vec((vec(entry(), 1..4), 0..6_u8), 1..40),
+        at in any::<prop::sample::Index>(),
+        wrong in prop::option::of((0..4_u64, 0..1100_u64)),
+        json in any::<bool>(),
+    ) {
+        let disk = SimDisk::new(1);
+        let options = if json { small_json() } else { small() };
+        let reopen = || open_as(&disk, options.clone(), Recovery::Strict, Start::default()).unwrap().0;
+        let mut log = reopen();
+        let mut known = vec![(log.last_frame(), log.next_seq())];
+        for (group, then) in &groups {
+            append(&log, group).unwrap();
+            match then {
+                0 => {
+                    log.close().unwrap();
+                    log = reopen();
+                }
+                1 => {
+                    log.sync().unwrap();
+                    drop(log);
+                    log = reopen();
+                }
+                2 | 3 => log.sync().unwrap(),
+                _ => {}
+            }
+            known.push((log.last_frame(), log.next_seq()));
+        }
+        log.sync().unwrap();
+        drop(log);
+        let (near, from) = known[at.index(known.len())];
+        let near = wrong.map_or(near, |(segment, line)| Some(Position { segment, offset: line * 64 }));
+        let without = Start { from, durable: from - 1, near: None };
+        let answer = |start: Start| {
+            let (mut report, entries) = replay_as(&disk, Recovery::Strict, start).unwrap();
+            let copy = disk.crash(Survival::Everything);
+            let (log, opened, again) = open_as(&copy, options.clone(), Recovery::Strict, start).unwrap();
+            prop_assert_eq!(&entries, &again);
+            prop_assert_eq!(&report, &opened);
+            let settled = (log.next_seq(), log.durable_seq());
+            let bytes = std::mem::take(&mut report.bytes);
+            Ok((bytes, report, entries, settled))
+        };
+        let (bytes, report, entries, settled) = answer(Start { near, ..without })?;
+        let (all_bytes, expected_report, expected, expected_settled) = answer(without)?;
+        prop_assert!(bytes <= all_bytes);
+        prop_assert_eq!((report, entries, settled), (expected_report, expected, expected_settled));
     }
 }

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     assert_eq!(engine.get("balance")?.as_deref(), Some(&b"100"[..]));
     engine.close()?;
 
-    // The same of a database that nobody has open, and by time. The view has the directory's lock.
+    // The same of a directory, and by time. Another process may have the database open meanwhile.
     let then = WarpEngine::open_at(&data, PointInTime::Time(SystemTime::now()))?;
     assert_eq!(then.get("balance")?.as_deref(), Some(&b"100"[..]));
     drop(then);

@@ -234,7 +234,8 @@ impl WarpEngine {
         self.shared.verify()
     }
 
-    /// Writes everything that was put, and all declared links and rules, as lines of JSON, without loss.
+    /// Writes everything that was put, and all keyspaces, declared links, rules, declared wormholes and laws, as lines of
+    /// JSON, without loss.
     ///
     /// # Errors
     /// As [`WarpEngine::get`]; `Io` if `out` fails.
@@ -242,7 +243,8 @@ impl WarpEngine {
         self.shared.export(out)
     }
 
-    /// Reads what [`WarpEngine::export`] wrote. Keys that are there already are overwritten.
+    /// Reads what [`WarpEngine::export`] wrote. Keys that are there already are overwritten, and so are links, rules,
+    /// wormholes and laws of levels.
     ///
     /// # Errors
     /// As [`put`](WarpEngine::put); `Invalid`, with the number of the line, for a line that is none of an export's.

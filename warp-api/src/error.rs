@@ -32,18 +32,23 @@ struct Details {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is outside its limits. Nothing was written; correct the argument.
+    /// An argument is outside its limits, or a line of an [`import`](crate::WarpEngine::import) is none of an export's.
+    /// Nothing was written, but for what the lines of an import before that one said; correct the argument.
     Invalid,
     /// There is no database at that path, and creating one was not asked for; or the keyspace was dropped. Nothing was
     /// written.
     NotFound,
-    /// Another engine, in this process or in another, has the database open. Nothing was written; close it.
+    /// Another engine, in this process or in another, has the database open to write, or somebody reads one that is to be
+    /// repaired, or has the backup open. Nothing was written; close it. A reader gets this where an engine has been removing
+    /// files for some seconds; it tries again.
     Locked,
     /// The system refused a read or a write. A write that got this answer may or may not survive a restart;
     /// a failed write or sync of the log also poisons the engine, see [`ErrorKind::Poisoned`].
     Io,
-    /// A file holds what the engine never wrote. Nothing was written, and no wrong value was returned. Restore
-    /// a backup, or open with [`Recovery::Salvage`](crate::Recovery::Salvage) to keep what is sound.
+    /// A file holds what the engine never wrote. Nothing was written, and no wrong value was returned. All that is wrong is
+    /// listed by [`WarpEngine::verify`](crate::WarpEngine::verify) (`warp verify`). Restore a backup, or close the database
+    /// and have [`WarpEngine::repair`](crate::WarpEngine::repair) (`warp repair`) keep what is whole and list what is lost;
+    /// where the log alone is damaged, an open with [`Recovery::Salvage`](crate::Recovery::Salvage) keeps what is sound.
     Corrupt,
     /// There is no space left on the disk for the log, or the memory budget is used up by what cannot leave memory. Nothing
     /// was written; free space, then try again.
@@ -66,8 +71,9 @@ pub enum ErrorKind {
     /// The point in time lies before what is kept of the past, or after the last write. Nothing was written;
     /// [`Error::points`] says what can be had.
     OutOfRange,
-    /// A file was written by a newer version of the format. Nothing was written; use a newer version. Or changes were
-    /// asked for of an engine without files, which has no log.
+    /// A file, or something in it that the engine keeps for itself, was written by a newer version of the format: use a newer
+    /// version. Or changes or views were asked for of an engine without files, which has no log; or the demon was called
+    /// where [`Demon::Off`](crate::Demon::Off) was said. Nothing was written.
     Unsupported,
 }
 
@@ -129,7 +135,8 @@ impl Error {
         self.0.kind
     }
 
-    /// The file at fault, relative to the database's directory, when there is one.
+    /// The file at fault, when there is one: relative to the directory of the database, or of the backup that is written.
+    /// Where the directory itself cannot be opened, its path as it was given.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()

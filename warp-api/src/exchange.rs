@@ -1,6 +1,6 @@
 //! Export and import: everything that a program put into the database, as lines of JSON.
 //!
-//! A line is an object of one of five kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
+//! A line is an object of one of six kinds. Bytes are a string where they are UTF-8, and `{"b64": ".."}`
 //! otherwise, so that nothing is lost:
 //!
 //! ```text
@@ -9,9 +9,11 @@
 //! {"keyspace": "jobs"}                                              each but the default one, before its keys
 //! {"rule": "user:{id}", "partners": ["profile:{id}"], "strength": 0.8}
 //! {"wormhole": "oslo", "to": "bern", "strength": 0.5}
+//! {"laws": "hot", "durability": "sync", "pace": 0.5, "capacity_bytes": 1048576, "entropy_limit": 0.9}
 //! ```
 //!
-//! An entry or a link of another keyspace than the default one says so: `"keyspace": "jobs"`.
+//! Laws are those of a level that has others than the default; what they leave out is as the default has it. An entry or a
+//! link of another keyspace than the default one says so: `"keyspace": "jobs"`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -19,15 +21,19 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use warp_physics::Links;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
+use crate::laws::Laws;
 use crate::limits;
 use crate::links::{LinkChange, Pair, is_links_key, parse_links_key};
+use crate::options::Durability;
 use crate::progress::Task;
 use crate::shared::Shared;
+use crate::types::Level;
 use crate::write::{Op, Terms, put};
 
 /// Lines or entries between two reports of progress.
@@ -51,49 +57,126 @@ pub struct ExchangeReport {
     pub rules: u64,
     /// Declared wormholes.
     pub wormholes: u64,
+    /// Levels whose laws are not the default.
+    pub laws: u64,
     /// Entries that an import passed over, since their deadline was past.
     pub expired: u64,
 }
 
 /// Bytes, readable where they can be.
 #[derive(Deserialize, Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "bytes are a string or {\"b64\": \"..\"}")]
 enum Text {
     Utf8(String),
     Base64 { b64: String },
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+struct EntryLine {
+    key: Text,
+    value: Text,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    deadline: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyspace: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LinkLine {
+    link: Text,
+    partner: Text,
+    strength: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyspace: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RuleLine {
+    rule: Text,
+    partners: Vec<Text>,
+    strength: f64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct WormholeLine {
+    wormhole: String,
+    to: String,
+    strength: f64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LawsLine {
+    laws: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    durability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pace: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capacity_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entropy_limit: Option<f64>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct KeyspaceLine {
+    keyspace: String,
+}
+
+/// A line of an import.
 enum Line {
-    Entry {
-        key: Text,
-        value: Text,
-        #[serde(default, skip_serializing_if = "is_zero")]
-        deadline: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        keyspace: Option<String>,
-    },
-    Link {
-        link: Text,
-        partner: Text,
-        strength: f64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        keyspace: Option<String>,
-    },
-    Rule {
-        rule: Text,
-        partners: Vec<Text>,
-        strength: f64,
-    },
-    Wormhole {
-        wormhole: String,
-        to: String,
-        strength: f64,
-    },
-    Keyspace {
-        keyspace: String,
-    },
+    Entry(EntryLine),
+    Link(LinkLine),
+    Rule(RuleLine),
+    Wormhole(WormholeLine),
+    Laws(LawsLine),
+    Keyspace(KeyspaceLine),
+}
+
+/// The fields that tell the kinds of lines. Entries and links may have a keyspace as well.
+const KINDS: [&str; 6] = ["key", "link", "rule", "wormhole", "laws", "keyspace"];
+
+impl Line {
+    /// Reads a line. Its kind is known first, so that what is wrong with it is told of that kind.
+    fn read(text: &str) -> serde_json::Result<Line> {
+        let fields: BTreeMap<String, IgnoredAny> = serde_json::from_str(text)?;
+        match KINDS.into_iter().find(|kind| fields.contains_key(*kind)) {
+            Some("key") => serde_json::from_str(text).map(Line::Entry),
+            Some("link") => serde_json::from_str(text).map(Line::Link),
+            Some("rule") => serde_json::from_str(text).map(Line::Rule),
+            Some("wormhole") => serde_json::from_str(text).map(Line::Wormhole),
+            Some("laws") => serde_json::from_str(text).map(Line::Laws),
+            Some("keyspace") => serde_json::from_str(text).map(Line::Keyspace),
+            _ => Err(serde::de::Error::custom(
+                "a line is an object with one of key, link, rule, wormhole, keyspace, laws",
+            )),
+        }
+    }
+}
+
+/// What levels are called in lines.
+const LEVELS: [(&str, Level); 3] = [("hot", Level::Hot), ("warm", Level::Warm), ("cold", Level::Cold)];
+/// What durabilities are called in lines.
+const DURABILITIES: [(&str, Durability); 3] =
+    [("sync", Durability::Sync), ("interval", Durability::Interval), ("os", Durability::Os)];
+
+/// What is called so.
+fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Result<T> {
+    let found = names.iter().find(|(of, _)| *of == name);
+    found.map(|(_, what)| *what).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(|(of, _)| *of).collect();
+        Error::invalid(format!("{name:?} is none of {}", names.join(", ")))
+    })
+}
+
+/// What it is called.
+fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], what: T) -> Option<String> {
+    names.iter().find(|(_, of)| *of == what).map(|(name, _)| (*name).to_owned())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -123,7 +206,7 @@ impl Text {
 struct Lines<W>(W);
 
 impl<W: Write> Lines<W> {
-    fn write(&mut self, line: &Line) -> Result<()> {
+    fn write(&mut self, line: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.0, line).map_err(|error| output_error(error.into()))?;
         self.0.write_all(b"\n").map_err(output_error)
     }
@@ -148,13 +231,14 @@ impl Shared {
         for rule in self.graph()?.rules().iter() {
             let partners = rule.partners.iter().map(|partner| Text::of(partner.as_bytes())).collect();
             let pattern = Text::of(rule.pattern.as_bytes());
-            lines.write(&Line::Rule { rule: pattern, partners, strength: rule.strength })?;
+            lines.write(&RuleLine { rule: pattern, partners, strength: rule.strength })?;
             report.rules += 1;
         }
         for (a, b, strength) in self.wormholes()?.iter() {
-            lines.write(&Line::Wormhole { wormhole: a.to_owned(), to: b.to_owned(), strength })?;
+            lines.write(&WormholeLine { wormhole: a.to_owned(), to: b.to_owned(), strength })?;
             report.wormholes += 1;
         }
+        self.export_laws(&mut lines, &mut report)?;
         lines.0.flush().map_err(output_error)?;
         Ok(report)
     }
@@ -168,7 +252,7 @@ impl Shared {
         report: &mut ExchangeReport,
     ) -> Result<()> {
         if let Some(name) = name {
-            lines.write(&Line::Keyspace { keyspace: name.to_owned() })?;
+            lines.write(&KeyspaceLine { keyspace: name.to_owned() })?;
             report.keyspaces += 1;
         }
         let mut keys = self.present_keys(number, |_| true)?;
@@ -177,7 +261,7 @@ impl Shared {
             if let Some(found) = self.find(self.key(number, &key))? {
                 let (key, value) = (Text::of(&key), Text::of(&found.value));
                 let keyspace = name.map(str::to_owned);
-                lines.write(&Line::Entry { key, value, deadline: found.deadline, keyspace })?;
+                lines.write(&EntryLine { key, value, deadline: found.deadline, keyspace })?;
                 report.entries += 1;
                 if report.entries.is_multiple_of(PROGRESS_EVERY) {
                     self.progress(Task::Export, report.entries, None);
@@ -209,10 +293,29 @@ impl Shared {
                 for link in links.iter().filter(|link| key < &link.key[..]) {
                     let (from, partner) = (Text::of(key), Text::of(&link.key));
                     let keyspace = name.map(str::to_owned);
-                    lines.write(&Line::Link { link: from, partner, strength: link.strength, keyspace })?;
+                    lines.write(&LinkLine { link: from, partner, strength: link.strength, keyspace })?;
                     report.links += 1;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn export_laws(&self, lines: &mut Lines<impl Write>, report: &mut ExchangeReport) -> Result<()> {
+        let (all, default) = (self.all_laws()?, Laws::default());
+        for (name, level) in LEVELS {
+            let laws = all.of(level);
+            if laws == default {
+                continue;
+            }
+            lines.write(&LawsLine {
+                laws: name.to_owned(),
+                durability: laws.durability.and_then(|durability| name_of(&DURABILITIES, durability)),
+                pace: Some(laws.pace).filter(|pace| *pace != default.pace),
+                capacity_bytes: laws.capacity_bytes,
+                entropy_limit: laws.entropy_limit,
+            })?;
+            report.laws += 1;
         }
         Ok(())
     }
@@ -229,7 +332,7 @@ impl Shared {
             if line.trim().is_empty() {
                 continue;
             }
-            let line = serde_json::from_str(&line)
+            let line = Line::read(&line)
                 .map_err(|error| Error::invalid(format!("line {number} of the import")).caused_by(error))?;
             self.import_line(line, terms, &mut pending, &mut report).map_err(|error| {
                 Error::new(error.kind(), format!("line {number} of the import")).caused_by(error)
@@ -251,7 +354,7 @@ impl Shared {
         report: &mut ExchangeReport,
     ) -> Result<()> {
         match line {
-            Line::Entry { key, value, deadline, keyspace } => {
+            Line::Entry(EntryLine { key, value, deadline, keyspace }) => {
                 let keyspace = self.import_keyspace(keyspace.as_deref(), terms)?;
                 let (key, value) = (key.into_bytes()?, value.into_bytes()?);
                 limits::check_key(&key)?;
@@ -267,25 +370,32 @@ impl Shared {
                     self.write_pending(pending, terms)?;
                 }
             }
-            Line::Link { link, partner, strength, keyspace } => {
+            Line::Link(LinkLine { link, partner, strength, keyspace }) => {
                 let keyspace = self.import_keyspace(keyspace.as_deref(), terms)?;
                 let (key, partner) = (link.into_bytes()?, partner.into_bytes()?);
                 let pair = Pair { keyspace, key: &key, partner: &partner };
                 self.change_links(&[pair], LinkChange::Declare(strength), &[], &[], terms)?;
                 report.links += 1;
             }
-            Line::Rule { rule, partners, strength } => {
+            Line::Rule(RuleLine { rule, partners, strength }) => {
                 let pattern = rule.into_bytes()?;
                 let partners: Vec<Vec<u8>> =
                     partners.into_iter().map(Text::into_bytes).collect::<Result<_>>()?;
                 self.change_rules(terms, |rules| rules.add(&pattern, &partners, strength))?;
                 report.rules += 1;
             }
-            Line::Wormhole { wormhole, to, strength } => {
+            Line::Wormhole(WormholeLine { wormhole, to, strength }) => {
                 self.establish_wormhole(&wormhole, &to, strength, terms)?;
                 report.wormholes += 1;
             }
-            Line::Keyspace { keyspace } => {
+            Line::Laws(LawsLine { laws: level, durability, pace, capacity_bytes, entropy_limit }) => {
+                let level = named(&LEVELS, &level)?;
+                let durability = durability.map(|name| named(&DURABILITIES, &name)).transpose()?;
+                let pace = pace.unwrap_or(Laws::default().pace);
+                self.set_laws(level, Laws { durability, pace, capacity_bytes, entropy_limit }, terms)?;
+                report.laws += 1;
+            }
+            Line::Keyspace(KeyspaceLine { keyspace }) => {
                 self.import_keyspace(Some(&keyspace), terms)?;
                 report.keyspaces += 1;
             }

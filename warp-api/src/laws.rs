@@ -1,4 +1,5 @@
-//! Laws: what holds for the values of one level, as the program has set it.
+//! Laws: what holds for the values of one level, as the program has set it. How they are stored: `docs/format/stored.md`,
+//! "Laws".
 
 use serde::Serialize;
 
@@ -8,6 +9,7 @@ use crate::options::{AccessPattern, Durability};
 use crate::shared::Shared;
 use crate::system::SystemEntry;
 use crate::types::{Level, Seq};
+use crate::write::Terms;
 
 /// The first byte of stored laws; any other belongs to a format that this version cannot read.
 const VERSION: u8 = 1;
@@ -79,7 +81,7 @@ impl std::fmt::Display for BadLaws {
 impl std::error::Error for BadLaws {}
 
 impl AllLaws {
-    fn of(&self, level: Level) -> Laws {
+    pub(crate) fn of(&self, level: Level) -> Laws {
         self.0[usize::from(level.code())]
     }
 }
@@ -158,9 +160,31 @@ fn check(laws: &Laws) -> Result<()> {
 }
 
 impl Shared {
-    /// The laws of a level.
+    /// The laws of a level that are followed: those that are stored, or the default where they are switched off.
     pub(crate) fn laws(&self, level: Level) -> Laws {
+        if self.options.physics.laws { self.laws_set(level) } else { Laws::default() }
+    }
+
+    /// The laws of a level as they were set, followed or not.
+    fn laws_set(&self, level: Level) -> Laws {
         self.laws.load().of(level)
+    }
+
+    /// The laws of all levels, read from where they are stored.
+    pub(crate) fn all_laws(&self) -> Result<AllLaws> {
+        self.stored()
+    }
+
+    /// Sets the laws of a level. Returns the sequence of the write.
+    pub(crate) fn set_laws(&self, level: Level, laws: Laws, terms: Terms) -> Result<u64> {
+        check(&laws)?;
+        let place = usize::from(level.code());
+        let ((), seq) = self.change_stored(terms, |all: &mut AllLaws| {
+            all.0[place] = laws;
+            Ok(())
+        })?;
+        self.load_laws()?;
+        Ok(seq)
     }
 
     /// The durability of writes with this hint, if a law says so.
@@ -198,10 +222,10 @@ impl Shared {
 }
 
 impl WarpEngine {
-    /// What holds for a level.
+    /// What was set for a level. It holds unless [`Physics::laws`](crate::Physics::laws) is off.
     #[must_use]
     pub fn laws(&self, level: Level) -> Laws {
-        self.shared.laws(level)
+        self.shared.laws_set(level)
     }
 
     /// Sets what holds for a level, as durably as any write.
@@ -210,14 +234,7 @@ impl WarpEngine {
     /// As [`put`](WarpEngine::put); `Invalid` for a pace outside `0.0..=16.0` or an entropy limit outside `0.0..=1.0`.
     pub fn set_laws(&self, level: Level, laws: Laws) -> Result<Seq> {
         self.shared.check_writable()?;
-        check(&laws)?;
-        let place = usize::from(level.code());
-        let ((), seq) = self.shared.change_stored(self.terms(), |all: &mut AllLaws| {
-            all.0[place] = laws;
-            Ok(())
-        })?;
-        self.shared.load_laws()?;
-        Ok(Seq(seq))
+        self.shared.set_laws(level, laws, self.terms()).map(Seq)
     }
 }
 
@@ -248,5 +265,23 @@ mod tests {
         assert_eq!(changed(1, &[4]), Err(BadLaws::NotLaws));
         assert_eq!(changed(2, &f64::NAN.to_le_bytes()), Err(BadLaws::NotLaws));
         assert_eq!(changed(18, &2.0_f64.to_le_bytes()), Err(BadLaws::NotLaws));
+    }
+
+    #[test]
+    fn laws_are_stored_as_documented() {
+        let document = include_str!("../../docs/format/stored.md");
+        let (_, example) = document.split_once("```hex laws\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let bytes = example.lines().flat_map(|line| line.split(';').next().unwrap_or("").split_whitespace());
+        let documented: Vec<u8> = bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let mut laws = AllLaws::default();
+        laws.0[0] = Laws {
+            durability: Some(Durability::Sync),
+            pace: 0.5,
+            capacity_bytes: Some(1 << 20),
+            entropy_limit: Some(0.75),
+        };
+        assert_eq!(laws.to_bytes(), documented);
+        assert_eq!(AllLaws::from_bytes(&documented), Ok(laws));
     }
 }

@@ -16,8 +16,9 @@
 //! was acknowledged as durable in it.
 //! **Invariant:** ignoring all advice of the physics layer changes speed, never an answer.
 //!
-//! It is not: a server, a query language, or safe to open from two processes at once. Keys are at most
-//! [`KEY_BYTES_MAX`] long, values [`VALUE_BYTES_MAX`], and a batch [`BATCH_BYTES_MAX`].
+//! It is not a server, and no query language. A directory has one engine that writes, and any number that read meanwhile, in
+//! any process ([`Options::read_only`], [`WarpEngine::open_at`]). Keys are at most [`KEY_BYTES_MAX`] long, values
+//! [`VALUE_BYTES_MAX`], and a batch [`BATCH_BYTES_MAX`].
 //!
 //! ```
 //! use warp_api::{Durability, WarpEngine, WriteBatch};

@@ -26,8 +26,6 @@ use crate::write::{Change, Hints, Op, Terms};
 
 /// What the key of an entry of declared links starts with; keyspace and key follow.
 const LINKS_PREFIX: &[u8] = b"links\0";
-/// The key of the entry of all rules.
-const RULES_KEY: &[u8] = b"rules";
 /// Bytes that the key of an entry of links has beyond the key whose links they are.
 const LINKS_KEY_BYTES: usize = LINKS_PREFIX.len() + size_of::<u32>();
 const _: () = assert!(KEY_BYTES_MAX + LINKS_KEY_BYTES <= warp_wal::KEY_BYTES_MAX);
@@ -36,9 +34,9 @@ const _: () = assert!(KEY_BYTES_MAX <= warp_physics::LINK_KEY_BYTES_MAX);
 /// How [`WarpEngine::quantum_get_with`](crate::WarpEngine::quantum_get_with) chooses partners.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantumOptions {
-    /// The most partners that are read, strongest first.
+    /// The most partners that are read, strongest first; any number. Default: 10.
     pub partners_max: usize,
-    /// Partners of less strength are left out.
+    /// Partners of less strength are left out; in `0.0..=1.0`. Default: 0.1.
     pub strength_min: f64,
 }
 
@@ -310,25 +308,11 @@ impl Shared {
         terms: Terms,
         change: impl Fn(&mut Rules) -> std::result::Result<T, RuleError>,
     ) -> Result<T> {
-        loop {
-            let (found, witness) = self.find_witnessed(self.key(SYSTEM, RULES_KEY))?;
-            let mut rules = decode_rules(found.as_ref().map(|found| &found.value[..]))?;
-            let before = rules.clone();
-            let answer =
-                change(&mut rules).map_err(|error| Error::invalid("the rule is refused").caused_by(error))?;
-            if rules == before {
-                self.nothing_written(terms)?;
-                return Ok(answer);
-            }
-            let bytes = rules.to_bytes();
-            let put = Change::Put { value: &bytes, deadline: 0, hints: Hints::default() };
-            let op = Op { keyspace: SYSTEM, key: RULES_KEY, change: put };
-            if self.write_one(op, Some(&witness), terms)?.is_some() {
-                self.load_rules()?;
-                return Ok(answer);
-            }
-            self.counters.conflicts.add(1);
-        }
+        let (answer, _) = self.change_stored(terms, |rules: &mut Rules| {
+            change(rules).map_err(|error| Error::invalid("the rule is refused").caused_by(error))
+        })?;
+        self.load_rules()?;
+        Ok(answer)
     }
 
     /// The rules and links as they are; an error if the rules could not be read when the database was opened, and
@@ -344,7 +328,7 @@ impl Shared {
     pub(crate) fn load_rules(&self) -> Result<()> {
         // Read inside the update: of two changes at once, the one that comes last here reads the later state.
         let mut outcome = Ok(());
-        self.entanglement.rcu(|current| match self.stored_rules() {
+        self.entanglement.rcu(|current| match self.stored::<Rules>() {
             Ok(rules) => Arc::new(Entanglement::new(rules)),
             Err(error) => {
                 outcome = Err(error);
@@ -353,11 +337,6 @@ impl Shared {
         });
         self.rules_unread.store(outcome.is_err(), Ordering::Release);
         outcome
-    }
-
-    fn stored_rules(&self) -> Result<Rules> {
-        let found = self.find(self.key(SYSTEM, RULES_KEY))?;
-        decode_rules(found.as_ref().map(|found| &found.value[..]))
     }
 
     pub(crate) fn remove_rule(&self, id: RuleId, terms: Terms) -> Result<bool> {
@@ -417,16 +396,5 @@ fn decode(bytes: &[u8]) -> Result<Links> {
             _ => ErrorKind::Corrupt,
         };
         Error::new(kind, "stored links cannot be read").caused_by(error)
-    })
-}
-
-fn decode_rules(bytes: Option<&[u8]>) -> Result<Rules> {
-    let Some(bytes) = bytes else { return Ok(Rules::new()) };
-    Rules::from_bytes(bytes).map_err(|error| {
-        let kind = match error {
-            warp_physics::BadRules::UnknownVersion(_) => ErrorKind::Unsupported,
-            _ => ErrorKind::Corrupt,
-        };
-        Error::new(kind, "the stored rules cannot be read").caused_by(error)
     })
 }

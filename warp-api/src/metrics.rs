@@ -308,8 +308,8 @@ pub struct ResidencyMetrics {
     pub kept_out: u64,
     /// Values that came into memory while it was full, since they had been used before.
     pub returned: u64,
-    /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte; 0 before the first.
-    pub price: f64,
+    /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte. `None` before the first.
+    pub price: Option<f64>,
     /// Memory that is taken by what is remembered of the uses of keys, in memory and not, in bytes.
     pub remembered_bytes: u64,
     /// Keys that puts have pinned.
@@ -456,7 +456,7 @@ impl Shared {
             unpacked: count(&residency.unpacked),
             kept_out: count(&residency.kept_out),
             returned: count(&residency.returned),
-            price: residency.price(),
+            price: Some(residency.price()).filter(|price| *price > 0.0),
             remembered_bytes: residency.bytes(),
             pinned_keys: self.pinned_keys(),
             waits: count(&budget.waits),

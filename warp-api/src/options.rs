@@ -100,8 +100,14 @@ pub enum Demon {
 }
 
 /// Which parts of the physics layer give advice. They change how fast answers come, never what they are.
+///
+/// ```
+/// use warp_api::{Options, Physics};
+///
+/// let physics = Physics { learning: true, ..Physics::default() };
+/// let engine = Options::new().physics(physics).in_memory();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Physics {
     /// Lay out related keys side by side in checkpoint layers, and ask for the pages of several keys from the disk
     /// together where reads have to wait for it. Links and rules themselves are data, and are kept in any case.
@@ -116,8 +122,8 @@ pub struct Physics {
     /// `gravity`.
     pub horizon: bool,
     /// How many times the price of memory a value that is read from a layer has to be worth to come in once memory is full; 1 or
-    /// less: as much as what it pushes out. More is for fewer values that come and go. Only where the law of the horizon holds.
-    /// Default: 2.
+    /// less: as much as what it pushes out. More is for fewer values that come and go. Not NaN. Only where the law of the horizon
+    /// holds. Default: 2.
     pub promotion_price: f64,
     /// After an open, bring what was hot before it from the checkpoint's layers into memory, hottest first, a little at a time;
     /// keep a list of what is hot for that, at some of the checkpoints and at a close. See
@@ -140,8 +146,11 @@ pub struct Physics {
     /// The most shortcuts that the network of wormholes learns from the routes that are asked for; they are part of the
     /// answers then. Default: 0, none: where hops are real passages, a shortcut that nobody has built is of no use.
     pub wormholes_learned: usize,
-    /// Time after which a measured load counts half; at least a millisecond. Default: 60 s.
+    /// Time after which a measured load counts half; less than a millisecond is taken for one. Default: 60 s.
     pub half_life: Duration,
+    /// Follow the laws of the levels, which [`WarpEngine::set_laws`] sets. Off: they are stored and told, and nothing follows
+    /// them, durability included. Default: yes.
+    pub laws: bool,
 }
 
 impl Default for Physics {
@@ -161,12 +170,13 @@ impl Default for Physics {
             rebalance_below: 0.9999,
             wormholes_learned: 0,
             half_life: Duration::from_secs(60),
+            laws: true,
         }
     }
 }
 
 impl Physics {
-    /// Everything off.
+    /// All advice off. Laws are still followed: they are what the program itself has said, and no advice.
     #[must_use]
     pub fn off() -> Physics {
         Physics {
@@ -451,8 +461,12 @@ impl Options {
         self
     }
 
-    /// Whether the database is opened for reading only: nothing in its directory is changed, and every write
-    /// is refused with `ReadOnly`. The directory's lock is taken all the same. Default: no.
+    /// Whether the database is opened for reading only: every write is refused with `ReadOnly`, and no file of the
+    /// database is changed. Default: no.
+    ///
+    /// A directory has one engine that writes, which holds the lock on its file `LOCK`, and any number of readers meanwhile,
+    /// in any process. They see what was there when they opened it, and share a lock on the file `READERS`, which is made if
+    /// there is none, until they are closed: no file is removed under them. See `docs/durability.md`.
     #[must_use]
     pub fn read_only(mut self, yes: bool) -> Options {
         self.read_only = yes;
@@ -475,7 +489,7 @@ impl Options {
         self
     }
 
-    /// Which parts of the physics layer give advice. Default: all.
+    /// Which parts of the physics layer give advice. Default: all but learned partners and learned wormholes.
     #[must_use]
     pub fn physics(mut self, physics: Physics) -> Options {
         self.physics = physics;
@@ -508,10 +522,11 @@ impl Options {
         open::open(dir, self, environment)
     }
 
-    /// The database in the directory at `path`, which nobody has open, as it was at a point in time: for reading only.
+    /// The database in the directory at `path` as it was at a point in time, for reading only, whoever has it open
+    /// meanwhile.
     ///
-    /// It starts from a kept checkpoint, and replays the log up to the point. Nothing in the directory is changed; its
-    /// lock is held as long as the view lives.
+    /// It starts from a kept checkpoint, and replays the log up to the point. No file of the database is changed. While the
+    /// view is made, and no longer, it shares the lock of readers, as with [`read_only`](Options::read_only).
     ///
     /// # Errors
     /// `OutOfRange` if the point cannot be had; [`Error::points`] says which can. `Invalid` for settings outside their
@@ -575,6 +590,12 @@ impl Options {
         }
         if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {
             return Err(Error::invalid("an interval must be longer than zero"));
+        }
+        if !(0.0..=1.0).contains(&self.physics.rebalance_below) {
+            return Err(Error::invalid("rebalance_below is not in 0.0..=1.0"));
+        }
+        if self.physics.promotion_price.is_nan() {
+            return Err(Error::invalid("promotion_price is not a number"));
         }
         Ok(())
     }

@@ -126,7 +126,7 @@ walk_calls!(KeyspaceView);
 link_read_calls!(KeyspaceView);
 
 impl WarpEngine {
-    /// The database in the directory at `path`, which nobody has open, as it was at a point in time. As
+    /// The database in the directory at `path` as it was at a point in time, whoever has it open meanwhile. As
     /// [`Options::open_at`] with the default options.
     ///
     /// # Errors

@@ -1,9 +1,28 @@
 //! Rules between keys, which hold in every keyspace.
 
-use warp_physics::{RuleId, Rules};
+use warp_physics::{BadRules, RuleId, Rules};
 
 use crate::engine::WarpEngine;
 use crate::error::Result;
+use crate::system::SystemEntry;
+
+impl SystemEntry for Rules {
+    const KEY: &'static [u8] = b"rules";
+    const NAME: &'static str = "rules";
+    type Bad = BadRules;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        Rules::to_bytes(self)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> std::result::Result<Rules, BadRules> {
+        Rules::from_bytes(bytes)
+    }
+
+    fn is_newer(bad: &BadRules) -> bool {
+        matches!(bad, BadRules::UnknownVersion(_))
+    }
+}
 
 impl WarpEngine {
     /// States a rule: every key that matches `pattern` belongs with the keys of the same keyspace that `partners`

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use common::{Machine, Wakes, entries, small};
 use warp_api::{
-    CasOutcome, Durability, ErrorKind, Expected, KEY_BYTES_MAX, Level, Options, PutOptions, Seq, Update,
-    WarpEngine, WriteBatch,
+    CasOutcome, Durability, ErrorKind, Expected, KEY_BYTES_MAX, Level, Options, Physics, PutOptions, Seq,
+    Update, WarpEngine, WriteBatch,
 };
 
 /// Runs a check without files, on a fresh database, and on one whose entries are all in a layer.
@@ -484,6 +484,10 @@ fn settings_outside_their_limits_are_refused() {
         Options::new().checkpoints_kept(0),
         Options::new().flush_interval(Duration::ZERO),
         Options::new().checkpoint_interval(Duration::ZERO),
+        Options::new().physics(Physics { rebalance_below: -0.01, ..Physics::default() }),
+        Options::new().physics(Physics { rebalance_below: 1.01, ..Physics::default() }),
+        Options::new().physics(Physics { rebalance_below: f64::NAN, ..Physics::default() }),
+        Options::new().physics(Physics { promotion_price: f64::NAN, ..Physics::default() }),
     ] {
         assert_eq!(machine.try_open(options).unwrap_err().kind(), ErrorKind::Invalid);
     }

@@ -26,9 +26,7 @@ fn shards(engine: &WarpEngine) -> Vec<ShardId> {
 }
 
 fn options(demon: Demon) -> Options {
-    let mut physics = Physics::default();
-    physics.demon = demon;
-    small().physics(physics)
+    small().physics(Physics { demon, ..Physics::default() })
 }
 
 #[test]

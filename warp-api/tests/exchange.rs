@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Machine, small};
-use warp_api::{Progress, PutOptions, Task, WarpEngine};
+use warp_api::{Durability, ErrorKind, Laws, Level, Progress, PutOptions, Task, WarpEngine};
 
 fn export(engine: &WarpEngine) -> Vec<u8> {
     let mut out = Vec::new();
@@ -35,21 +35,59 @@ fn everything_survives_and_is_the_same_when_exported_again() {
     engine.put_with("long", "1", &ttl(1000)).unwrap();
     engine.delete("gone").unwrap();
     engine.entanglement_rule("user:{id}", &["profile:{id}", "session:{id}"], 0.125).unwrap();
+    let hot = Laws { durability: Some(Durability::Sync), pace: 0.1, ..Laws::default() };
+    engine.set_laws(Level::Hot, hot).unwrap();
+    let cold = Laws { capacity_bytes: Some(1 << 20), entropy_limit: Some(0.9), ..Laws::default() };
+    engine.set_laws(Level::Cold, cold).unwrap();
     machine.clock.advance(Duration::from_secs(2));
     let before = export(&engine);
+    let laws = concat!(
+        "{\"laws\":\"hot\",\"durability\":\"sync\",\"pace\":0.1}\n",
+        "{\"laws\":\"cold\",\"capacity_bytes\":1048576,\"entropy_limit\":0.9}\n",
+    );
+    assert!(before.ends_with(laws.as_bytes()), "{}", String::from_utf8_lossy(&before));
 
     let other = Machine { disk: Machine::new(2).disk, clock: machine.clock.clone() };
     let copy = other.open_with_seed(small(), 9);
     let report = copy.import(&before[..]).unwrap();
     assert_eq!((report.entries, report.keyspaces, report.links, report.expired), (5, 2, 3, 0));
+    assert_eq!((report.rules, report.laws), (1, 2));
     assert_eq!(String::from_utf8(export(&copy)).unwrap(), String::from_utf8(before.clone()).unwrap());
     drop(copy);
     let copy = other.open_with_seed(small(), 9);
     assert_eq!(export(&copy), before, "and after a restart");
+    let laws = [Level::Hot, Level::Warm, Level::Cold].map(|level| copy.laws(level));
+    assert_eq!(laws, [hot, Laws::default(), cold]);
     let partners = copy.keyspace("jobs").unwrap().partners("long").unwrap();
     assert_eq!((&partners[0].key[..], partners[0].strength), (&b"key"[..], 0.25));
     machine.clock.advance(Duration::from_secs(1000));
     assert_eq!(copy.get("long").unwrap(), None, "a deadline is the time that it was");
+}
+
+#[test]
+fn a_line_that_is_none_of_an_export_is_told_what_is_wrong_with_it() {
+    let engine = WarpEngine::in_memory();
+    for (line, wrong) in [
+        (r#"{"neither": 1}"#, "a line is an object with one of key, link, rule, wormhole, keyspace, laws"),
+        (r#"["key"]"#, "expected a map"),
+        (r#"{"key": "a", "keyspace": "jobs"}"#, "missing field `value`"),
+        (r#"{"key": "a", "value": "1", "price": 2}"#, "unknown field `price`"),
+        (r#"{"key": "a", "value": "1", "value": "2"}"#, "duplicate field `value`"),
+        (r#"{"key": 1, "value": "1"}"#, "bytes are a string or"),
+        (r#"{"link": "a", "strength": 0.5}"#, "missing field `partner`"),
+        (r#"{"rule": "a:{id}", "partners": [], "strength": "0.5"}"#, "expected f64"),
+        (r#"{"wormhole": "a", "strength": 0.5}"#, "missing field `to`"),
+        (r#"{"keyspace": "jobs", "value": "1"}"#, "unknown field `value`"),
+        (r#"{"laws": "tepid"}"#, r#""tepid" is none of hot, warm, cold"#),
+        (r#"{"laws": "hot", "durability": "never"}"#, r#""never" is none of sync, interval, os"#),
+        (r#"{"laws": "hot", "pace": 17}"#, "a pace of 17"),
+    ] {
+        let error = engine.import(line.as_bytes()).unwrap_err();
+        assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Invalid, "line 1 of the import"));
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(wrong), "{line}: {cause}");
+    }
+    assert_eq!(engine.last_seq().0, 0);
 }
 
 #[test]

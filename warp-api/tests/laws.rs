@@ -92,3 +92,21 @@ fn the_capacity_of_the_hot_level_is_a_lower_budget() {
     engine.set_laws(Level::Hot, capacity(None)).unwrap();
     assert_eq!(memory(&engine).budget_bytes, 64 << 20);
 }
+
+#[test]
+fn laws_that_are_switched_off_are_stored_and_told_and_not_followed() {
+    let machine = Machine::new(3);
+    let options = |laws| small().memory_budget(64 << 20).physics(Physics { laws, ..Physics::default() });
+    let engine = machine.open(options(false));
+    let laws = Laws { durability: Some(Durability::Sync), capacity_bytes: Some(24 << 20), ..Laws::default() };
+    engine.set_laws(Level::Hot, laws).unwrap();
+    let followed = |engine: &WarpEngine| {
+        let hot = PutOptions::new().access_pattern(AccessPattern::Hot);
+        let stored = engine.cosmic_put("key", "value", &hot).unwrap();
+        (engine.durable_seq() >= stored.seq, engine.cosmic_metrics().memory.budget_bytes)
+    };
+    assert_eq!((engine.laws(Level::Hot), followed(&engine)), (laws, (false, 64 << 20)));
+    engine.close().unwrap();
+    let engine = machine.open(options(true));
+    assert_eq!((engine.laws(Level::Hot), followed(&engine)), (laws, (true, 24 << 20)));
+}

@@ -10,9 +10,7 @@ use common::{Machine, small};
 use warp_api::{Level, Options, Origin, Physics, WarpEngine};
 
 fn options(learning: bool) -> Options {
-    let mut physics = Physics::default();
-    (physics.learning, physics.learning_every) = (learning, 1);
-    small().physics(physics)
+    small().physics(Physics { learning, learning_every: 1, ..Physics::default() })
 }
 
 fn put_all(engine: &WarpEngine) {
@@ -90,8 +88,7 @@ fn partners_come_into_memory_before_they_are_read() {
     const PAIRS: u32 = 6_000;
     for prefetch_bytes in [0, 1 << 30] {
         let scratch = tempfile::tempdir().unwrap();
-        let mut physics = Physics::default();
-        (physics.learning, physics.learning_every, physics.prefetch_bytes) = (true, 1, prefetch_bytes);
+        let physics = Physics { learning: true, learning_every: 1, prefetch_bytes, ..Physics::default() };
         let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
         let engine = options.open(scratch.path()).unwrap();
         let mut next = numbers();
@@ -118,8 +115,7 @@ fn partners_that_were_brought_in_are_hits() {
     const PAIRS: u32 = 6_000;
     let served = [false, true].map(|learning| {
         let machine = Machine::new(7);
-        let mut physics = Physics::default();
-        (physics.learning, physics.learning_every, physics.prefetch_bytes) = (learning, 1, u64::MAX);
+        let physics = Physics { learning, learning_every: 1, prefetch_bytes: u64::MAX, ..Physics::default() };
         let options = Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20).physics(physics);
         let engine = machine.open(options);
         let mut next = numbers();

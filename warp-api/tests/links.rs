@@ -9,7 +9,9 @@
 mod common;
 
 use common::{Machine, small};
-use warp_api::{Durability, Origin, PutOptions, QuantumOptions, RuleId, Rules, WarpEngine, WriteBatch};
+use warp_api::{
+    Durability, ErrorKind, Origin, PutOptions, QuantumOptions, RuleId, Rules, WarpEngine, WriteBatch,
+};
 use warp_io::Survival;
 
 fn partner_keys(engine: &WarpEngine, key: &str) -> Vec<String> {
@@ -40,6 +42,10 @@ fn a_quantum_get_follows_links_and_rules_strongest_first() {
     assert!(engine.quantum_get("user:2").unwrap().is_none());
     let options = QuantumOptions { partners_max: 1, ..QuantumOptions::default() };
     assert_eq!(engine.quantum_get_with("user:1", &options).unwrap().unwrap().requested, 1);
+    for strength_min in [-0.01, 1.01, f64::NAN] {
+        let options = QuantumOptions { strength_min, ..QuantumOptions::default() };
+        assert_eq!(engine.quantum_get_with("user:1", &options).unwrap_err().kind(), ErrorKind::Invalid);
+    }
     // Both directions.
     assert_eq!(partner_keys(&engine, "basket:9"), ["user:1"]);
     let metrics = engine.quantum_entanglement_metrics();

@@ -338,8 +338,7 @@ fn who_does_not_want_to_wait_is_told_and_a_failed_checkpoint_is_full() {
 fn gravity_keeps_what_is_used_and_a_scan_pushes_nothing_out() {
     let share = |gravity: bool| {
         let scratch = tempfile::tempdir().unwrap();
-        let mut physics = Physics::default();
-        physics.gravity = gravity;
+        let physics = Physics { gravity, ..Physics::default() };
         let engine = options().physics(physics).open(scratch.path()).unwrap();
         for n in 0..100_000 {
             engine.put(key(n), value(n, 0, 900)).unwrap();
@@ -416,8 +415,7 @@ fn the_law_learns_when_keys_are_read_again() {
     const APART: u64 = 1_500;
     let share = |horizon: bool| {
         let scratch = tempfile::tempdir().unwrap();
-        let mut physics = Physics::default();
-        (physics.horizon, physics.warm_start) = (horizon, false);
+        let physics = Physics { horizon, warm_start: false, ..Physics::default() };
         let engine = options().physics(physics).open(scratch.path()).unwrap();
         for n in 0..KEYS {
             engine.put(key(n), value(n, 0, 4000)).unwrap();

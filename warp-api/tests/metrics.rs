@@ -80,8 +80,7 @@ const FIXED: &[&str] = &[
 #[test]
 fn every_figure_moves() {
     let machine = Machine::new(1);
-    let mut physics = warp_api::Physics::default();
-    (physics.learning, physics.learning_every) = (true, 1);
+    let physics = warp_api::Physics { learning: true, learning_every: 1, ..warp_api::Physics::default() };
     let engine = machine.open(small().log_format(LogFormat::Binary).physics(physics));
     let mut seen: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut note = |engine: &WarpEngine| {
@@ -151,8 +150,7 @@ fn every_figure_moves() {
 /// Regions with wormholes between them, and a load that is uneven.
 fn warp(note: &mut impl FnMut(&WarpEngine)) {
     let machine = Machine::new(2);
-    let mut physics = warp_api::Physics::default();
-    physics.wormholes_learned = 1;
+    let physics = warp_api::Physics { wormholes_learned: 1, ..warp_api::Physics::default() };
     let engine = machine.open(small().physics(physics));
     for region in 0..20 {
         engine.establish_wormhole(format!("{region}"), format!("{}", (region + 1) % 20), 0.5).unwrap();

@@ -30,8 +30,7 @@ fn key(number: u32) -> String {
 
 /// A short half-life, after which what was only written once has no mass any more.
 fn options() -> Options {
-    let mut physics = Physics::default();
-    physics.half_life = Duration::from_secs(1);
+    let physics = Physics { half_life: Duration::from_secs(1), ..Physics::default() };
     small().physics(physics).memory_budget(64 << 20)
 }
 

@@ -71,7 +71,6 @@ fn wormholes_are_exported_and_imported() {
 
 #[test]
 fn shortcuts_are_learned_only_where_that_is_asked_for() {
-    let mut physics = warp_api::Physics::default();
     let ring = |engine: &WarpEngine| {
         for region in 0..20 {
             let next = (region + 1) % 20;
@@ -82,7 +81,7 @@ fn shortcuts_are_learned_only_where_that_is_asked_for() {
         }
     };
     for (learned, cost) in [(0, 20.0), (1, 1.0)] {
-        physics.wormholes_learned = learned;
+        let physics = warp_api::Physics { wormholes_learned: learned, ..warp_api::Physics::default() };
         let machine = Machine::new(4);
         let engine = Options::new().physics(physics).in_memory_in(machine.environment());
         ring(&engine);

@@ -127,6 +127,15 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Adds a row that took long to measure, and says it on standard error at once: who ends a run early has it.
+    pub(crate) fn row_now(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.row(cells);
+        let row = self.rows.last().into_iter().flatten();
+        let pairs =
+            self.columns.iter().zip(row).map(|(name, cell)| format!("{}: {}", name.trim(), cell.shown()));
+        eprintln!("          {}", pairs.collect::<Vec<_>>().join("; "));
+    }
+
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }

@@ -82,7 +82,7 @@ pub(crate) enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
-    /// Write everything that was put, and all links and rules, as lines of JSON
+    /// Write everything that was put, and all links, rules, wormholes and laws, as lines of JSON
     Export {
         /// Where to; `-` for standard output
         #[arg(default_value = "-")]

@@ -44,6 +44,9 @@ pub(crate) enum Failure {
     /// The checkpoints could not be read.
     #[error("cannot read the checkpoints")]
     Checkpoint(#[from] warp_checkpoint::Error),
+    /// Another program has a directory open, or reads it.
+    #[error("{} is in use", .0.display())]
+    InUse(PathBuf),
     /// A directory or a file could not be read.
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },

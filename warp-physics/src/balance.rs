@@ -46,7 +46,7 @@ impl EntropySample {
 }
 
 /// The places of slots that are not at home, and the latest samples of load. The bytes are described in
-/// `docs/physics.md`, "Stored balance".
+/// `docs/format/stored.md`, "Balance".
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balance {
     /// The shard of each slot that is not where a new database has it.

@@ -44,7 +44,6 @@ mod decay;
 mod monitor;
 // What stays in memory.
 mod horizon;
-// How stored links and rules are read.
 // What is done about it.
 mod balance;
 mod demon;
@@ -52,7 +51,7 @@ mod demon;
 mod network;
 mod space_saving;
 mod wormholes;
-// How stored links, rules and wormholes are read.
+// How stored values are read.
 mod bytes;
 
 pub use balance::{BadBalance, Balance, EntropySample, SAMPLES_MAX};

@@ -42,7 +42,7 @@ pub struct Link {
 /// The declared links of one key: what an engine stores beside that key.
 ///
 /// Ordered by strength, highest first, then by keyspace and key; a key is in it at most once. At most
-/// [`LINKS_MAX`] links. The bytes are described in `docs/physics.md`, "Stored links".
+/// [`LINKS_MAX`] links. The bytes are described in `docs/format/stored.md`, "Links".
 ///
 /// ```
 /// use warp_physics::Links;

@@ -54,8 +54,8 @@ pub struct Rule {
 /// A set of rules, at most [`RULES_MAX`], ordered by id.
 ///
 /// A key matches a pattern as prefix, id and suffix, where the id is one byte or more. Several rules may match
-/// one key; a partner is in the key's own keyspace. The bytes are described in `docs/physics.md`, "Stored
-/// rules".
+/// one key; a partner is in the key's own keyspace. The bytes are described in
+/// `docs/format/stored.md`, "Rules".
 ///
 /// ```
 /// use warp_physics::Rules;

@@ -18,7 +18,7 @@ pub const WORMHOLES_MAX: usize = 4096;
 /// A set of weighted, undirected edges between named regions, ordered by name: what an engine stores.
 ///
 /// A pair of regions is linked at most once, and no region with itself. The bytes are described in
-/// `docs/physics.md`, "Stored wormholes". [`WormholeNetwork`](crate::WormholeNetwork) finds routes through them.
+/// `docs/format/stored.md`, "Wormholes". [`WormholeNetwork`](crate::WormholeNetwork) finds routes through them.
 ///
 /// ```
 /// use warp_physics::Wormholes;

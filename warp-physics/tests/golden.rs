@@ -1,8 +1,8 @@
-//! The examples of `docs/physics.md` are the bytes that are written.
+//! The examples of `docs/format/stored.md` are the bytes that are written.
 
-use warp_physics::{Links, Rules, Wormholes};
+use warp_physics::{Balance, EntropySample, Links, Rules, Wormholes};
 
-const DOCUMENT: &str = include_str!("../../docs/physics.md");
+const DOCUMENT: &str = include_str!("../../docs/format/stored.md");
 
 /// The bytes of a fence: two hexadecimal digits each, up to a `;` on a line, behind which it is explained.
 fn fence(name: &str) -> Vec<u8> {
@@ -40,4 +40,13 @@ fn wormholes() {
     wormholes.establish("oslo", "bern", 1.0).unwrap();
     assert_eq!(wormholes.to_bytes(), fence("physics-wormholes"));
     assert_eq!(Wormholes::from_bytes(&fence("physics-wormholes")), Ok(wormholes));
+}
+
+#[test]
+fn balance() {
+    let mut balance = Balance::new();
+    balance.place(7, 3);
+    balance.sample(EntropySample::new(1_700_000_000_000, 0.5, 2.0, 1));
+    assert_eq!(balance.to_bytes(), fence("physics-balance"));
+    assert_eq!(Balance::from_bytes(&fence("physics-balance")), Ok(balance));
 }

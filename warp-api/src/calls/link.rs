@@ -24,7 +24,7 @@ macro_rules! link_read_calls {
             /// Reads a key together with its partners, as many and as strong as the options say.
             ///
             /// # Errors
-            /// As [`get`](Self::get).
+            /// As [`get`](Self::get); `Invalid` for a least strength outside `0.0..=1.0`.
             pub fn quantum_get_with(
                 &self,
                 key: impl AsRef<[u8]>,
@@ -33,7 +33,7 @@ macro_rules! link_read_calls {
                 self.space().quantum_get(key.as_ref(), options)
             }
 
-            /// All partners of a key, declared and by rule, strongest first, without reading their values.
+            /// All partners of a key, declared, by rule and learned, strongest first, without reading their values.
             ///
             /// # Errors
             /// As [`get`](Self::get).

@@ -3,7 +3,7 @@
 macro_rules! swap_calls {
     ($handle:ident) => {
         impl $handle {
-            /// Puts a value if the key has none.
+            /// Puts a value, without a deadline, if the key has none.
             ///
             /// ```
             /// use warp_api::{CasOutcome, WarpEngine};
@@ -31,6 +31,8 @@ macro_rules! swap_calls {
             /// Gives a key the value `new`, or deletes it if that is `None`, provided that its value is `expected`,
             /// where `None` expects it to have none.
             ///
+            /// The new value has no deadline, as after a [`put`](Self::put): one that the key had is gone.
+            ///
             /// # Errors
             /// As [`put`](Self::put) and [`get`](Self::get). An expectation that does not hold is no error, but
             /// [`CasOutcome::Conflict`](crate::CasOutcome::Conflict).
@@ -44,7 +46,8 @@ macro_rules! swap_calls {
             }
 
             /// As [`compare_and_swap`](Self::compare_and_swap), provided that the value was put by the write with the
-            /// sequence number `expected`: a value that was put again, or given another deadline, is another one.
+            /// sequence number `expected`: a value that was put again, or given another deadline, is another one. The new
+            /// value has no deadline here either.
             ///
             /// ```
             /// use warp_api::{CasOutcome, WarpEngine};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use warp_io::Clock;
-use warp_physics::Link;
+use warp_physics::{Link, check_strength};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::links::{Entangled, LinkChange, Pair, QuantumOptions};
 use crate::options::PutOptions;
@@ -43,6 +43,8 @@ impl Space<'_> {
 
     pub(crate) fn quantum_get(self, key: &[u8], options: &QuantumOptions) -> Result<Option<Entangled>> {
         self.check()?;
+        check_strength(options.strength_min)
+            .map_err(|error| Error::invalid("the least strength is refused").caused_by(error))?;
         self.shared.quantum_get(self.keyspace, key, options)
     }
 

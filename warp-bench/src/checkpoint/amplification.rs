@@ -83,7 +83,7 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
         // Closing takes one more.
         layers_most.fetch_max(layers, Ordering::Relaxed);
         let of_data = |bytes: u64| Cell::ratio(bytes as f64 / data as f64);
-        table.row([
+        table.row_now([
             Cell::text(spread.name()),
             Cell::bytes(written),
             Cell::bytes(process),

@@ -70,7 +70,7 @@ pub(crate) fn opens(job: &mut Job) -> Outcome<()> {
             if *name == OURS && beyond > BEYOND_REPLAY_MAX {
                 slow.push(format!("{} entries: {beyond:?}", grouped(entries as f64)));
             }
-            table.row(row(entries, name, &runs));
+            table.row_now(row(entries, name, &runs));
         }
     }
     table.note("A process fills the store, makes all of it durable, overwrites for half a second, and is killed. Another");

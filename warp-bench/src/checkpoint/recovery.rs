@@ -79,7 +79,7 @@ pub(crate) fn recovery(job: &mut Job) -> Outcome<()> {
             let kept = if time(&with) <= *most && ratio >= *times { "yes" } else { "NO" };
             Cell::text(format!("{most:?}, {times} x: {kept}"))
         });
-        table.row([
+        table.row_now([
             Cell::count(writes as u64),
             Cell::time(time(&with)),
             Cell::time(replay),

@@ -59,7 +59,7 @@ pub(crate) fn take(job: &mut Job) -> Outcome<()> {
         ],
     );
     let full = taken(job, &engine, &raw_dir)?;
-    table.row(row("all entries", &full));
+    table.row_now(row("all entries", &full));
     let changed = keys.len() / CHANGED_ONE_IN;
     let mut parts = Vec::new();
     let mut random = Random::new(job.seed, STREAM);
@@ -73,7 +73,7 @@ pub(crate) fn take(job: &mut Job) -> Outcome<()> {
     }
     parts.sort_by_key(|part| part.time);
     let part = &parts[parts.len() / 2];
-    table.row(row("1 % changed", part));
+    table.row_now(row("1 % changed", part));
     let share = part.report.bytes as f64 / full.report.bytes as f64;
     table.note("The bytes are those of the layer. In a row: as many bytes, in pieces of 1 MiB, through the page cache, to a new");
     table.note("file, and one fdatasync, right after. Memory: the most that RssAnon grew while it was taken, looked at every 2 ms.");

@@ -102,7 +102,7 @@ pub(crate) fn bandwidth(job: &mut Job) -> Outcome<()> {
                 let compressed = matches!(subject, Subject::Compressed(_));
                 let of_lz4 =
                     if compressed { Cell::share(series.ratio(place, LZ4)) } else { Cell::Absent(()) };
-                table.row(title.into_iter().chain(rates).chain([of_raw, of_lz4]));
+                table.row_now(title.into_iter().chain(rates).chain([of_raw, of_lz4]));
             }
         }
     }

@@ -184,7 +184,7 @@ pub(crate) fn redis(job: &mut Job) -> Outcome<()> {
                     [format!("{operation:?}").to_uppercase(), clients.to_string(), pipeline.to_string()];
                 let rates = (0..stores.len()).map(|store| Cell::rate(series.median(store)));
                 let ratios = [series.ratio(0, 1), series.ratio(2, 3)].map(Cell::ratio);
-                table.row(title.map(Cell::text).into_iter().chain(rates).chain(ratios));
+                table.row_now(title.map(Cell::text).into_iter().chain(rates).chain(ratios));
             }
         }
     }

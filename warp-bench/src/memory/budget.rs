@@ -82,7 +82,7 @@ pub(crate) fn budget(job: &mut Job) -> Outcome<()> {
         let most = of_phase.iter().map(|sample| sample.anonymous).max().unwrap_or(0);
         let sum: u64 = of_phase.iter().map(|sample| sample.anonymous).sum();
         let last = &of_phase[of_phase.len() - 1];
-        table.row([
+        table.row_now([
             Cell::text(last.phase.clone()),
             Cell::time(Duration::from_secs_f64(last.seconds)),
             Cell::count(of_phase.len() as u64),

@@ -134,7 +134,7 @@ fn rows(table: &mut Table, name: &str, runs: &[Vec<Pass>]) {
             median(&runs.iter().filter_map(|passes| f(passes.get(place)?)).collect::<Vec<_>>())
         };
         let time = |nanos: f64| Cell::number(nanos / 1000.0, "us");
-        table.row([
+        table.row_now([
             Cell::text(name),
             Cell::text(pass.mix.clone()),
             Cell::count(pass.threads),

@@ -66,7 +66,7 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
                     seen.iter().filter_map(|windows| windows[place].latency.quantile(share)).collect();
                 Cell::time(median_time(&times))
             };
-            table.row([
+            table.row_now([
                 Cell::time(job.pass / *part),
                 Cell::text(*name),
                 Cell::share(median(&shares)),
@@ -101,9 +101,7 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
 }
 
 fn options(is_on: bool) -> Options {
-    let mut physics = Physics::default();
-    physics.warm_start = is_on;
-    child::on_demand().physics(physics)
+    child::on_demand().physics(Physics { warm_start: is_on, ..Physics::default() })
 }
 
 /// Loads the database, restarts it so that nothing is hot for having been written, and reads until the list is worth

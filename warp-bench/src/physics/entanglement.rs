@@ -98,7 +98,7 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
                 worst = worst.min(bell.hit_ratio() - lru);
                 most = most.max(reads);
             }
-            table.row([
+            table.row_now([
                 Cell::text(&trace.name),
                 Cell::text(format!("{:016x}", trace.hash)),
                 Cell::text(if *is_related { "yes" } else { "no" }),
@@ -128,7 +128,7 @@ fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
     for (trace, is_related) in traces {
         let bell = simulated::foretold(trace, CONFIDENCE_MIN);
         let successor = simulated::last_successor(trace);
-        table.row([
+        table.row_now([
             Cell::text(&trace.name),
             Cell::text(if *is_related { "yes" } else { "no" }),
             Cell::share(bell.precision()),
@@ -160,10 +160,10 @@ fn cost(job: &mut Job) -> Outcome<()> {
             time.as_secs_f64() * 1e9 / keys.len() as f64
         })
         .collect();
-    let engines = [None, Some(Physics::default().learning_every), Some(1)].map(|every| {
-        let mut physics = Physics::default();
-        physics.learning = every.is_some();
-        physics.learning_every = every.unwrap_or(physics.learning_every);
+    let defaults = Physics::default();
+    let engines = [None, Some(defaults.learning_every), Some(1)].map(|every| {
+        let learning_every = every.unwrap_or(defaults.learning_every);
+        let physics = Physics { learning: every.is_some(), learning_every, ..defaults };
         Options::new().physics(physics).in_memory()
     });
     for engine in &engines {

@@ -91,8 +91,7 @@ impl Stepped {
             background: Background::Stepped,
             ..Environment::default()
         };
-        let mut physics = Physics::default();
-        physics.demon = demon;
+        let physics = Physics { demon, ..Physics::default() };
         let engine = Options::new().physics(physics).in_memory_in(environment);
         for number in 0..KEYS {
             engine.put(key(number), [0; 8])?;

@@ -89,7 +89,7 @@ fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {
             let ratios = replays(&trace, entries);
             let head =
                 [Cell::text(&name), Cell::text(format!("{:016x}", trace.hash)), Cell::count(entries as u64)];
-            table.row(head.into_iter().chain(ratios.iter().map(|&ratio| Cell::share(ratio))));
+            table.row_now(head.into_iter().chain(ratios.iter().map(|&ratio| Cell::share(ratio))));
             if name != STRESS {
                 rows.push(Row { trace: name.clone(), tuned: TUNED_ON.contains(&&*name), ratios });
             }
@@ -145,7 +145,7 @@ fn replay_sized(trace: &Trace, table: &mut Table) {
         let gdsf = gdsf(budget, trace.unique, &trace.keys, &trace.sizes);
         let lru = lru_sized(budget, trace.unique, &trace.keys, &trace.sizes);
         let shares = [ours, gdsf, lru].into_iter().flatten().map(Cell::share);
-        table.row([Cell::text(&trace.name), Cell::bytes(budget)].into_iter().chain(shares));
+        table.row_now([Cell::text(&trace.name), Cell::bytes(budget)].into_iter().chain(shares));
     }
 }
 
@@ -198,7 +198,7 @@ fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {
     for (name, chosen) in groups {
         let (_, count) = mean(0, chosen);
         let cells = (0..names.len()).map(|place| Cell::share(mean(place, chosen).0));
-        table.row([Cell::text(name), Cell::count(count)].into_iter().chain(cells));
+        table.row_now([Cell::text(name), Cell::count(count)].into_iter().chain(cells));
     }
     let all = |place: usize| mean(place, &|_| true).0;
     let (ours, lru, most) = (all(0), all(1), all(6));

@@ -101,6 +101,7 @@ pub(crate) fn compare(job: &mut Job, with_limits: bool, with_inserts: bool) -> O
             for (operation, what) in OPERATIONS {
                 job.say(&format!("{}, {threads} threads, {what}", spread.name()));
                 let series = rates(job, &subjects, operation, &requests[..threads], &mut wrong)?;
+                say_medians(job, subjects.iter().map(Subject::name), &series);
                 lines.push(Line { spread: spread.name(), threads, what, series });
             }
         }
@@ -138,9 +139,17 @@ fn insert_lines(job: &Job, keys: &[Key]) -> Outcome<Vec<Line>> {
                 series.push(place, keys.len() as f64 / time.as_secs_f64());
             }
         }
+        say_medians(job, job.kinds.iter().map(|kind| kind.name), &series);
         lines.push(Line { spread: "random", threads, what: "insert, growing from empty", series });
     }
     Ok(lines)
+}
+
+/// Says what was found, for who does not wait for the report.
+fn say_medians<'a>(job: &Job, names: impl Iterator<Item = &'a str>, series: &Series) {
+    let found = names.enumerate().filter(|(place, _)| series.has(*place));
+    let rates = found.map(|(place, name)| format!("{name} {}", grouped(series.median(place))));
+    job.say(&format!("    a second: {}", rates.collect::<Vec<_>>().join(", ")));
 }
 
 /// One operation on every subject, by turns.

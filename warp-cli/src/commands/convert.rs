@@ -60,7 +60,10 @@ struct Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Failure> {
-        let fail = |source| Failure::Read { path: path.to_path_buf(), source };
+        let fail = |source: io::Error| match source.kind() {
+            io::ErrorKind::WouldBlock => Failure::InUse(path.to_path_buf()),
+            _ => Failure::Read { path: path.to_path_buf(), source },
+        };
         let dir = OsDir::open(path, false).map_err(fail)?;
         match dir.subdir(LOG_DIR, false) {
             Ok(log) => {

@@ -63,7 +63,15 @@ fn describe(report: &ExchangeReport) -> String {
         // The default one is not counted by the engine.
         more => format!(" in {} keyspaces", more + 1),
     };
-    format!("{entries}{keyspaces}, {links}, {rules}")
+    let wormholes = match report.wormholes {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "wormhole", "wormholes")),
+    };
+    let laws = match report.laws {
+        0 => String::new(),
+        count => format!(", laws of {}", counted(count, "level", "levels")),
+    };
+    format!("{entries}{keyspaces}, {links}, {rules}{wormholes}{laws}")
 }
 
 /// Counts the lines that pass through, and reports them as progress.

@@ -86,11 +86,20 @@ fn a_list_is_an_export_of_entries() {
 }
 
 #[test]
+fn wormholes_and_laws_are_told_where_there_are_any() {
+    let warp = Warp::new();
+    let input = b"{\"wormhole\":\"a\",\"to\":\"b\",\"strength\":0.5}\n{\"laws\":\"hot\",\"pace\":0.5}\n";
+    let report = warp.ok_with(&["import"], input);
+    assert_eq!(report, b"imported 0 entries, 0 links, 0 rules, 1 wormhole, laws of 1 level\n");
+    assert_eq!(warp.ok(&["export"]), input);
+}
+
+#[test]
 fn a_line_that_is_none_of_an_export_is_named() {
     let warp = Warp::new();
     let input = b"{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\"}\n";
     let (line, _) = failed(2, &warp.run_with(&["import"], input));
-    assert!(line.starts_with("warp: line 3 of the import: "), "{line}");
+    assert!(line.starts_with("warp: line 3 of the import: missing field `value`"), "{line}");
 }
 
 #[test]

@@ -8,8 +8,7 @@ use crate::Warp;
 /// Links, rules, a wormhole, a law, and slots that were moved since most writes fell on a few keys.
 fn filled() -> Warp {
     let warp = Warp::new();
-    let mut physics = Physics::default();
-    physics.demon = Demon::Manual;
+    let physics = Physics { demon: Demon::Manual, ..Physics::default() };
     let engine = warp.engine(Options::new().physics(physics));
     // Where a look comes in between, the writes since may be too few to tell from chance.
     let moved = (0..50).any(|_| {

@@ -1,4 +1,4 @@
-//! The bytes in which the links of a key are stored: `docs/physics.md`, "Stored links".
+//! The bytes in which the links of a key are stored: `docs/format/stored.md`, "Links".
 
 use std::cmp::Ordering;
 

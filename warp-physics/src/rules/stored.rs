@@ -1,4 +1,4 @@
-//! The bytes in which rules are stored: `docs/physics.md`, "Stored rules".
+//! The bytes in which rules are stored: `docs/format/stored.md`, "Rules".
 
 use super::{RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX, parse_rule};
 use crate::bytes::{Reader, len_u16, len_u32};

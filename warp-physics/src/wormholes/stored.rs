@@ -1,4 +1,4 @@
-//! The bytes in which wormholes are stored: `docs/physics.md`, "Stored wormholes".
+//! The bytes in which wormholes are stored: `docs/format/stored.md`, "Wormholes".
 
 use super::{REGION_NAME_BYTES_MAX, WORMHOLES_MAX, WormholeError, Wormholes};
 use crate::bytes::{Reader, len_u32};

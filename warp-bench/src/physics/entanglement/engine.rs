@@ -97,7 +97,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                 let used = every == Some(1) && fetches && replayed.fetched > 0;
                 let used = used.then(|| Cell::share(replayed.fetched_used as f64 / replayed.fetched as f64));
                 let lru = Lru::new(usize::try_from(replayed.entries)?.max(1), trace.unique);
-                table.row([
+                table.row_now([
                     Cell::text(&trace.name),
                     Cell::count(requests.len() as u64),
                     Cell::text(if *is_related { "yes" } else { "no" }),
@@ -156,11 +156,14 @@ fn replay_through(
     every: Option<u32>,
     fetches: bool,
 ) -> Outcome<Replayed> {
-    let mut physics = Physics::default();
-    physics.warm_start = false;
-    physics.learning = every.is_some();
-    physics.learning_every = every.unwrap_or(physics.learning_every);
-    physics.prefetch_bytes = if fetches { u64::MAX } else { 0 };
+    let defaults = Physics::default();
+    let physics = Physics {
+        warm_start: false,
+        learning: every.is_some(),
+        learning_every: every.unwrap_or(defaults.learning_every),
+        prefetch_bytes: if fetches { u64::MAX } else { 0 },
+        ..defaults
+    };
     let options = child::on_demand()
         .physics(physics)
         .memory_budget(BUDGET)

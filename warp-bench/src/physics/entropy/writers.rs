@@ -65,7 +65,7 @@ pub(super) fn writers(job: &mut Job) -> Outcome<()> {
         for (place, (time, _)) in UNTIL.iter().enumerate() {
             let [off, on] = seen.each_ref().map(|seen| &seen[place]);
             let ratios: Vec<f64> = on.rates.iter().zip(&off.rates).map(|(on, off)| on / off).collect();
-            table.row([
+            table.row_now([
                 Cell::text(name),
                 Cell::text(*time),
                 Cell::rate(median(&off.rates)),
@@ -83,9 +83,7 @@ pub(super) fn writers(job: &mut Job) -> Outcome<()> {
 }
 
 fn write_all(job: &Job, demon: Demon, has_files: bool, keys: usize, seen: &mut [Seen]) -> Outcome<()> {
-    let mut physics = Physics::default();
-    physics.demon = demon;
-    let options: Options = child::on_demand().physics(physics);
+    let options: Options = child::on_demand().physics(Physics { demon, ..Physics::default() });
     let dir = job.dir()?;
     let engine = if has_files { options.open(dir.path())? } else { options.in_memory() };
     let hot = hot_keys(&engine, keys)?;

@@ -76,10 +76,12 @@ impl Database {
         keys: &[u32],
         windows: usize,
     ) -> Outcome<Replay> {
-        let mut physics = Physics::default();
-        physics.warm_start = false;
-        physics.gravity = mode != Mode::Off;
-        physics.horizon = mode != Mode::Masses;
+        let mut physics = Physics {
+            warm_start: false,
+            gravity: mode != Mode::Off,
+            horizon: mode != Mode::Masses,
+            ..Physics::default()
+        };
         if let Mode::Dear(price) = mode {
             physics.promotion_price = price;
         }

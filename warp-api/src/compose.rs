@@ -97,17 +97,18 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
         self.writing.pace.expect(bytes + self.shared.expected_bytes(self.writing.closed.len()));
         self.report(0);
-        let mut merge = Merge::new(&inputs.iter().collect::<Vec<_>>());
+        let inputs: Vec<&Layer> = inputs.iter().collect();
+        let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
         let listed = self.writing.closed.len();
-        let beside = inputs.is_empty()
+        let beside = merge.is_none()
             && listed <= LAYOUT_ENTRIES_MAX
             && (self.writing.has_links || self.shared.has_rules());
         if beside {
             self.write_beside()?;
         } else {
-            self.write_in_order(&mut merge)?;
+            self.write_in_order(merge.as_mut())?;
         }
-        let merged = merge.report().written;
+        let merged = merge.map_or(0, |merge| merge.report().written);
         if self.writer.entries() == 0 {
             return Ok(Composed::default());
         }
@@ -135,12 +136,12 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     }
 
     /// Writes changed entries in the order of their hashes, which is that of the inputs of a merge.
-    fn write_in_order(&mut self, merge: &mut Merge) -> Result<(), Stop> {
+    fn write_in_order(&mut self, mut merge: Option<&mut Merge>) -> Result<(), Stop> {
         while let Some(hashes) = self.writing.closed.give_up() {
-            self.write_hashes(&hashes, Some(merge))?;
+            self.write_hashes(&hashes, merge.as_deref_mut())?;
             self.tell_memory(self.writing.closed.bytes());
         }
-        self.merge_below(merge, None)
+        merge.map_or(Ok(()), |merge| self.merge_below(merge, None))
     }
 
     /// Writes the entries with these hashes in chunks, each as long as the one before lets expect.
@@ -158,33 +159,48 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         Ok(())
     }
 
-    fn write_chunk(&mut self, hashes: &[u64], mut merge: Option<&mut Merge>) -> Result<(), Stop> {
+    fn write_chunk(&mut self, hashes: &[u64], merge: Option<&mut Merge>) -> Result<(), Stop> {
         let mut chunk = std::mem::take(&mut self.chunk);
         self.shared.read_changed(hashes, self.kept, &mut chunk, self.writing.come);
+        match merge {
+            None => self.add_all(&chunk)?,
+            Some(merge) => self.merge_all(&chunk, merge)?,
+        }
+        chunk.clear();
+        self.chunk = chunk;
+        self.report(hashes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes the entries of a chunk.
+    fn add_all(&mut self, chunk: &Chunk) -> Result<(), Stop> {
+        for newer in chunk.iter().filter(|newer| newer.is_kept) {
+            let before = self.writer.bytes();
+            self.add(&newer)?;
+            self.changed += 1;
+            let written = self.writer.bytes() - before;
+            self.changed_bytes += written;
+            self.writing.pace.step(written)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the entries of a chunk, and what the inputs have up to them.
+    fn merge_all(&mut self, chunk: &Chunk, merge: &mut Merge) -> Result<(), Stop> {
         let entries: Vec<Newer<'_>> = chunk.iter().collect();
         for of_hash in entries.chunk_by(|a, b| a.entry.hash == b.entry.hash) {
-            let before = self.writer.bytes();
-            if let Some(merge) = merge.as_deref_mut() {
-                self.merge_below(merge, Some(of_hash[0].entry.hash))?;
-                let (shared, kept, before) = (self.shared, self.kept, self.writer.bytes());
-                let others = merge.report().written;
-                merge
-                    .take_newer(of_hash, &mut self.writer, |entry| shared.is_taken_over(kept, entry))
-                    .map_err(checkpoint_error)?;
-                if merge.report().written == others {
-                    self.changed_bytes += self.writer.bytes() - before;
-                }
-            } else {
-                of_hash.iter().filter(|newer| newer.is_kept).try_for_each(|newer| self.add(newer))?;
+            self.merge_below(merge, Some(of_hash[0].entry.hash))?;
+            let (shared, kept, before) = (self.shared, self.kept, self.writer.bytes());
+            let others = merge.report().written;
+            merge
+                .take_newer(of_hash, &mut self.writer, |entry| shared.is_taken_over(kept, entry))
+                .map_err(checkpoint_error)?;
+            if merge.report().written == others {
                 self.changed_bytes += self.writer.bytes() - before;
             }
             self.changed += of_hash.iter().filter(|newer| newer.is_kept).count() as u64;
             self.writing.pace.step(self.writer.bytes() - before)?;
         }
-        drop(entries);
-        chunk.clear();
-        self.chunk = chunk;
-        self.report(hashes.len() as u64);
         Ok(())
     }
 

@@ -58,7 +58,17 @@ impl BlockWriter {
     }
 
     /// Adds bytes to the body.
-    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    #[inline]
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() < BUFFER_BYTES - self.buffer.len() {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.push_in_parts(bytes)
+    }
+
+    /// Adds bytes that fill the buffer.
+    fn push_in_parts(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BUFFER_BYTES - self.buffer.len()));
             self.buffer.extend_from_slice(now);

@@ -98,6 +98,14 @@ impl Checked {
         }
     }
 
+    /// The body, where all of it is in memory, for who has just [checked all](Checked::check_all) of it.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Checked::Map(map) => Some(&map.unchecked()[..map.layout().body_bytes]),
+            Checked::File(_) => None,
+        }
+    }
+
     /// Bytes of the file as they are now, for those parts that have checksums of another kind. The range lies in the file.
     pub(crate) fn unchecked(&self, range: Range<usize>) -> Result<LayerBytes<'_>> {
         match self {

@@ -71,9 +71,4 @@ impl<'a> LayerEntryRef<'a> {
     pub(crate) fn stored(&self) -> Result<Option<LayerBytes<'a>>> {
         if self.is_tombstone() { Ok(None) } else { self.layer.source().checked(self.value.clone()).map(Some) }
     }
-
-    /// The offset behind the entry.
-    pub(crate) fn end(&self) -> usize {
-        self.value.end
-    }
 }

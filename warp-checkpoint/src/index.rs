@@ -58,9 +58,14 @@ impl Index {
         self.entries
     }
 
+    /// The number of the slot that a hash belongs to.
+    pub(crate) fn slot_of(&self, hash: u64) -> usize {
+        slot_of(hash, self.slot_bits)
+    }
+
     /// The ranks of a slot, for a hash that belongs to it.
     pub(crate) fn slot(&self, source: &Checked, hash: u64) -> Result<Range<u32>> {
-        let first = self.directory.start + slot_of(hash, self.slot_bits) * RANK_BYTES;
+        let first = self.directory.start + self.slot_of(hash) * RANK_BYTES;
         let bounds: [u8; 2 * RANK_BYTES] = source.array(first)?;
         let (start, end) = (u32_at(&bounds, 0), u32_at(&bounds, RANK_BYTES));
         // Checked when the file was opened; but a page that is read again may come back damaged.
@@ -72,11 +77,18 @@ impl Index {
 
     /// The hash and the entry's offset at a rank below [`entries`](Index::entries).
     pub(crate) fn at(&self, source: &Checked, rank: u32) -> Result<(u64, usize)> {
-        let start = self.index.start + rank as usize * INDEX_ENTRY_BYTES;
-        let bytes: [u8; INDEX_ENTRY_BYTES] = source.array(start)?;
-        let upper = u64::from(u32_at(&bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
-        // An offset that a smaller machine cannot hold is beyond the data area of any file that it can map.
-        Ok((u64_at(&bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX)))
+        Ok(decode_entry(&source.array(self.place_of(rank))?))
+    }
+
+    /// The same, of a body that is in memory, and was checked.
+    pub(crate) fn entry_in(&self, body: &[u8], rank: u32) -> (u64, usize) {
+        let start = self.place_of(rank);
+        let bytes = body[start..].first_chunk().expect("the index lies in the body");
+        decode_entry(bytes)
+    }
+
+    fn place_of(&self, rank: u32) -> usize {
+        self.index.start + rank as usize * INDEX_ENTRY_BYTES
     }
 
     /// Where in the file the entries of the index with these ranks are, of those that there are.
@@ -157,6 +169,13 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// The hash and the offset in an entry of the index.
+fn decode_entry(bytes: &[u8; INDEX_ENTRY_BYTES]) -> (u64, usize) {
+    let upper = u64::from(u32_at(bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
+    // An offset that a smaller machine cannot hold is beyond the data area of any file that it can map.
+    (u64_at(bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX))
 }
 
 /// The slot that a hash belongs to: its upper bits.

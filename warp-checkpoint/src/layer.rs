@@ -1,6 +1,6 @@
 //! Reading a layer in place.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -342,8 +342,13 @@ impl Layer {
         self.entry_at(hash, offset)
     }
 
-    /// The entry at an offset, which is not trusted. Checks the blocks of its head and key.
-    pub(crate) fn entry_at(&self, hash: u64, offset: usize) -> Result<LayerEntryRef<'_>> {
+    /// The head of the entry at an offset, which is not trusted; `read` gives the bytes of a range of the body.
+    #[inline]
+    pub(crate) fn head_at<B: Deref<Target = [u8]>>(
+        &self,
+        offset: usize,
+        read: impl FnOnce(Range<usize>) -> Result<B>,
+    ) -> Result<EntryHead> {
         let Inner { source, data, .. } = &*self.0;
         let damaged = |found| corrupt(source.file(), offset as u64, found);
         let beyond = |length: usize| {
@@ -352,13 +357,18 @@ impl Layer {
         if offset < data.start || offset >= data.end {
             return Err(beyond(offset));
         }
-        let head_end = data.end.min(offset + HEAD_BYTES_MAX);
-        let head = EntryHead::decode(&source.checked(offset..head_end)?).map_err(damaged)?;
-        let (key, value) = head.ranges(); // lengths are below 2^31, so the sums do not overflow
-        let end = offset.saturating_add(value.end);
-        if end > data.end {
-            return Err(beyond(end));
-        }
+        let head = read(offset..data.end.min(offset + HEAD_BYTES_MAX))?;
+        let head = EntryHead::decode(&head).map_err(damaged)?;
+        // Lengths are below 2^31, so the sums do not overflow.
+        let end = offset.saturating_add(head.ranges().1.end);
+        if end > data.end { Err(beyond(end)) } else { Ok(head) }
+    }
+
+    /// The entry at an offset, which is not trusted. Checks the blocks of its head and key.
+    pub(crate) fn entry_at(&self, hash: u64, offset: usize) -> Result<LayerEntryRef<'_>> {
+        let source = &self.0.source;
+        let head = self.head_at(offset, |range| source.checked(range))?;
+        let (key, value) = head.ranges();
         Ok(LayerEntryRef {
             hash,
             keyspace: head.keyspace,

@@ -46,7 +46,7 @@ pub(crate) fn verify(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result
 
 /// Goes through the data area from front to back: decodes everything, leaves no byte out, and counts.
 fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerInfo, Offsets)> {
-    let data = layer.data();
+    let (data, source) = (layer.data(), layer.source());
     let mut counted = LayerInfo { seq_min: u64::MAX, ..LayerInfo::default() };
     let mut offsets = Offsets::default();
     let mut offset = data.start;
@@ -56,16 +56,21 @@ fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerI
             go_on(layer, step((offset - stepped) as u64))?;
             stepped = offset;
         }
-        let entry = layer.entry_at(0, offset)?;
-        entry.value()?;
+        let head = match source.whole() {
+            Some(body) => layer.head_at(offset, |range| Ok(&body[range]))?,
+            None => layer.head_at(offset, |range| source.checked(range))?,
+        };
+        if head.raw_bytes.is_some() {
+            layer.entry_at(0, offset)?.value()?;
+        }
         counted.entries += 1;
-        counted.tombstones += u64::from(entry.is_tombstone());
-        counted.seq_min = counted.seq_min.min(entry.seq);
-        counted.seq_max = counted.seq_max.max(entry.seq);
-        counted.raw_value_bytes += entry.value_bytes() as u64;
-        counted.stored_value_bytes += entry.stored()?.map_or(0, |bytes| bytes.len()) as u64;
+        counted.tombstones += u64::from(head.value_bytes.is_none());
+        counted.seq_min = counted.seq_min.min(head.seq);
+        counted.seq_max = counted.seq_max.max(head.seq);
+        counted.raw_value_bytes += head.raw_value_bytes() as u64;
+        counted.stored_value_bytes += head.value_bytes.unwrap_or(0) as u64;
         offsets.add(offset);
-        offset = entry.end();
+        offset += head.ranges().1.end;
     }
     if counted.entries == 0 {
         counted.seq_min = 0;
@@ -97,13 +102,20 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
     let mut offsets = Offsets::default();
     let mut run = Vec::new(); // offsets of the entries that have `run_hash`
     let mut run_hash = 0;
+    let mut slot = (0, index.slot(source, 0)?);
     for rank in 0..index.entries() {
         if rank.is_multiple_of(STEP_RANKS) {
             go_on(layer, step(u64::from(STEP_RANKS) * INDEX_ENTRY_BYTES as u64))?;
         }
-        let (hash, offset) = index.at(source, rank)?;
+        let (hash, offset) = match source.whole() {
+            Some(body) => index.entry_in(body, rank),
+            None => index.at(source, rank)?,
+        };
         let damaged = |found| corrupt(source.file(), offset as u64, found);
-        if hash < run_hash || !index.slot(source, hash)?.contains(&rank) {
+        if index.slot_of(hash) != slot.0 {
+            slot = (index.slot_of(hash), index.slot(source, hash)?);
+        }
+        if hash < run_hash || !slot.1.contains(&rank) {
             return Err(damaged(Corruption::OutOfOrder));
         }
         if !layer.may_contain(hash)? {

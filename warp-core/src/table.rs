@@ -426,14 +426,35 @@ impl Table {
     /// Calls `f` with the place of each hash in `hashes` and every entry with that hash, as [`Table::entries`] for many
     /// hashes at once: the cache misses of up to 32 of them overlap.
     pub fn multi_entries(&self, hashes: &[u64], mut f: impl FnMut(usize, EntryRef<'_>)) {
+        let groups = || hashes.chunks(TOGETHER);
+        // While a group is looked up, the entries of the next and the buckets of the one after are on their way.
+        let (mut buckets_of, mut entries_of) = (groups(), groups());
+        let pin = self.store.pin();
+        (0..2).for_each(|_| self.prefetch_homes(buckets_of.next(), &pin));
+        self.prefetch_entries(entries_of.next(), &pin);
+        drop(pin);
         let mut place = 0;
-        for together in hashes.chunks(TOGETHER) {
+        for together in groups() {
             let pin = self.store.pin();
-            self.prefetch_all(together.iter().copied(), &pin);
+            self.prefetch_homes(buckets_of.next(), &pin);
+            self.prefetch_entries(entries_of.next(), &pin);
             for hash in together {
                 self.entries(*hash, |entry| f(place, entry));
                 place += 1;
             }
+            drop(pin);
+        }
+    }
+
+    fn prefetch_homes(&self, hashes: Option<&[u64]>, pin: &Pin) {
+        for &hash in hashes.into_iter().flatten() {
+            prefetch_home(self.slots.buckets(slot_of(hash)).load(pin), hash);
+        }
+    }
+
+    fn prefetch_entries(&self, hashes: Option<&[u64]>, pin: &Pin) {
+        for &hash in hashes.into_iter().flatten() {
+            self.prefetch_entry(self.slots.buckets(slot_of(hash)).load(pin), hash);
         }
     }
 

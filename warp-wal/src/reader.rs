@@ -16,6 +16,8 @@ use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
 const FIRST_CHUNK_BYTES: usize = 16 << 10;
 /// The most that is read ahead.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How far before a long walk the disk works meanwhile, in steps of half of it: enough to keep it busy.
+const ASKED_BYTES: u64 = 4 << 20;
 const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
 static BLANK_BINARY: [u8; BLOCK_LEN] = [Format::Binary.blank(); BLOCK_LEN];
 static BLANK_JSON: [u8; BLOCK_LEN] = [Format::Json.blank(); BLOCK_LEN];
@@ -70,11 +72,13 @@ pub(crate) struct Window {
     number: u64,
     /// How much is read ahead the next time.
     chunk_bytes: usize,
+    /// Up to where the disk was asked to have the file's bytes soon.
+    asked: u64,
 }
 
 impl Default for Window {
     fn default() -> Window {
-        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: FIRST_CHUNK_BYTES }
+        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: FIRST_CHUNK_BYTES, asked: 0 }
     }
 }
 
@@ -82,7 +86,7 @@ impl Window {
     /// Holds nothing from here on, and reads little ahead at first.
     fn forget(&mut self) {
         self.bytes.clear();
-        self.chunk_bytes = FIRST_CHUNK_BYTES;
+        (self.chunk_bytes, self.asked) = (FIRST_CHUNK_BYTES, 0);
     }
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
@@ -97,8 +101,15 @@ impl Window {
         if let Some(skip) = held {
             return Ok(&self.bytes[skip..skip + len]);
         }
-        self.number = segment.number;
+        if self.number != segment.number {
+            (self.number, self.asked) = (segment.number, 0);
+        }
         self.start = offset;
+        if self.chunk_bytes == CHUNK_BYTES && self.asked < offset + ASKED_BYTES / 2 {
+            let from = self.asked.max(offset);
+            self.asked = offset + ASKED_BYTES;
+            segment.file.will_read(from, self.asked - from);
+        }
         self.bytes.resize(len.max(self.chunk_bytes).min(left), 0);
         self.chunk_bytes = CHUNK_BYTES.min(self.chunk_bytes * 2);
         let filled = read_up_to(&*segment.file, offset, &mut self.bytes)

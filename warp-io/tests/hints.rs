@@ -1,4 +1,4 @@
-//! A hint to begin writing changes nothing that can be seen.
+//! A hint to begin writing, or to read soon, changes nothing that can be seen.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
@@ -12,6 +12,7 @@ fn bytes_are_the_same_whatever_range_is_named() {
     write_all_at(&*file, 0, &bytes).unwrap();
     for (offset, len) in [(0, 0), (0, 300_000), (5, 77), (299_999, 1 << 40), (1 << 40, 1)] {
         file.start_writing(offset, len);
+        file.will_read(offset, len);
     }
     file.sync_data().unwrap();
     assert_eq!(*file.map().unwrap(), bytes);

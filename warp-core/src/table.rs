@@ -424,7 +424,7 @@ impl Table {
     }
 
     /// Calls `f` with the place of each hash in `hashes` and every entry with that hash, as [`Table::entries`] for many
-    /// hashes at once: the cache misses of up to 32 of them overlap.
+    /// hashes at once: the cache misses of those that come next overlap with the work of `f`.
     pub fn multi_entries(&self, hashes: &[u64], mut f: impl FnMut(usize, EntryRef<'_>)) {
         let groups = || hashes.chunks(TOGETHER);
         // While a group is looked up, the entries of the next and the buckets of the one after are on their way.

@@ -181,12 +181,6 @@ pub trait File: Debug + Send + Sync + 'static {
         let _ = (offset, len);
     }
 
-    /// Asks the system to have the bytes of a range in memory soon, for who reads them then. Only a hint, as
-    /// [`start_writing`](File::start_writing) is.
-    fn will_read(&self, offset: u64, len: u64) {
-        let _ = (offset, len);
-    }
-
     /// Makes every byte written so far, and the length, survive a power loss.
     ///
     /// # Errors

@@ -238,13 +238,6 @@ impl File for OsFile {
         }
     }
 
-    fn will_read(&self, offset: u64, len: u64) {
-        if let Some(len) = std::num::NonZeroU64::new(len) {
-            // A failed hint costs nothing but the hint.
-            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::WillNeed);
-        }
-    }
-
     fn start_writing(&self, offset: u64, len: u64) {
         // Meant for bytes that nobody needs in memory any more, and begins by writing those that are not on the disk yet.
         // As they are just being written, they stay in memory: measured for a file of 1.4 GiB, all of its pages did, and

@@ -12,7 +12,7 @@ fn bytes_are_the_same_whatever_range_is_named() {
     write_all_at(&*file, 0, &bytes).unwrap();
     for (offset, len) in [(0, 0), (0, 300_000), (5, 77), (299_999, 1 << 40), (1 << 40, 1)] {
         file.start_writing(offset, len);
-        file.will_read(offset, len);
+        file.will_need(offset, len);
     }
     file.sync_data().unwrap();
     assert_eq!(*file.map().unwrap(), bytes);

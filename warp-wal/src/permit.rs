@@ -226,7 +226,7 @@ impl Log {
     }
 
     /// Goes on with preparing a segment, by one step, in haste if somebody waits for it. If there was no space a moment
-    /// ago it is still `Full`.
+    /// ago it is still `Full`, and if too many files were open, still an error.
     pub(crate) fn prepare_step(&self, preparer: &mut Preparer, haste: bool) -> Result<()> {
         self.check_alive()?;
         self.check_retry(preparer)?;
@@ -266,9 +266,12 @@ impl Log {
         if !is_full && !is_out_of_handles(&error) {
             return self.fail(error);
         }
+        let is_first = preparer.retry_at.is_none();
         preparer.retry_at = self.clock.monotonic().checked_add(RETRY_INTERVAL);
         if !is_full {
-            tracing::warn!(%error, "too many files are open for the next log segment");
+            if is_first {
+                tracing::warn!(%error, "too many files are open for the next log segment");
+            }
             return error;
         }
         if !self.is_full() {

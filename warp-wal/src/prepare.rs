@@ -24,7 +24,7 @@ use crate::spares::{Spare, Spares};
 const STEP_BYTES: u64 = 1 << 20;
 /// How much is written in one call.
 const CHUNK_BYTES: u64 = 256 << 10;
-/// How long after a failure for want of space the next attempt is made.
+/// How long after a failure for want of space or of file handles the next attempt is made.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A segment that frames can go into.

@@ -108,7 +108,7 @@ impl Window {
         if self.chunk_bytes == CHUNK_BYTES && self.asked < offset + ASKED_BYTES / 2 {
             let from = self.asked.max(offset);
             self.asked = offset + ASKED_BYTES;
-            segment.file.will_read(from, self.asked - from);
+            segment.file.will_need(from, self.asked - from);
         }
         self.bytes.resize(len.max(self.chunk_bytes).min(left), 0);
         self.chunk_bytes = CHUNK_BYTES.min(self.chunk_bytes * 2);

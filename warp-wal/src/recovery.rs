@@ -258,6 +258,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Ok(first);
         }
         self.go_on_at(life, header.first_seq);
+        self.report.latest_time = self.report.latest_time.max(header.time);
         Ok(At { index, offset: near.offset })
     }
 
@@ -267,6 +268,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         // Within a life numbers are given without a gap. Before its first one there may be some that never were.
         if life.statement.is_none_or(|statement| first_seq > statement.next_seq) {
             self.last_seq = first_seq.saturating_sub(1);
+            self.report.last_seq = self.last_seq;
         }
     }
 

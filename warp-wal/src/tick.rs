@@ -37,7 +37,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Io`] if a write or a sync fails, which poisons the log; [`Error::Poisoned`]; [`Error::Closed`]. A
-    /// full disk is no error here: it is tried again.
+    /// full disk is no error here, nor are too many open files: it is tried again.
     pub fn tick(&self) -> Result<Tick> {
         self.check_open()?;
         let now = self.clock.monotonic();
@@ -151,7 +151,10 @@ impl Log {
         }
         match self.prepare_step(&mut preparer, false) {
             Ok(()) => Ok(Duration::ZERO),
-            Err(Error::Full) => Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now))),
+            // There is no space, or too many files are open: it is tried again.
+            Err(Error::Full | Error::Io { .. }) if !self.is_poisoned() => {
+                Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now)))
+            }
             Err(error) => Err(error),
         }
     }

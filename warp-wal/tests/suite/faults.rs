@@ -281,6 +281,7 @@ fn too_many_open_files_pass() {
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert!(matches!(put(written), Err(Error::Io { .. })), "nor is it tried at once again");
     log.sync().unwrap();
+    assert!(log.tick().is_ok(), "the log's thread goes on");
     assert!(!log.stats().full && !log.is_poisoned());
     disk.clear_faults();
     clock.advance(std::time::Duration::from_secs(1));

@@ -20,6 +20,8 @@ pub(crate) const HUGE_PAGES_FROM: u64 = 1 << 30;
 const ASK_BYTES: u64 = 32 << 10;
 /// Memory is kept below this part of the budget, in 64ths: what is above is for what comes in between two looks.
 const KEPT_BELOW: u64 = 60;
+/// What is given away leaves this part of the budget, in 128ths: threads ask now and then, and take a little in between.
+const ASKED_BELOW: u64 = 127;
 /// What comes in from layers has to be worth it once so much of the budget, in 64ths, is in use: a little less than is
 /// in use while the worker keeps some free.
 const FULL_FROM: u64 = 50;
@@ -176,6 +178,11 @@ impl Budget {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Bytes up to which there is room.
+    fn room_below(&self) -> u64 {
+        self.limit() / 128 * ASKED_BELOW
+    }
+
     fn part(&self, sixty_fourths: u64) -> u64 {
         self.limit() / 64 * sixty_fourths
     }
@@ -191,7 +198,7 @@ impl Budget {
         if standing.held.saturating_add(bytes) < self.part(KEPT_BELOW) {
             return Room::Ample;
         }
-        let is_within = standing.held + bytes.saturating_sub(standing.spare / 2) <= self.limit();
+        let is_within = standing.held + bytes.saturating_sub(standing.spare / 2) <= self.room_below();
         match standing.spare > bytes.saturating_add(self.part(KEPT_FREE)) {
             true if is_within => Room::Ample,
             _ if is_within => Room::Scarce,
@@ -311,7 +318,7 @@ impl Shared {
     /// Whether so many bytes would have room if nothing else were in the table.
     fn could_fit(&self, standing: Standing, bytes: u64) -> bool {
         let beside = standing.in_use().saturating_sub(standing.used);
-        bytes <= self.budget.limit().saturating_sub(beside)
+        bytes <= self.budget.room_below().saturating_sub(beside)
     }
 
     /// As many entries as there would be if they took as much of the budget as they may.
@@ -516,10 +523,10 @@ impl Shared {
         }
         while !self.is_ending()
             && standing.held >= budget.part(KEPT_BELOW)
-            && (standing.spare < budget.part(2 * KEPT_FREE) || standing.held > budget.limit())
+            && (standing.spare < budget.part(2 * KEPT_FREE) || standing.held > budget.room_below())
         {
             let fell = self.let_fall(budget.part(1).min(1 << 20));
-            if standing.held > budget.limit() {
+            if standing.held > budget.room_below() {
                 self.gather_free(standing);
             }
             budget.say_freed();

@@ -104,6 +104,9 @@ enum Role {
     /// Opens a store, and tells how long it took.
     #[command(hide = true)]
     Open(checkpoint::OpenArguments),
+    /// Fills an event horizon cache, and tells what the process took.
+    #[command(hide = true)]
+    Cache(physics::CacheArguments),
     /// Does operations and nothing else, for callgrind.
     #[command(hide = true)]
     Operations(physics::OperationsArguments),
@@ -151,6 +154,7 @@ fn main() -> ExitCode {
         }
         Some(Role::Fill(fill)) => checkpoint::fill(fill, arguments.seed).map(|()| true),
         Some(Role::Open(open)) => checkpoint::open(open, arguments.seed).map(|()| true),
+        Some(Role::Cache(held)) => physics::cache(held).map(|()| true),
         Some(Role::Operations(counted)) => physics::operations(counted, arguments.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
         Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use warp_io::SystemClock;
 
+pub(crate) use horizon::{CacheArguments, cache};
 pub(crate) use overhead::{OperationsArguments, operations};
 
 use crate::cleanup;

@@ -1,6 +1,7 @@
 //! The event horizon: hit ratios of the cache beside its rivals and the optimum, with sizes and without, and its cost.
 
 mod cost;
+mod memory;
 #[cfg(feature = "peers")]
 mod peers;
 
@@ -14,6 +15,8 @@ use super::{Job, plot};
 use crate::latency::median;
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
+
+pub(crate) use memory::{CacheArguments, cache};
 
 /// Sizes in per mille of the unique keys.
 const SIZES: [usize; 3] = [1, 10, 100];
@@ -63,7 +66,8 @@ pub(crate) fn horizon(job: &mut Job) -> Outcome<()> {
         Some(dir) => ratios(job, &dir)?,
         None => println!("\nhorizon: no hit ratios, as there are no traces"),
     }
-    cost::cost(job)
+    cost::cost(job)?;
+    memory::memory(job)
 }
 
 fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {

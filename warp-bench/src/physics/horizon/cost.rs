@@ -9,7 +9,6 @@ use warp_physics::EventHorizonCache;
 
 use super::middle;
 use crate::latency::Latency;
-use crate::machine::Usage;
 use crate::physics::Job;
 use crate::random::Random;
 use crate::report::{Cell, Table};
@@ -19,8 +18,6 @@ const ENTRIES: usize = 100_000;
 const OPERATIONS: usize = 2_000_000;
 const OPERATIONS_QUICK: usize = 200_000;
 const REPEATS: usize = 5;
-/// Entries whose memory is measured: enough to drown what the process takes else.
-const MEMORY_ENTRIES: usize = 1_000_000;
 
 /// A cache that is asked, and filled where it misses.
 pub(super) trait Cache: Sync {
@@ -104,7 +101,6 @@ pub(super) fn cost(job: &mut Job) -> Outcome<()> {
     table.note("A hit among 50,000 hot keys; p50 and p99 with the two readings of the clock in them; a miss is a look-up");
     table.note("and an insert of a new key, learning included; mixed: a skewed draw from a million keys.");
     job.report.table(table);
-    memory(job);
     Ok(())
 }
 
@@ -131,26 +127,4 @@ fn throughput(job: &Job, keys: &[u32], cache: &dyn Cache, threads: usize) -> f64
         }
     });
     (threads * keys.len()) as f64 / job.clock.monotonic().saturating_sub(start).as_secs_f64()
-}
-
-/// Resident memory of a full cache over that of keys and values, without remnants and with them.
-fn memory(job: &mut Job) {
-    let mut table = Table::new("Memory of a full cache of a million entries", &["what", "bytes an entry"]);
-    let held = |remnants: f32| {
-        let before = Usage::now()?.anonymous_bytes;
-        let cache: EventHorizonCache<u32, u64> =
-            EventHorizonCache::builder(MEMORY_ENTRIES as u64).remnants(remnants).build();
-        for key in 0..4 * MEMORY_ENTRIES as u32 {
-            cache.insert(key, u64::from(key));
-        }
-        let after = Usage::now()?.anonymous_bytes;
-        let entries = cache.stats().entries.max(1);
-        Some(after.saturating_sub(before) as f64 / entries as f64 - size_of::<(u32, u64)>() as f64)
-    };
-    let [without, with] =
-        [0.0, 4.0].map(|remnants| held(remnants).map_or(Cell::Absent(()), |bytes| Cell::number(bytes, " B")));
-    table.row([Cell::text("beyond key and value, without remnants"), without]);
-    table.row([Cell::text("the same, with four remnants an entry"), with]);
-    table.note("As the kernel counts it, with the doubled room of growing vectors where it was touched.");
-    job.report.table(table);
 }

@@ -23,6 +23,20 @@ pub(crate) struct FeedArguments {
 /// Longer than any run.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Runs this program with the arguments that `tell` adds, and returns what it printed; `what` is what it is called if it
+/// fails. What it has to say on standard error goes where ours does.
+///
+/// # Errors
+/// What the system answers; that it did not end well.
+pub(crate) fn answer(what: &str, tell: impl FnOnce(&mut Command) -> &mut Command) -> Outcome<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = tell(&mut command).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("{what} ended with {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// Settings under which only a call takes a checkpoint, and none is thrown away.
 pub(crate) fn on_demand() -> Options {
     Options::new().checkpoint_log_bytes(u64::MAX).checkpoint_interval(NEVER)

@@ -55,6 +55,14 @@ impl Usage {
         Usage::parse(&proc_file("self", "status"))
     }
 
+    /// The anonymous memory of this process.
+    ///
+    /// # Errors
+    /// A kernel that does not say what a process takes.
+    pub(crate) fn anonymous() -> Result<u64, &'static str> {
+        Usage::now().map(|usage| usage.anonymous_bytes).ok_or("the kernel does not tell what a process takes")
+    }
+
     fn parse(status: &str) -> Option<Usage> {
         let bytes = |name| field(status, name).and_then(|text| kibibytes(&text));
         Some(Usage {

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -185,17 +185,12 @@ pub(crate) fn opened(
     steady: Duration,
     read_only: bool,
 ) -> Outcome<Opened> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["open", store]).arg(dir).arg(count.to_string());
-    command.args(["--seed", &seed.to_string(), "--steady", &steady.as_millis().to_string()]);
-    if read_only {
-        command.arg("--read-only");
-    }
-    let output = command.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the process that opens {store} ended with {}", output.status).into());
-    }
-    parse(&String::from_utf8_lossy(&output.stdout))
+    let answer = child::answer(&format!("the process that opens {store}"), |command| {
+        command.args(["open", store]).arg(dir).arg(count.to_string());
+        command.args(["--seed", &seed.to_string(), "--steady", &steady.as_millis().to_string()]);
+        command.args(read_only.then_some("--read-only"))
+    })?;
+    parse(&answer)
 }
 
 fn parse(answer: &str) -> Outcome<Opened> {

@@ -1,7 +1,6 @@
 //! How fast a log is read again: alone, and into an engine, each in a process of its own for the sake of its memory.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -174,13 +173,10 @@ fn start(reader: Reader, dir: &Path, threads: usize) -> Outcome<Replayed> {
         Reader::Log => "log",
         Reader::Engine => "engine",
     };
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["replay", reader]).arg(dir).args(["--threads", &threads.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the process that replays ended with {}", output.status).into());
-    }
-    parse(&String::from_utf8_lossy(&output.stdout))
+    let answer = child::answer("the process that replays", |command| {
+        command.args(["replay", reader]).arg(dir).args(["--threads", &threads.to_string()])
+    })?;
+    parse(&answer)
 }
 
 fn parse(answer: &str) -> Outcome<Replayed> {

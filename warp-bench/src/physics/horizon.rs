@@ -202,7 +202,7 @@ fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {
     for (name, chosen) in groups {
         let (_, count) = mean(0, chosen);
         let cells = (0..names.len()).map(|place| Cell::share(mean(place, chosen).0));
-        table.row_now([Cell::text(name), Cell::count(count)].into_iter().chain(cells));
+        table.row([Cell::text(name), Cell::count(count)].into_iter().chain(cells));
     }
     let all = |place: usize| mean(place, &|_| true).0;
     let (ours, lru, most) = (all(0), all(1), all(6));

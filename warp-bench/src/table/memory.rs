@@ -1,9 +1,8 @@
 //! Anonymous memory an entry beyond key and value, each store in a process of its own.
 
-use std::process::{Command, Stdio};
-
 use super::job::Job;
 use super::kinds::{Kind, kind};
+use crate::child;
 use crate::keys::{KEY_BYTES, Key, VALUE_BYTES, keys, shuffled};
 use crate::machine::Usage;
 use crate::report::{Cell, Table, grouped};
@@ -39,16 +38,13 @@ pub(crate) fn hold(arguments: &HoldArguments, seed: u64) -> Outcome<()> {
     // Both orders are in memory from the start, so that they cost each moment the same.
     let keys = keys(seed, arguments.keys);
     let order = shuffled(&keys, seed);
-    let anonymous = || {
-        Usage::now().map(|usage| usage.anonymous_bytes).ok_or("the kernel does not tell what a process takes")
-    };
-    let empty = anonymous()?;
+    let empty = Usage::anonymous()?;
     store.insert_all(&keys);
-    let loaded = anonymous()?;
+    let loaded = Usage::anonymous()?;
     store.remove_all(removed(&order));
     store.settle()?;
     store.give_back();
-    println!("{empty} {loaded} {}", anonymous()?);
+    println!("{empty} {loaded} {}", Usage::anonymous()?);
     Ok(())
 }
 
@@ -69,7 +65,7 @@ pub(crate) fn memory(job: &mut Job) -> Outcome<()> {
         for tenths in SIZES_TENTHS {
             let count = job.sizes.keys / 10 * tenths;
             job.say(&format!("{} with {} entries", kind.name, grouped(count as f64)));
-            let held = child(kind, count, job.seed)?;
+            let held = held(kind, count, job.seed)?;
             let loaded = held.loaded.saturating_sub(held.empty);
             let deleted = held.deleted.saturating_sub(held.empty);
             let each = loaded as f64 / count as f64 - (KEY_BYTES + VALUE_BYTES) as f64;
@@ -92,14 +88,11 @@ pub(crate) fn memory(job: &mut Job) -> Outcome<()> {
     Ok(())
 }
 
-fn child(kind: &Kind, count: usize, seed: u64) -> Outcome<Held> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["hold", kind.name, &count.to_string(), "--seed", &seed.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the process with {} ended with {}", kind.name, output.status).into());
-    }
-    parse(&String::from_utf8_lossy(&output.stdout))
+fn held(kind: &Kind, count: usize, seed: u64) -> Outcome<Held> {
+    let answer = child::answer(&format!("the process with {}", kind.name), |command| {
+        command.args(["hold", kind.name, &count.to_string(), "--seed", &seed.to_string()])
+    })?;
+    parse(&answer)
 }
 
 fn parse(answer: &str) -> Outcome<Held> {

@@ -1,9 +1,8 @@
 //! Memory of a full cache, in a process of its own: what another part has freed would hide it.
 
-use std::process::{Command, Stdio};
-
 use warp_physics::EventHorizonCache;
 
+use crate::child;
 use crate::machine::Usage;
 use crate::physics::Job;
 use crate::report::{Cell, Table};
@@ -25,16 +24,13 @@ pub(crate) struct CacheArguments {
 /// # Errors
 /// A kernel that does not say what a process takes.
 pub(crate) fn cache(arguments: &CacheArguments) -> Outcome<()> {
-    let anonymous = || {
-        Usage::now().map(|usage| usage.anonymous_bytes).ok_or("the kernel does not tell what a process takes")
-    };
-    let before = anonymous()?;
+    let before = Usage::anonymous()?;
     let cache: EventHorizonCache<u32, u64> =
         EventHorizonCache::builder(ENTRIES.into()).remnants(arguments.remnants).build();
     for key in 0..4 * ENTRIES {
         cache.insert(key, u64::from(key));
     }
-    println!("{} {}", anonymous()?.saturating_sub(before), cache.stats().entries);
+    println!("{} {}", Usage::anonymous()?.saturating_sub(before), cache.stats().entries);
     Ok(())
 }
 
@@ -57,15 +53,11 @@ pub(super) fn memory(job: &mut Job) -> Outcome<()> {
 
 /// Bytes an entry beyond key and value.
 fn held(remnants: u32) -> Outcome<f64> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["cache", &remnants.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output()?;
-    let answer = String::from_utf8_lossy(&output.stdout);
+    let answer =
+        child::answer("the process with a cache", |command| command.args(["cache", &remnants.to_string()]))?;
     let numbers: Vec<f64> = answer.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     match numbers[..] {
-        [bytes, entries] if output.status.success() => {
-            Ok(bytes / entries.max(1.0) - size_of::<(u32, u64)>() as f64)
-        }
-        _ => Err(format!("the process with a cache ended with {}", output.status).into()),
+        [bytes, entries] => Ok(bytes / entries.max(1.0) - size_of::<(u32, u64)>() as f64),
+        _ => Err("the child's answer is not two numbers".into()),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const HUGE_PAGES_FROM: u64 = 1 << 30;
 const ASK_BYTES: u64 = 32 << 10;
 /// Memory is kept below this part of the budget, in 64ths: what is above is for what comes in between two looks.
 const KEPT_BELOW: u64 = 60;
-/// What is given away leaves this part of the budget, in 128ths: threads ask now and then, and take a little in between.
+/// Room is given away below this part of the budget, in 128ths: threads ask now and then, and take a little in between.
 const ASKED_BELOW: u64 = 127;
 /// What comes in from layers has to be worth it once so much of the budget, in 64ths, is in use: a little less than is
 /// in use while the worker keeps some free.

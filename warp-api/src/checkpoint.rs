@@ -207,9 +207,14 @@ impl Shared {
         }
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(..merged, composed.layer);
-        let Tail { from: replay_from, near } = tail;
-        let floors = kept.floors;
-        let next = Manifest { replay_from, highest, layers, floors, near, ..catalog.manifest.clone() };
+        let next = Manifest {
+            replay_from: tail.from,
+            highest,
+            layers,
+            floors: kept.floors,
+            near: tail.near,
+            ..catalog.manifest.clone()
+        };
         let open = |layer| Layer::open_with(&*home.layers_dir, layer, &home.access);
         let opened = composed.layer.as_ref().map(open).transpose();
         let opened = opened.map_err(checkpoint_error)?;

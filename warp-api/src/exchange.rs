@@ -27,7 +27,7 @@ use warp_physics::Links;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
-use crate::laws::Laws;
+use crate::laws::{AllLaws, Laws};
 use crate::limits;
 use crate::links::{LinkChange, Pair, is_links_key, parse_links_key};
 use crate::options::Durability;
@@ -302,7 +302,7 @@ impl Shared {
     }
 
     fn export_laws(&self, lines: &mut Lines<impl Write>, report: &mut ExchangeReport) -> Result<()> {
-        let (all, default) = (self.all_laws()?, Laws::default());
+        let (all, default) = (self.stored::<AllLaws>()?, Laws::default());
         for (name, level) in LEVELS {
             let laws = all.of(level);
             if laws == default {

@@ -170,11 +170,6 @@ impl Shared {
         self.laws.load().of(level)
     }
 
-    /// The laws of all levels, read from where they are stored.
-    pub(crate) fn all_laws(&self) -> Result<AllLaws> {
-        self.stored()
-    }
-
     /// Sets the laws of a level. Returns the sequence of the write.
     pub(crate) fn set_laws(&self, level: Level, laws: Laws, terms: Terms) -> Result<u64> {
         check(&laws)?;

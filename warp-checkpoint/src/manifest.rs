@@ -20,7 +20,8 @@ const CHECK_OFFSET: usize = HEADER_BYTES - CHECK_BYTES;
 /// Where the number of a segment of the log is in the header, and the place in it.
 const SEGMENT_OFFSET: usize = 18;
 const PLACE_OFFSET: usize = 22;
-const _: () = assert!(CHECK_OFFSET - PLACE_OFFSET == 6);
+const PLACE_BYTES: usize = CHECK_OFFSET - PLACE_OFFSET;
+const _: () = assert!(PLACE_BYTES == 6);
 
 /// A checkpoint: which layers hold the entries, and where the log goes on from them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -234,11 +235,9 @@ fn encode(manifest: &Manifest) -> Vec<u8> {
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..16].copy_from_slice(&manifest.number.to_le_bytes());
     bytes[16..18].copy_from_slice(&VERSION.to_le_bytes());
-    if let Some(place) = manifest.near.filter(|place| place.offset < 1 << (8 * (CHECK_OFFSET - PLACE_OFFSET)))
-    {
+    if let Some(place) = manifest.near.filter(|place| place.offset < 1 << (8 * PLACE_BYTES)) {
         bytes[SEGMENT_OFFSET..PLACE_OFFSET].copy_from_slice(&place.segment.to_le_bytes());
-        bytes[PLACE_OFFSET..CHECK_OFFSET]
-            .copy_from_slice(&place.offset.to_le_bytes()[..CHECK_OFFSET - PLACE_OFFSET]);
+        bytes[PLACE_OFFSET..CHECK_OFFSET].copy_from_slice(&place.offset.to_le_bytes()[..PLACE_BYTES]);
     }
     bytes.extend_from_slice(&archive);
     let check = check_of(&bytes);
@@ -284,9 +283,9 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Manifest> {
 /// The place in the log that a header names.
 fn near_of(bytes: &[u8]) -> Option<LogPlace> {
     let segment = u32_at(bytes, SEGMENT_OFFSET);
-    // The field before it is no part of the number.
-    let offset = u64_at(bytes, CHECK_OFFSET - size_of::<u64>())
-        >> (8 * (size_of::<u64>() - (CHECK_OFFSET - PLACE_OFFSET)));
+    let mut offset = [0; size_of::<u64>()];
+    offset[..PLACE_BYTES].copy_from_slice(&bytes[PLACE_OFFSET..CHECK_OFFSET]);
+    let offset = u64::from_le_bytes(offset);
     (segment != 0).then_some(LogPlace { segment, offset })
 }
 

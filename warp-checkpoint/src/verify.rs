@@ -47,6 +47,7 @@ pub(crate) fn verify(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result
 /// Goes through the data area from front to back: decodes everything, leaves no byte out, and counts.
 fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerInfo, Offsets)> {
     let (data, source) = (layer.data(), layer.source());
+    let whole = source.whole();
     let mut counted = LayerInfo { seq_min: u64::MAX, ..LayerInfo::default() };
     let mut offsets = Offsets::default();
     let mut offset = data.start;
@@ -56,7 +57,7 @@ fn walk_data(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<(LayerI
             go_on(layer, step((offset - stepped) as u64))?;
             stepped = offset;
         }
-        let head = match source.whole() {
+        let head = match whole {
             Some(body) => layer.head_at(offset, |range| Ok(&body[range]))?,
             None => layer.head_at(offset, |range| source.checked(range))?,
         };
@@ -99,6 +100,7 @@ fn compare_counts(source: &Checked, footer: &LayerInfo, counted: &LayerInfo) -> 
 /// Goes through the index: ascending hashes, each in its slot, passed by the filter, and no key twice.
 fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offsets> {
     let (source, index) = (layer.source(), layer.index());
+    let whole = source.whole();
     let mut offsets = Offsets::default();
     let mut run = Vec::new(); // offsets of the entries that have `run_hash`
     let mut run_hash = 0;
@@ -107,7 +109,7 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
         if rank.is_multiple_of(STEP_RANKS) {
             go_on(layer, step(u64::from(STEP_RANKS) * INDEX_ENTRY_BYTES as u64))?;
         }
-        let (hash, offset) = match source.whole() {
+        let (hash, offset) = match whole {
             Some(body) => index.entry_in(body, rank),
             None => index.at(source, rank)?,
         };

@@ -442,7 +442,6 @@ impl Table {
                 self.entries(*hash, |entry| f(place, entry));
                 place += 1;
             }
-            drop(pin);
         }
     }
 

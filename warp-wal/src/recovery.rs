@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::decide::{Decision, Situation, decide};
 use crate::deliver::{Apply, Delivery, Payload, deliver};
 use crate::error::{Corruption, Error, Result};
-use crate::format::{BLOCK_BYTES, FRAME_ALIGN_BYTES, align_block, align_frame};
+use crate::format::{BLOCK_BYTES, align_block, align_frame};
 use crate::frame::{FrameHeader, FrameKind, Statement};
 use crate::lives::{Life, lives};
 use crate::options::{Recovery, Start, Until};
@@ -249,8 +249,10 @@ impl<'a, 'd> Walk<'a, 'd> {
         let first = At { index, offset: BLOCK_BYTES };
         let segment = &self.segments[index];
         let (Some(near), Some(_)) = (self.start.near, segment.first) else { return Ok(first) };
-        let is_here = near.segment == segment.number && near.offset > BLOCK_BYTES;
-        if !is_here || near.offset % FRAME_ALIGN_BYTES as u64 != 0 || life.stops_at(segment, near.offset) {
+        let is_here = near.segment == segment.number
+            && (BLOCK_BYTES + 1..segment.len).contains(&near.offset)
+            && near.offset == align_frame(near.offset);
+        if !is_here || life.stops_at(segment, near.offset) {
             return Ok(first);
         }
         let Place::Frame(header) = segment.place(&mut self.window, near.offset)? else { return Ok(first) };

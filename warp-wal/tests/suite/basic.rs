@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use warp_io::{Clock, Dir, SimDisk, Survival};
-use warp_wal::{Admit, Encoded, Entry, Error, Kind, Log, LogOptions, Recovery, Start, segment_names};
+use warp_wal::{
+    Admit, Encoded, Entry, Error, Kind, Log, LogOptions, Position, Recovery, Start, segment_names,
+};
 
 use crate::{Owned, append, open, open_as, replay, small, small_json};
 
@@ -129,6 +131,10 @@ fn a_replay_begins_where_it_is_told_that_the_tail_does() {
         let (report, entries) = crate::replay_as(&disk, Recovery::Strict, Start { near, ..whole }).unwrap();
         assert_eq!((entries.len(), entries), (3, expected));
         assert!(report.bytes * 2 < all.bytes, "{} of {} bytes", report.bytes, all.bytes);
+
+        let beyond = near.map(|near| Position { offset: u64::MAX, ..near });
+        let (report, _) = crate::replay_as(&disk, Recovery::Strict, Start { near: beyond, ..whole }).unwrap();
+        assert_eq!(report, all, "no frame is there");
 
         // What a reader of the tail does not look at, a check does.
         let name = &segment_names(&disk.root()).unwrap()[0];

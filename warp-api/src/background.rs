@@ -204,6 +204,8 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 }
 
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
+    // Giving gigabytes back to the file system takes seconds, which no opening waits for.
+    shared.remove_left_behind();
     let mut warm_due = Duration::ZERO;
     while !shared.is_ending() {
         shared.work();

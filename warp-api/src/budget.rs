@@ -55,6 +55,10 @@ const LARGE_BYTES: u64 = 128 << 10;
 /// nothing much could be written at all.
 const PASSING_PART: u64 = 8;
 const CHECKPOINT_PART: u64 = 8;
+/// What one of the entries takes that are laid out beside their partners.
+const LAYOUT_ENTRY_BYTES: u64 = 32;
+/// What lists of changed keys take of the allocator's memory, as a multiple of their own: they double as they grow, and leave as much behind.
+const LISTS_TIMES: u64 = 2;
 /// Buffers of this size the allocator gives back at once.
 const ALLOCATOR_KEEPS_MAX: u64 = 32 << 20;
 /// As many freed buffers of the largest size the allocator is taken to keep: two in each of the two heaps, the writer's and
@@ -75,8 +79,12 @@ pub(crate) struct Budget {
     taken_at_tick: AtomicU64,
     /// Memory that is neither the table's nor the log's nor kept of layers, as of the worker's last look.
     beside: AtomicU64,
-    /// The most that checkpoints have held lately. It is kept free all the time: the next one comes at once.
+    /// The most that checkpoints have held lately beside lists of changed keys. It is kept free all the time: the next one
+    /// comes at once.
     checkpoint: AtomicU64,
+    /// The most that lists of changed keys have taken lately, open and closed. They are many and small, so that the allocator
+    /// keeps their memory when they go, for the lists that come.
+    lists: AtomicU64,
     /// Buffers of large writes that are under way.
     passing: AtomicU64,
     /// The size of the largest buffer that was freed lately, and may be kept by the allocator.
@@ -156,6 +164,7 @@ impl Budget {
             taken_at_tick: AtomicU64::new(0),
             beside: AtomicU64::new(0),
             checkpoint: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
             passing: AtomicU64::new(0),
             largest: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
@@ -206,15 +215,22 @@ impl Budget {
         }
     }
 
-    /// A checkpoint that is under way holds so many bytes.
-    pub(crate) fn checkpoint_holds(&self, bytes: u64) {
+    /// As many changed entries may be laid out beside their partners, whose hashes and places are all in memory then.
+    pub(crate) fn layout_entries_max(&self) -> u64 {
+        self.limit() / CHECKPOINT_PART / LAYOUT_ENTRY_BYTES
+    }
+
+    /// A checkpoint that is under way holds so many bytes, beside lists of changed keys that take so many, open and closed.
+    pub(crate) fn checkpoint_holds(&self, bytes: u64, lists: u64) {
         self.checkpoint.fetch_max(bytes, Ordering::Relaxed);
+        self.lists.fetch_max(lists, Ordering::Relaxed);
     }
 
     /// A checkpoint has ended: a large one that was long ago counts less and less.
     pub(crate) fn checkpoint_ended(&self) {
-        let most = self.checkpoint.load(Ordering::Relaxed);
-        self.checkpoint.fetch_sub(most / 8, Ordering::Relaxed);
+        for most in [&self.checkpoint, &self.lists] {
+            most.fetch_sub(most.load(Ordering::Relaxed) / 8, Ordering::Relaxed);
+        }
     }
 
     /// Begins to count the encoding of a large write, which has room for what does not compress. The log counts its copy
@@ -236,7 +252,16 @@ impl Budget {
 
     /// What is taken for checkpoints, of which one that is under way holds `now`.
     fn checkpoint_bytes(&self, now: u64) -> u64 {
-        now.max(self.checkpoint.load(Ordering::Relaxed).min(self.limit() / CHECKPOINT_PART))
+        now.max(self.kept(&self.checkpoint))
+    }
+
+    /// What lists of changed keys take beside `open`, those that the table counts: `closed`, or what the allocator has kept.
+    fn list_bytes(&self, open: u64, closed: u64) -> u64 {
+        closed.max((LISTS_TIMES * self.kept(&self.lists)).saturating_sub(open))
+    }
+
+    fn kept(&self, most: &AtomicU64) -> u64 {
+        most.load(Ordering::Relaxed).min(self.limit() / CHECKPOINT_PART)
     }
 
     /// Large writes that were long ago count less and less: by a thousandth at each look of the worker, of which there are
@@ -270,7 +295,10 @@ impl Shared {
         let table = self.table.memory();
         let log = self.journal.log().map_or(0, warp_wal::Log::buffer_bytes);
         Standing {
-            held: table.resident_bytes + log + self.layer_cache_bytes() + self.memory_of_work(),
+            held: table.resident_bytes
+                + log
+                + self.layer_cache_bytes()
+                + self.memory_of_work(table.list_bytes),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
                 / u128::from(table.entries.max(1)))
@@ -282,10 +310,12 @@ impl Shared {
     }
 
     /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs, the buffers
-    /// of large writes, and an allowance for what nobody counts.
-    fn memory_of_work(&self) -> u64 {
+    /// of large writes, and an allowance for what nobody counts. The table's lists of changed keys take `open_lists`.
+    fn memory_of_work(&self, open_lists: u64) -> u64 {
         let budget = &self.budget;
-        let checkpoint = budget.checkpoint_bytes(self.checkpoint_memory.load(Ordering::Relaxed));
+        let closed = self.closed_list_bytes.load(Ordering::Relaxed);
+        let now = self.checkpoint_memory.load(Ordering::Relaxed).saturating_sub(closed);
+        let checkpoint = budget.checkpoint_bytes(now) + budget.list_bytes(open_lists, closed);
         let own = OWN_BYTES.min(budget.limit() / OWN_PART);
         own + budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes(0)
     }

@@ -78,6 +78,7 @@ impl Shared {
             outcome => outcome,
         };
         self.checkpoint_memory.store(0, Ordering::Relaxed);
+        self.closed_list_bytes.store(0, Ordering::Relaxed);
         self.budget.checkpoint_ended();
         self.being_checkpointed.store(0, Ordering::Relaxed);
         match outcome {
@@ -277,6 +278,13 @@ impl Shared {
         home.current.store(Arc::new(next.clone()));
         catalog.manifest = next;
         Ok(())
+    }
+
+    /// Removes what the former opener of the files left behind.
+    pub(crate) fn remove_left_behind(&self) {
+        if let Some(home) = &self.home {
+            self.remove_obsolete(home, &home.catalog.lock());
+        }
     }
 
     /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log. A failure is reported, and

@@ -97,11 +97,13 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
         self.writing.pace.expect(bytes + self.shared.expected_bytes(self.writing.closed.len()));
         self.report(0);
+        self.tell_memory(self.writing.closed.bytes());
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
         let listed = self.writing.closed.len();
         let beside = merge.is_none()
             && listed <= LAYOUT_ENTRIES_MAX
+            && listed as u64 <= self.shared.budget.layout_entries_max()
             && (self.writing.has_links || self.shared.has_rules());
         if beside {
             self.write_beside()?;
@@ -259,9 +261,10 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
 
     /// Says how much memory the checkpoint holds, with `lists` bytes of lists.
     fn tell_memory(&self, lists: usize) {
-        let bytes = lists + self.writer.memory_bytes() + self.chunk.memory_bytes();
-        self.shared.checkpoint_memory.store(bytes as u64, Ordering::Relaxed);
-        self.shared.budget.checkpoint_holds(bytes as u64);
+        let (lists, others) = (lists as u64, (self.writer.memory_bytes() + self.chunk.memory_bytes()) as u64);
+        self.shared.checkpoint_memory.store(lists + others, Ordering::Relaxed);
+        self.shared.closed_list_bytes.store(lists, Ordering::Relaxed);
+        self.shared.budget.checkpoint_holds(others, lists + self.shared.table.memory().list_bytes);
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn open(dir: &dyn Dir, options: Options, environment: Environment) ->
     let lock = if options.read_only { hold(dir)? } else { lock(dir, options.create)? };
     let read = || State::recover(Found::read(dir, &options, &environment)?, &options, &environment);
     let state = if options.read_only { settled(read)? } else { read()? };
-    tell(&state.found.report(&state.replay, environment.clock.monotonic().saturating_sub(start)));
+    tell(&state.report(environment.clock.monotonic().saturating_sub(start)));
     state.start(dir, Some(lock), start, options, &environment)
 }
 
@@ -98,6 +98,8 @@ pub(crate) fn lock(dir: &dyn Dir, may_create: bool) -> Result<DirLock> {
 pub(crate) struct State {
     pub(crate) found: Found,
     pub(crate) replay: ReplayReport,
+    /// How long that took.
+    pub(crate) replay_elapsed: Duration,
     table: Table,
     floors: Floors,
     expiry: ExpiryQueue,
@@ -126,12 +128,45 @@ impl State {
             is_full: AtomicBool::new(false),
             has_links: AtomicBool::new(false),
         };
+        let start = environment.clock.monotonic();
         let (journal, replay) = replay(&found, options, environment, &time, &recovered)?;
+        let replay_elapsed = environment.clock.monotonic().saturating_sub(start);
         if replay.lost.iter().any(|lost| lost.seqs.is_some()) {
             leave_newer_to_layers(&table, &found.layers);
         }
         let new_links = recovered.has_links.into_inner();
-        Ok(State { found, replay, table, floors, expiry, time, journal, new_links })
+        Ok(State { found, replay, replay_elapsed, table, floors, expiry, time, journal, new_links })
+    }
+
+    /// What was found, by an opening that took so long.
+    fn report(&self, elapsed: Duration) -> RecoveryReport {
+        let State { found, replay, .. } = self;
+        RecoveryReport {
+            checkpoint: (!found.is_new).then_some(found.manifest.number),
+            fallback: found.rejected.clone(),
+            replayed: replay.entries,
+            log_bytes: replay.bytes,
+            // With nothing to replay it is what the checkpoint has.
+            last_seq: Seq(replay.last_seq.max(found.manifest.replay_from.saturating_sub(1))),
+            clean_close: replay.clean_close,
+            trimmed: replay.trimmed.as_ref().map(|trimmed| Trimmed {
+                file: format!("{LOG_DIR}/{}", trimmed.file),
+                offset: trimmed.offset,
+                bytes: trimmed.bytes,
+            }),
+            lost: replay
+                .lost
+                .iter()
+                .map(|lost| Lost {
+                    file: format!("{LOG_DIR}/{}", lost.file),
+                    offset: lost.offset,
+                    bytes: lost.bytes,
+                    seqs: lost.seqs,
+                })
+                .collect(),
+            elapsed,
+            replay_elapsed: self.replay_elapsed,
+        }
     }
 
     /// Starts an engine with it, whose opening began at `start` by the monotonic clock.
@@ -143,9 +178,9 @@ impl State {
         options: Options,
         environment: &Environment,
     ) -> Result<WarpEngine> {
-        let State { found, replay, table, floors, expiry, time, journal, new_links } = self;
         let now = environment.clock.monotonic();
-        let recovery = found.report(&replay, now.saturating_sub(start));
+        let recovery = self.report(now.saturating_sub(start));
+        let State { found, replay, table, floors, expiry, time, journal, new_links, .. } = self;
         let current = ArcSwap::from_pointee(found.manifest.clone());
         let home = Home {
             dir: dir.handle(),
@@ -252,12 +287,13 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Likewise.
         tracing::error!(%error, "the names of keyspaces cannot be read");
     }
-    if let Some(home) = shared.home.as_ref().filter(|_| !read_only) {
-        shared.remove_obsolete(home, &home.catalog.lock());
-    }
     let threads = match environment.background {
-        Background::Threads if !read_only => Threads::start(&shared, inbox)?,
-        _ => Threads::default(),
+        _ if read_only => Threads::default(),
+        Background::Threads => Threads::start(&shared, inbox)?,
+        Background::Stepped => {
+            shared.remove_left_behind();
+            Threads::default()
+        }
     };
     Ok(WarpEngine::new(shared, threads))
 }
@@ -316,6 +352,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         background: environment.background,
         requests: Requests::default(),
         checkpoint_memory: AtomicU64::new(0),
+        closed_list_bytes: AtomicU64::new(0),
         new_links: AtomicBool::new(new_links),
         may_have_links: AtomicBool::new(may_have_links),
     };
@@ -397,34 +434,6 @@ impl Found {
             is_new,
             is_salvaged_from_log,
         })
-    }
-
-    fn report(&self, replay: &ReplayReport, elapsed: Duration) -> RecoveryReport {
-        RecoveryReport {
-            checkpoint: (!self.is_new).then_some(self.manifest.number),
-            fallback: self.rejected.clone(),
-            replayed: replay.entries,
-            log_bytes: replay.bytes,
-            // With nothing to replay it is what the checkpoint has.
-            last_seq: Seq(replay.last_seq.max(self.manifest.replay_from.saturating_sub(1))),
-            clean_close: replay.clean_close,
-            trimmed: replay.trimmed.as_ref().map(|trimmed| Trimmed {
-                file: format!("{LOG_DIR}/{}", trimmed.file),
-                offset: trimmed.offset,
-                bytes: trimmed.bytes,
-            }),
-            lost: replay
-                .lost
-                .iter()
-                .map(|lost| Lost {
-                    file: format!("{LOG_DIR}/{}", lost.file),
-                    offset: lost.offset,
-                    bytes: lost.bytes,
-                    seqs: lost.seqs,
-                })
-                .collect(),
-            elapsed,
-        }
     }
 }
 

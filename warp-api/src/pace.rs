@@ -6,6 +6,8 @@
 //! which the log grows by the bytes that call for one, at the rate at which it grew since the last or grows now,
 //! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for has no
 //! rate; one on demand pauses only while others use the engine, for as long as it worked, divided by that pace.
+//!
+//! A checkpoint may take minutes, and the worker's other duties do not wait for it: they are done between two steps.
 
 use std::thread;
 use std::time::Duration;
@@ -118,6 +120,9 @@ impl<'a> Pace<'a> {
             return if self.may_break_off { Err(Stop::BrokenOff) } else { Ok(()) };
         }
         shared.check_writable()?;
+        if self.has_threads() {
+            shared.tend_beside_checkpoint();
+        }
         if self.reason.is_urgent() || shared.requests.is_urgent() || !self.has_threads() {
             return Ok(());
         }

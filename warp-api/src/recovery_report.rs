@@ -28,6 +28,8 @@ pub struct RecoveryReport {
     pub lost: Vec<Lost>,
     /// How long the open took.
     pub elapsed: Duration,
+    /// The part of it that the replay of the log took.
+    pub replay_elapsed: Duration,
 }
 
 /// A torn tail that was dropped.

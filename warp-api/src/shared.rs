@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     /// Bytes of memory that the checkpoint holds which is being taken.
     pub(crate) checkpoint_memory: AtomicU64,
+    /// The part of it that lists of changed keys take.
+    pub(crate) closed_list_bytes: AtomicU64,
     /// Set when links are declared: the next checkpoint lays related entries out side by side.
     pub(crate) new_links: AtomicBool,
     /// False only if no links can have been declared: at opening there was no layer and none in the log, and none came since.

@@ -3,10 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use warp_io::Clock;
+
 use crate::shared::Shared;
 
 /// How often the table is asked whether much of its memory is sparse.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a checkpoint that is under way makes room for what the worker does otherwise.
+const BESIDE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// When something was last done, by the monotonic clock.
 #[derive(Debug, Default)]
@@ -16,6 +20,7 @@ pub(crate) struct Tended {
     /// When removing files was last tried again.
     pub(crate) retried: Last,
     learned: Last,
+    beside: Last,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +38,20 @@ impl Last {
 }
 
 impl Shared {
+    /// What the worker does beside checkpoints, while one keeps it: frees what has expired and what nobody reads any more,
+    /// makes room, and brings in what is wanted.
+    pub(crate) fn tend_beside_checkpoint(&self) {
+        let now = self.time.monotonic();
+        if self.tended.beside.is_due(now, BESIDE_INTERVAL) {
+            self.free_expired();
+            self.tend_table(now);
+            self.tend_memory();
+            self.learn_law();
+            self.learn();
+            self.warm_step();
+        }
+    }
+
     /// Does what is due at `now` by the monotonic clock.
     pub(crate) fn tend_table(&self, now: Duration) {
         self.table.collect();

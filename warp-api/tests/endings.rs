@@ -15,17 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Machine, Wakes, entries, small};
+use common::{Machine, Wakes, entries, small, wait_until};
 use warp_api::{Durability, Environment, ErrorKind, Options, Task, WarpEngine};
 use warp_io::{Fault, OpClass, SimDisk};
-
-/// Waits, for a minute at most, until `is_so`; returns whether it is.
-fn wait_until(is_so: impl Fn() -> bool) -> bool {
-    (0..6_000).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
-        is_so()
-    })
-}
 
 #[test]
 fn a_directory_can_be_opened_again_while_a_handle_of_a_closed_engine_lives() {

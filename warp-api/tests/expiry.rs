@@ -8,10 +8,14 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use common::{Machine, START_MILLIS, small};
-use warp_api::{CasOutcome, ErrorKind, Options, Physics, PutOptions, Ttl, Update, WarpEngine, WriteBatch};
+use common::{Machine, START_MILLIS, small, wait_until};
+use warp_api::{
+    Background, CasOutcome, Environment, ErrorKind, Options, Physics, PutOptions, Task, Ttl, Update,
+    WarpEngine, WriteBatch,
+};
 
 fn ttl(seconds: u64) -> PutOptions {
     PutOptions::new().ttl(Duration::from_secs(seconds))
@@ -234,4 +238,32 @@ fn a_read_only_engine_neither_shows_nor_frees_what_has_expired() {
     assert_eq!(engine.expire("key", Duration::from_secs(9)).unwrap_err().kind(), ErrorKind::ReadOnly);
     machine.clock.advance(Duration::from_secs(3));
     assert_eq!(engine.get("key").unwrap(), None);
+}
+
+/// A checkpoint may take minutes, so as not to be felt; what expires meanwhile does not wait for its end.
+#[test]
+fn memory_of_what_has_expired_comes_back_while_a_checkpoint_is_taken() {
+    let machine = Machine::new(1);
+    let handle: Arc<OnceLock<WarpEngine>> = Arc::default();
+    let freed_at_end = Arc::new(Mutex::new(None));
+    let (inside, at_end, clock) = (Arc::clone(&handle), Arc::clone(&freed_at_end), machine.clock.clone());
+    let interval = Duration::from_secs(60);
+    let options = Options::new().checkpoint_interval(interval).on_progress(move |progress| {
+        if progress.task == Task::Checkpoint && progress.done == 0 {
+            clock.advance(Duration::from_secs(10));
+        } else if progress.task == Task::Checkpoint && Some(progress.done) == progress.total {
+            *at_end.lock().unwrap() = inside.get().map(freed);
+        }
+    });
+    let environment = Environment { background: Background::Threads, ..machine.environment() };
+    let engine = options.open_in(&machine.disk.root(), environment).unwrap();
+    handle.set(engine.clone()).ok().unwrap();
+    for number in 0..200 {
+        engine.put(format!("lasting {number}"), vec![7; 4_000]).unwrap();
+        engine.put_with(format!("passing {number}"), "value", &ttl(interval.as_secs() + 5)).unwrap();
+    }
+    machine.clock.advance(interval);
+    assert!(wait_until(|| freed_at_end.lock().unwrap().is_some()), "no checkpoint was taken");
+    assert_eq!(*freed_at_end.lock().unwrap(), Some(200));
+    engine.close().unwrap();
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::{Machine, entries, lasting, small};
-use warp_api::{Durability, Options, Task, WarpEngine};
+use common::{Machine, entries, lasting, small, wait_until};
+use warp_api::{Background, Durability, Environment, Options, Task, WarpEngine};
 use warp_io::{Fault, OpKind};
 
 /// Layers that are not yet merged, all of one size.
@@ -199,4 +199,18 @@ fn a_log_without_a_bound_asks_for_no_checkpoint() {
         machine.pass(&engine, Duration::from_millis(10));
     }
     assert_eq!(engine.cosmic_metrics().checkpoints.unwrap().taken, 0);
+}
+
+/// A layer that was being written when its process was killed is named by no manifest. No opening waits until it is gone.
+#[test]
+fn what_a_killed_process_left_goes_in_the_background() {
+    let machine = Machine::new(1);
+    machine.open(small()).close().unwrap();
+    for file in ["layers/99.warp", "layers/99.warp.tmp", "MANIFEST-99.tmp"] {
+        machine.disk.write(file, b"begun".to_vec());
+    }
+    let environment = Environment { background: Background::Threads, ..machine.environment() };
+    let engine = small().open_in(&machine.disk.root(), environment).unwrap();
+    assert!(wait_until(|| machine.disk.files().iter().all(|file| !file.contains("99"))));
+    engine.close().unwrap();
 }

@@ -51,6 +51,11 @@ pub(crate) fn is_temporary_manifest(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_manifest_name(own).is_some())
 }
 
+/// Whether this is the temporary name of a layer, or of what is kept while it is written.
+pub(crate) fn is_temporary_layer(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_layer_name(own).is_some())
+}
+
 /// Whether this is the temporary name of an advice file.
 pub(crate) fn is_temporary_advice(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_advice_name(own).is_some())

@@ -1,17 +1,24 @@
-//! Where the entries of a layer are, by their hashes, while it is written: in half of the memory that plain pairs take.
+//! Where the entries of a layer are, by their hashes, while it is written: in memory that does not grow with their number.
 //!
 //! Pairs are gathered, sorted, and packed into runs as differences of neighbours. Hashes that came in ascending order
 //! are close together, and so are the entries that they name: about 7 bytes a pair at ten million entries. Hashes in
-//! any other order make runs that overlap, and take about 11.
+//! any other order make runs that overlap, and take about 11. The first runs stay in memory, the others go to a file that has
+//! no name, and come back one after the other, or, where they overlap, together.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::io;
+use std::sync::Arc;
+
+use warp_io::{Dir, File, read_exact_at, write_all_at};
 
 use crate::format::{DATA_END_MAX, SLOT_BITS_MAX};
 
 /// Pairs of a run: what is gathered before it takes less room is half a megabyte.
 const RUN_PAIRS: usize = 1 << 15;
+/// Runs stay in memory up to so many bytes.
+const IN_MEMORY_BYTES: usize = 1 << 20;
 /// The fewest bytes that a number of at most so many bytes is taken from.
 const WORD_BYTES: usize = 8;
 /// Where the length of a difference of hashes is in the byte of lengths.
@@ -26,6 +33,9 @@ const SLOTS: usize = 1 << SLOT_BITS_MAX;
 /// Pairs of a hash and the offset of its entry.
 #[derive(Debug)]
 pub(crate) struct Places {
+    spill: Spill,
+    /// Bytes of the runs in memory.
+    in_memory: usize,
     gathered: Vec<(u64, u64)>,
     runs: Vec<Run>,
     /// Pairs whose hash has these upper bits.
@@ -37,13 +47,81 @@ pub(crate) struct Places {
 /// the second; then both.
 #[derive(Debug)]
 struct Run {
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     pairs: usize,
+    first: (u64, u64),
+}
+
+/// The bytes of a run.
+#[derive(Debug)]
+enum Bytes {
+    Here(Arc<[u8]>),
+    /// In the file, from an offset on.
+    There {
+        offset: u64,
+        len: usize,
+    },
+}
+
+/// A file for runs, made when the first goes there.
+#[derive(Debug)]
+struct Spill {
+    dir: Arc<dyn Dir>,
+    /// The name that it has for a moment.
+    name: String,
+    file: Option<Arc<dyn File>>,
+    written: u64,
+}
+
+impl Spill {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<Bytes> {
+        let file = match &self.file {
+            Some(file) => file,
+            None => {
+                // One that a crash in just this place has left.
+                let _ = self.dir.remove(&self.name);
+                let file = self.dir.create_new(&self.name)?;
+                // It lives as long as it is open.
+                self.dir.remove(&self.name)?;
+                self.file.insert(file)
+            }
+        };
+        let offset = self.written;
+        write_all_at(&**file, offset, bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(Bytes::There { offset, len: bytes.len() })
+    }
+
+    fn read(&self, bytes: &Bytes) -> io::Result<Arc<[u8]>> {
+        match (bytes, &self.file) {
+            (Bytes::Here(bytes), _) => Ok(Arc::clone(bytes)),
+            (Bytes::There { offset, len }, Some(file)) => {
+                let mut bytes = vec![0; *len];
+                read_exact_at(&**file, *offset, &mut bytes)?;
+                Ok(bytes.into())
+            }
+            (Bytes::There { .. }, None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
 }
 
 impl Places {
-    pub(crate) fn new() -> Places {
-        Places { gathered: Vec::new(), runs: Vec::new(), in_slots: vec![0; SLOTS].into(), len: 0 }
+    /// No pairs; a file in `dir` takes those for which there is no memory, and has the name `name` for a moment.
+    pub(crate) fn new(dir: Arc<dyn Dir>, name: String) -> Places {
+        Places {
+            spill: Spill { dir, name, file: None, written: 0 },
+            in_memory: 0,
+            gathered: Vec::new(),
+            runs: Vec::new(),
+            in_slots: vec![0; SLOTS].into(),
+            len: 0,
+        }
+    }
+
+    /// Gives up what is in memory.
+    pub(crate) fn clear(&mut self) {
+        (self.runs, self.gathered, self.in_memory) = (Vec::new(), Vec::new(), 0);
+        self.spill.file = None;
     }
 
     /// How many pairs were added.
@@ -53,17 +131,20 @@ impl Places {
 
     /// Bytes of memory that the pairs take.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let packed: usize = self.runs.iter().map(|run| run.bytes.len()).sum();
-        packed + self.gathered.capacity() * size_of::<(u64, u64)>() + SLOTS * size_of::<u32>()
+        let runs = self.runs.capacity() * size_of::<Run>();
+        self.in_memory + runs + self.gathered.capacity() * size_of::<(u64, u64)>() + SLOTS * size_of::<u32>()
     }
 
-    pub(crate) fn add(&mut self, hash: u64, offset: u64) {
+    /// # Errors
+    /// What the file answers that takes the pairs.
+    pub(crate) fn add(&mut self, hash: u64, offset: u64) -> io::Result<()> {
         self.gathered.push((hash, offset));
         self.in_slots[crate::index::slot_of(hash, SLOT_BITS_MAX)] += 1;
         self.len += 1;
         if self.gathered.len() == RUN_PAIRS {
-            self.pack();
+            self.pack()?;
         }
+        Ok(())
     }
 
     /// How many pairs each slot has, of those that so many upper bits of a hash name.
@@ -72,21 +153,19 @@ impl Places {
         self.in_slots.chunks(together).map(|counts| counts.iter().sum())
     }
 
-    /// All pairs, in ascending order. None can be added any more.
-    pub(crate) fn sorted(&mut self) -> Sorted<'_> {
-        self.pack();
+    /// All pairs, in ascending order; an error is the last item. No pair can be added any more.
+    ///
+    /// # Errors
+    /// What the file answers that takes the pairs.
+    pub(crate) fn sorted(&mut self) -> io::Result<Sorted<'_>> {
+        self.pack()?;
         self.gathered = Vec::new();
-        let mut heads = BinaryHeap::with_capacity(self.runs.len());
-        for run in &self.runs {
-            let mut rest = Unpack { bytes: &run.bytes, left: run.pairs, last: (0, 0) };
-            if let Some(first) = rest.next() {
-                heads.push(Head { first: Reverse(first), rest });
-            }
-        }
-        Sorted { heads }
+        let heads = self.runs.iter().map(|run| Head { first: Reverse(run.first), run, rest: None });
+        Ok(Sorted { spill: &self.spill, heads: heads.collect() })
     }
 
-    fn pack(&mut self) {
+    fn pack(&mut self) -> io::Result<()> {
+        let Some(&(hash, offset)) = self.gathered.iter().min() else { return Ok(()) };
         if !self.gathered.is_sorted() {
             self.gathered.sort_unstable();
         }
@@ -103,16 +182,23 @@ impl Places {
         }
         // So that a whole word can be read wherever a number begins.
         bytes.extend([0; WORD_BYTES]);
-        if !self.gathered.is_empty() {
-            self.runs.push(Run { bytes: bytes.into(), pairs: self.gathered.len() });
-            self.gathered.clear();
-        }
+        let (pairs, first) = (self.gathered.len(), (hash, offset));
+        let bytes = if self.in_memory + bytes.len() <= IN_MEMORY_BYTES {
+            self.in_memory += bytes.len();
+            Bytes::Here(bytes.into())
+        } else {
+            self.spill.write(&bytes)?
+        };
+        self.runs.push(Run { bytes, pairs, first });
+        self.gathered.clear();
+        Ok(())
     }
 }
 
 /// All pairs in ascending order.
 #[derive(Debug)]
 pub(crate) struct Sorted<'a> {
+    spill: &'a Spill,
     heads: BinaryHeap<Head<'a>>,
 }
 
@@ -120,7 +206,9 @@ pub(crate) struct Sorted<'a> {
 #[derive(Debug)]
 struct Head<'a> {
     first: Reverse<(u64, u64)>,
-    rest: Unpack<'a>,
+    run: &'a Run,
+    /// `None` until the first pair was taken: what is behind it is not read before.
+    rest: Option<Unpack>,
 }
 
 impl PartialEq for Head<'_> {
@@ -144,38 +232,55 @@ impl Ord for Head<'_> {
 }
 
 impl Iterator for Sorted<'_> {
-    type Item = (u64, u64);
+    type Item = io::Result<(u64, u64)>;
 
-    fn next(&mut self) -> Option<(u64, u64)> {
+    fn next(&mut self) -> Option<io::Result<(u64, u64)>> {
         let mut head = self.heads.peek_mut()?;
         let Reverse(pair) = head.first;
-        match head.rest.next() {
+        if head.rest.is_none() {
+            match self.spill.read(&head.run.bytes) {
+                Ok(bytes) => {
+                    let mut rest = Unpack { bytes, at: 0, left: head.run.pairs, last: (0, 0) };
+                    // It is the head already.
+                    let _ = rest.next();
+                    head.rest = Some(rest);
+                }
+                Err(error) => {
+                    drop(head);
+                    self.heads.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+        match head.rest.as_mut().and_then(Unpack::next) {
             Some(next) => head.first = Reverse(next),
             None => drop(PeekMut::pop(head)),
         }
-        Some(pair)
+        Some(Ok(pair))
     }
 }
 
 #[derive(Debug)]
-struct Unpack<'a> {
-    bytes: &'a [u8],
+struct Unpack {
+    bytes: Arc<[u8]>,
+    at: usize,
     left: usize,
     last: (u64, u64),
 }
 
-impl Iterator for Unpack<'_> {
+impl Iterator for Unpack {
     type Item = (u64, u64);
 
     #[inline]
     fn next(&mut self) -> Option<(u64, u64)> {
         self.left = self.left.checked_sub(1)?;
-        let lengths = self.bytes[0];
+        let bytes = &self.bytes[self.at..];
+        let lengths = bytes[0];
         let (hash_bytes, offset_bytes) =
             ((lengths >> HASH_SHIFT).into(), (lengths & OFFSET_BYTES_MAX).into());
-        let hashes = number_at(self.bytes, 1, hash_bytes);
-        let offsets = number_at(self.bytes, 1 + hash_bytes, offset_bytes);
-        self.bytes = &self.bytes[1 + hash_bytes + offset_bytes..];
+        let hashes = number_at(bytes, 1, hash_bytes);
+        let offsets = number_at(bytes, 1 + hash_bytes, offset_bytes);
+        self.at += 1 + hash_bytes + offset_bytes;
         let (hash, offset) = self.last;
         let offset = if lengths & BACK == 0 { offset + offsets } else { offset - offsets };
         self.last = (hash + hashes, offset);
@@ -195,11 +300,18 @@ fn number_at(bytes: &[u8], place: usize, length: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use warp_io::{Fault, OpKind, SimDisk};
+
     use super::*;
 
+    fn places(disk: &SimDisk) -> Places {
+        Places::new(Arc::new(disk.root()), "places.tmp".to_owned())
+    }
+
     fn check(pairs: &[(u64, u64)]) -> usize {
-        let mut places = Places::new();
-        pairs.iter().for_each(|&(hash, offset)| places.add(hash, offset));
+        let disk = SimDisk::new(1);
+        let mut places = places(&disk);
+        pairs.iter().for_each(|&(hash, offset)| places.add(hash, offset).unwrap());
         let bytes = places.memory_bytes();
         let mut expected = pairs.to_vec();
         expected.sort_unstable();
@@ -212,8 +324,10 @@ mod tests {
                 assert_eq!(count as usize, of_slot.count());
             }
         }
-        assert!(places.sorted().eq(expected.iter().copied()));
-        assert!(places.sorted().eq(expected), "a second time");
+        for time in 0..2 {
+            assert!(places.sorted().unwrap().map(Result::unwrap).eq(expected.iter().copied()), "time {time}");
+        }
+        assert!(disk.files().is_empty(), "the file has no name: {:?}", disk.files());
         bytes
     }
 
@@ -229,7 +343,31 @@ mod tests {
         ascending.sort_unstable();
         let ordered: Vec<(u64, u64)> =
             ascending.into_iter().zip(0..).map(|(hash, n)| (hash, 32 + n * 136)).collect();
-        let bytes = check(&ordered);
-        assert!(bytes < ordered.len() * 9 + (RUN_PAIRS << 4) + (1 << 15), "{bytes} bytes");
+        check(&ordered);
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_number_of_pairs() {
+        let pairs = |count: u64| -> Vec<(u64, u64)> { (0..count).map(|n| (n << 40, 32 + n * 136)).collect() };
+        let (some, many) = (check(&pairs(200_000)), check(&pairs(400_000)));
+        assert!(many < IN_MEMORY_BYTES + (RUN_PAIRS << 4) + (1 << 19), "{many} bytes");
+        assert!(many < some + (1 << 17), "{some} and {many} bytes");
+        // Of runs that do not overlap one is read at a time.
+        let disk = SimDisk::new(1);
+        let mut places = places(&disk);
+        pairs(400_000).iter().for_each(|&(hash, offset)| places.add(hash, offset).unwrap());
+        let mut sorted = places.sorted().unwrap();
+        while sorted.by_ref().nth(999).is_some() {
+            assert!(sorted.heads.iter().filter(|head| head.rest.is_some()).count() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_or_read_is_an_error() {
+        let disk = SimDisk::new(1);
+        let mut places = places(&disk);
+        disk.inject_when(|operation| (operation.kind == OpKind::CreateNew).then_some(Fault::NoSpace));
+        let failed = (0..400_000).find_map(|n| places.add(n << 40, n).err());
+        assert_eq!(failed.map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
     }
 }

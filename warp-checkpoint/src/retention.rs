@@ -7,7 +7,7 @@ use warp_io::Dir;
 
 use crate::error::{Error, Result, io_at};
 use crate::manifest::{Manifest, list, load};
-use crate::names::{is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
+use crate::names::{is_temporary_layer, is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
 use crate::recover::is_damage;
 
 /// Files that no kept checkpoint needs; made by [`obsolete`].
@@ -19,6 +19,8 @@ pub struct Obsolete {
     pub layers: Vec<u64>,
     /// Names of temporary files beside the manifests.
     pub temporary: Vec<String>,
+    /// Names of temporary files beside the layers.
+    pub temporary_layers: Vec<String>,
     /// The smallest [`Manifest::replay_from`] of the kept manifests: the log below it may go, once the files above
     /// are removed. 0, which lets nothing go, if there is no manifest.
     pub log_from: u64,
@@ -28,7 +30,8 @@ impl Obsolete {
     /// Whether there is nothing to remove.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.manifests.is_empty() && self.layers.is_empty() && self.temporary.is_empty()
+        let Obsolete { manifests, layers, temporary, temporary_layers, log_from: _ } = self;
+        manifests.is_empty() && layers.is_empty() && temporary.is_empty() && temporary_layers.is_empty()
     }
 }
 
@@ -82,6 +85,9 @@ pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete
     let names = dir.list().map_err(io_at(""))?;
     found.temporary = names.into_iter().filter(|name| is_temporary_manifest(name)).collect();
     found.temporary.sort_unstable();
+    let names = layers.list().map_err(io_at(""))?;
+    found.temporary_layers = names.into_iter().filter(|name| is_temporary_layer(name)).collect();
+    found.temporary_layers.sort_unstable();
     if layers_known {
         found.layers = layer_ids(layers)?;
         found.layers.retain(|id| !named.contains(id));
@@ -90,7 +96,7 @@ pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete
 }
 
 /// Removes what [`obsolete`] found: manifests, oldest first, and temporary files; then, once their directory is
-/// synced, the layers. Returns [`Obsolete::log_from`], below which the log may go now.
+/// synced, the layers and what is beside them. Returns [`Obsolete::log_from`], below which the log may go now.
 ///
 /// A file that is gone already is no error. Open layers go on working.
 ///
@@ -109,7 +115,10 @@ pub fn remove(dir: &dyn Dir, layers: &dyn Dir, obsolete: &Obsolete) -> Result<u6
     for &id in &obsolete.layers {
         remove_file(layers, &layer_name(id))?;
     }
-    if !obsolete.layers.is_empty() {
+    for name in &obsolete.temporary_layers {
+        remove_file(layers, name)?;
+    }
+    if !obsolete.layers.is_empty() || !obsolete.temporary_layers.is_empty() {
         layers.sync_dir().map_err(io_at(""))?;
     }
     if !obsolete.is_empty() {

@@ -54,8 +54,8 @@ impl Default for LayerOptions {
 /// Writes a layer file: entries in any order, then [`finish`](LayerWriter::finish).
 ///
 /// Entries that are read together are best added one after the other, since they are stored in that order. The
-/// writer holds about 7 bytes of memory for each entry if they come in ascending order of their hashes, and about 11
-/// otherwise. Dropping it without finishing removes the file.
+/// writer holds about two megabytes of memory, however many there are; if they do not come in ascending order of their
+/// hashes, about 11 bytes for each while it finishes. Dropping it without finishing removes the file.
 #[derive(Debug)]
 pub struct LayerWriter {
     target: Target,
@@ -116,12 +116,13 @@ impl LayerWriter {
         };
         let mut out = BlockWriter::new(file);
         out.push(&encode_header(id)).map_err(io_at(&target.name))?;
+        let entries = Places::new(Arc::clone(&target.dir), temporary_name(&target.name));
         Ok(LayerWriter {
             target,
             out: Some(out),
             compress_from: options.compress_from,
             id,
-            entries: Places::new(),
+            entries,
             counts: Footer { id, seq_min: u64::MAX, ..Footer::default() },
             head: Vec::new(),
             compressed: Vec::new(),
@@ -237,7 +238,7 @@ impl LayerWriter {
         write_all_at(&*body.file, body.bytes, &tail).map_err(io_at(name))?;
         body.file.sync_data().map_err(io_at(name))?;
         let info = footer.info(body.bytes + tail.len() as u64, root);
-        self.entries = Places::new();
+        self.entries.clear();
         self.read_back(&body.file, &info, access, step)?;
         self.target.publish()?;
         Ok(info)
@@ -279,13 +280,16 @@ impl LayerWriter {
         }
         self.head.clear();
         head.encode(&mut self.head);
-        let written =
-            out.push(&self.head).and_then(|()| out.push(entry.key)).and_then(|()| out.push(stored.bytes()));
+        let entries = &mut self.entries;
+        let written = out
+            .push(&self.head)
+            .and_then(|()| out.push(entry.key))
+            .and_then(|()| out.push(stored.bytes()))
+            .and_then(|()| entries.add(entry.hash, offset));
         if let Err(source) = written {
             self.out = None;
             return Err(Error::Io { file: self.target.name.clone(), offset: None, source });
         }
-        self.entries.add(entry.hash, offset);
         let counts = &mut self.counts;
         counts.entries += 1;
         counts.tombstones += u64::from(head.value_bytes.is_none());
@@ -309,24 +313,34 @@ impl LayerWriter {
         footer.slot_bits = slot_bits_for(footer.entries);
         footer.data = Section { offset: HEADER_BYTES as u64, bytes: out.position() - HEADER_BYTES as u64 };
         let entries = &mut self.entries;
-        let mut filter = Filter::new(entries.len());
         let mut is_stopped = false;
+        let mut stepped = out.position();
+        let mut go_on = |position: u64| {
+            if position - stepped >= STEP_BYTES {
+                is_stopped |= !step(position - stepped);
+                stepped = position;
+            }
+            if is_stopped { Err(io::Error::from(io::ErrorKind::Interrupted)) } else { Ok(()) }
+        };
         let written = (|| {
             let directory = directory(entries, footer.slot_bits);
             footer.directory = section(&mut out, |out| out.push(&directory))?;
             footer.index = section(&mut out, |out| {
-                let mut stepped = out.position();
-                entries.sorted().try_for_each(|(hash, offset)| {
-                    filter.add(hash);
+                entries.sorted()?.try_for_each(|pair| {
+                    let (hash, offset) = pair?;
                     out.push(&index::encode_entry(hash, offset))?;
-                    if out.position() - stepped >= STEP_BYTES {
-                        is_stopped |= !step(out.position() - stepped);
-                        stepped = out.position();
-                    }
-                    if is_stopped { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+                    go_on(out.position())
                 })
             })?;
-            footer.filter = section(&mut out, |out| out.push(&filter.bytes))?;
+            // In a second walk, since its lines lie in the order of the hashes, so that one is enough at a time.
+            footer.filter = section(&mut out, |out| {
+                let mut filter = FilterWriter::new(entries.len());
+                entries.sorted()?.try_for_each(|pair| {
+                    filter.add(pair?.0, out)?;
+                    go_on(out.position())
+                })?;
+                filter.finish(out)
+            })?;
             out.finish()
         })();
         if is_stopped {
@@ -410,24 +424,39 @@ fn directory(entries: &Places, slot_bits: u32) -> Vec<u8> {
     bytes
 }
 
-/// The filter of a layer, whose lines lie in the order of the hashes.
-struct Filter {
-    bytes: Vec<u8>,
+/// Writes the filter of a layer line by line. Hashes come in ascending order, in which the lines lie.
+struct FilterWriter {
     lines: usize,
+    line: [u8; filter::LINE_BYTES],
+    /// The number of that line.
+    number: usize,
 }
 
-impl Filter {
-    fn new(entries: u64) -> Filter {
+impl FilterWriter {
+    fn new(entries: u64) -> FilterWriter {
         let lines = usize::try_from(filter::lines_for(entries))
-            .expect("a filter is smaller than the list of entries that it is made of");
-        Filter { bytes: vec![0; lines * filter::LINE_BYTES], lines }
+            .expect("there are fewer lines than entries in 32 bits");
+        FilterWriter { lines, line: [0; filter::LINE_BYTES], number: 0 }
     }
 
-    fn add(&mut self, hash: u64) {
-        let start = filter::line_of(hash, self.lines) * filter::LINE_BYTES;
-        let line =
-            self.bytes[start..].first_chunk_mut().expect("the number of a line is below that of lines");
-        filter::insert(line, hash);
+    fn add(&mut self, hash: u64, out: &mut BlockWriter) -> io::Result<()> {
+        self.go_to(filter::line_of(hash, self.lines), out)?;
+        filter::insert(&mut self.line, hash);
+        Ok(())
+    }
+
+    /// Writes the lines before `number`.
+    fn go_to(&mut self, number: usize, out: &mut BlockWriter) -> io::Result<()> {
+        while self.number < number {
+            out.push(&self.line)?;
+            self.line = [0; filter::LINE_BYTES];
+            self.number += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, out: &mut BlockWriter) -> io::Result<()> {
+        self.go_to(self.lines, out)
     }
 }
 

@@ -4,8 +4,8 @@ use crate::record::Record;
 
 /// What a table holds at one moment.
 ///
-/// All in bytes, except the first two. `table_bytes` is what was got from the system; the allocator's own rounding of
-/// values on the heap is not counted, and is between 8 and 24 bytes for each with the usual allocators.
+/// All in bytes, except where another unit is told. What lists of changed keys take beyond their own length, since they come from
+/// the allocator of the program, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableMemory {
@@ -39,6 +39,8 @@ pub struct TableMemory {
     pub packed_bytes: u64,
     /// Keys that were changed since the lists of changed keys were last closed; see [`Table::close_lists`](crate::Table::close_lists).
     pub changed: u64,
+    /// What those lists take, a part of `resident_bytes`.
+    pub list_bytes: u64,
     /// Lengths of long values that are in no entry any more, and live as long as handles to them, or wait to be freed.
     pub pinned_bytes: u64,
 }

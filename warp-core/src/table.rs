@@ -618,6 +618,7 @@ impl Table {
             packed_entries: not_negative(tally.packed),
             packed_bytes: not_negative(tally.packed_bytes),
             changed: not_negative(tally.listed),
+            list_bytes: not_negative(tally.list_bytes),
             pinned_bytes: (long.live as u64).saturating_sub(not_negative(tally.shared_bytes)),
         }
     }

@@ -15,6 +15,14 @@ use warp_io::{Clock, SimClock, SimDisk};
 /// Unix milliseconds at which simulated time starts.
 pub(crate) const START_MILLIS: u64 = 1_700_000_000_000;
 
+/// Waits, for a minute at most, until `is_so`; returns whether it is.
+pub(crate) fn wait_until(is_so: impl Fn() -> bool) -> bool {
+    (0..6_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        is_so()
+    })
+}
+
 /// A simulated machine: a disk, and a clock.
 pub(crate) struct Machine {
     pub(crate) disk: SimDisk,

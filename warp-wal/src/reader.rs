@@ -16,8 +16,10 @@ use crate::segment::{NoHeader, SegmentHeader, segment_names, segment_number};
 const FIRST_CHUNK_BYTES: usize = 16 << 10;
 /// The most that is read ahead.
 const CHUNK_BYTES: usize = 256 << 10;
-/// How far before a long walk the disk works meanwhile, in steps of half of it: enough to keep it busy.
-const ASKED_BYTES: u64 = 4 << 20;
+/// How far before a long walk the disk works meanwhile, in steps of half of it, at first...
+const FIRST_AHEAD_BYTES: u64 = 512 << 10;
+/// ...and at most, twice as far each time: enough to keep it busy, and little to wait for where the walk soon ends.
+const AHEAD_BYTES: u64 = 4 << 20;
 const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
 static BLANK_BINARY: [u8; BLOCK_LEN] = [Format::Binary.blank(); BLOCK_LEN];
 static BLANK_JSON: [u8; BLOCK_LEN] = [Format::Json.blank(); BLOCK_LEN];
@@ -74,11 +76,20 @@ pub(crate) struct Window {
     chunk_bytes: usize,
     /// Up to where the disk was asked to have the file's bytes soon.
     asked: u64,
+    /// How far ahead it is asked the next time.
+    ahead: u64,
 }
 
 impl Default for Window {
     fn default() -> Window {
-        Window { bytes: Vec::new(), start: 0, number: 0, chunk_bytes: FIRST_CHUNK_BYTES, asked: 0 }
+        Window {
+            bytes: Vec::new(),
+            start: 0,
+            number: 0,
+            chunk_bytes: FIRST_CHUNK_BYTES,
+            asked: 0,
+            ahead: FIRST_AHEAD_BYTES,
+        }
     }
 }
 
@@ -86,7 +97,7 @@ impl Window {
     /// Holds nothing from here on, and reads little ahead at first.
     fn forget(&mut self) {
         self.bytes.clear();
-        (self.chunk_bytes, self.asked) = (FIRST_CHUNK_BYTES, 0);
+        (self.chunk_bytes, self.asked, self.ahead) = (FIRST_CHUNK_BYTES, 0, FIRST_AHEAD_BYTES);
     }
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
@@ -105,10 +116,11 @@ impl Window {
             (self.number, self.asked) = (segment.number, 0);
         }
         self.start = offset;
-        if self.chunk_bytes == CHUNK_BYTES && self.asked < offset + ASKED_BYTES / 2 {
+        if self.chunk_bytes == CHUNK_BYTES && self.asked < offset + self.ahead / 2 {
             let from = self.asked.max(offset);
-            self.asked = offset + ASKED_BYTES;
+            self.asked = offset + self.ahead;
             segment.file.will_need(from, self.asked - from);
+            self.ahead = AHEAD_BYTES.min(self.ahead * 2);
         }
         self.bytes.resize(len.max(self.chunk_bytes).min(left), 0);
         self.chunk_bytes = CHUNK_BYTES.min(self.chunk_bytes * 2);

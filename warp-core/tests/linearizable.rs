@@ -15,7 +15,7 @@ mod rounds;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use history::{Call, Held};
+use history::{Call, Event, Held, is_linearizable};
 use rounds::{KEYS, Random};
 use warp_core::{EntryRef, Guard, KeyRef, Table, TableOptions, slot_of};
 
@@ -175,4 +175,40 @@ fn histories_of_four_threads_are_linearizable() {
     rounds::check(&calls, 10_000);
     calls.table.validate().unwrap();
     assert!(calls.table.resizes().count > 100, "the slots did not grow while they were read");
+}
+
+/// The checker itself: what could not have happened is found, and what could is not.
+#[test]
+fn impossible_histories_are_told_from_possible_ones() {
+    let event = |call, start, end| Event { call, start, end };
+    let put = |value, start, end| event(Call::Put(value), start, end);
+    let get = |found, start, end| event(Call::Get(found), start, end);
+    let swap = |expected, new, start, end| event(Call::Swapped { expected, new: Some(new) }, start, end);
+    let impossible: [(&str, &[Event]); 7] = [
+        ("a read of what was overwritten before it", &[put(1, 0, 1), put(2, 2, 3), get(Some(1), 4, 5)]),
+        ("a put that is lost", &[put(1, 0, 1), get(None, 2, 3)]),
+        (
+            "two reads that see two puts in opposite orders",
+            &[put(1, 0, 9), put(2, 0, 9), get(Some(1), 10, 11), get(Some(2), 12, 13)],
+        ),
+        ("two swaps of one value", &[put(1, 0, 1), swap(Some(1), 2, 2, 9), swap(Some(1), 3, 2, 9)]),
+        ("a delete of what is not there", &[event(Call::Delete(true), 0, 1)]),
+        (
+            "a refusal by what was expected",
+            &[put(1, 0, 1), event(Call::Refused { expected: Some(1), found: Some(1) }, 2, 3)],
+        ),
+        ("a value from nowhere", &[put(1, 0, 9), get(Some(2), 0, 9)]),
+    ];
+    for (what, events) in impossible {
+        assert!(!is_linearizable(events, None), "{what}");
+    }
+    let possible: [&[Event]; 4] = [
+        &[put(1, 0, 9), get(None, 1, 2), get(Some(1), 3, 4)],
+        &[put(1, 0, 9), put(2, 0, 9), get(Some(2), 1, 2), get(Some(1), 3, 4)],
+        &[put(1, 0, 1), swap(Some(1), 2, 2, 9), swap(Some(2), 3, 2, 9), get(Some(3), 10, 11)],
+        &[put(1, 0, 1), event(Call::Delete(true), 2, 9), event(Call::Delete(false), 2, 9)],
+    ];
+    for events in possible {
+        assert!(is_linearizable(events, None), "{events:?}");
+    }
 }

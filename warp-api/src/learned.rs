@@ -20,6 +20,7 @@ use crate::error::{Result, chain};
 use crate::from_crates::checkpoint_error;
 use crate::home::Home;
 use crate::hot_list::HotList;
+use crate::learning::LearnedPartners;
 use crate::shared::Shared;
 
 /// What was learned is written this long after the last time, if anything was read or written since.
@@ -93,6 +94,9 @@ impl Shared {
         let mut parts: Vec<Box<dyn Learned + '_>> = Vec::new();
         if self.options.physics.warm_start {
             parts.push(Box::new(HotList { shared: self }));
+        }
+        if self.learning.is_on() {
+            parts.push(Box::new(LearnedPartners { shared: self }));
         }
         parts
     }

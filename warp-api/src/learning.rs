@@ -1,17 +1,22 @@
 //! Learning entanglement: bursts of reads are looked at, partners learned from them in the background, and partners that are not in
-//! memory brought in when a key is read that was not either.
+//! memory brought in when a key is read that was not either, or that was brought in like them: so a sequence is brought in step by
+//! step, as long as it is followed.
 //!
 //! A thread puts the keys of a burst of consecutive reads into a buffer of its own, and hands it over when it is full. What is
 //! handed over while the background is behind is dropped: a sample is as good.
 
+mod kept;
+
+pub(crate) use kept::LearnedPartners;
+
 use std::cell::RefCell;
-use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use serde::Serialize;
-use warp_core::{Key, KeyRef};
+use warp_core::{KEY_INLINE_BYTES, Key, KeyRef};
 use warp_io::Clock;
 use warp_physics::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Link, Origin, Prediction};
 
@@ -28,10 +33,13 @@ const BURSTS_MAX: usize = 256;
 const WANTED_MAX: usize = 1024;
 /// After so many reads a prediction that has not come true counts as wrong: half of a burst.
 const HORIZON: u32 = 32;
-/// What the name of a key takes on the average, beside what the learner takes: its bytes are kept in place up to some length.
+/// What the name of a key takes, beside what the learner takes: its bytes are in place, since longer ones are not learned.
 const NAME_BYTES: usize = size_of::<Option<Name>>();
-/// Keys that were brought in, and whose use is yet to be seen.
-const FETCHED_MAX: usize = 4096;
+/// Keys that were brought in, and whose use is yet to be seen: so many at most, in this part of the memory for learning.
+const MARKS_MAX: usize = 4096;
+const MARKS_PART: usize = 16;
+/// No mark.
+const UNMARKED: u64 = 0;
 
 /// A key with its keyspace.
 type Name = (u32, Key);
@@ -52,12 +60,18 @@ pub(crate) struct Learning {
     /// The reads of a thread of which the first 64 are looked at.
     every: u32,
     prefetch_bytes: u64,
+    options: BellOptions,
     known: Mutex<Known>,
     bursts: (Sender<Burst>, Receiver<Burst>),
     wanted: (Sender<Name>, Receiver<Name>),
     dropped: Counter,
+    fetch_reads: Counter,
     fetched: Counter,
     fetched_bytes: Counter,
+    fetched_used: Counter,
+    /// Hashes of keys that were brought in and not used since, each in the place that follows from it; a later one takes the
+    /// place of an earlier.
+    marks: Box<[AtomicU64]>,
 }
 
 #[derive(Debug)]
@@ -65,13 +79,12 @@ struct Known {
     bell: Bell,
     /// The key of each place of the learner.
     names: Vec<Option<Name>>,
+    /// How many of them there will be.
+    places: usize,
     /// The last burst: of which thread, and its number.
     last: (u64, u64),
     /// When bytes to bring in were last allowed, and how many are left.
     allowed: (Duration, f64),
-    fetched: HashSet<u64>,
-    fetched_order: VecDeque<u64>,
-    fetched_used: u64,
     found: Vec<Prediction>,
 }
 
@@ -79,7 +92,8 @@ struct Known {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LearningMetrics {
-    /// Reads that were looked at, predictions that were made from them, and how many came true within 32 reads.
+    /// Reads that were looked at, those of keys longer than 38 bytes aside, predictions that were made from them, and how many
+    /// came true within 32 reads.
     pub learner: BellStats,
     /// Predictions that came true, of those that were judged: in `0.0..=1.0`; `None` before the first.
     pub precision: Option<f64>,
@@ -89,11 +103,13 @@ pub struct LearningMetrics {
     pub bytes: u64,
     /// Bursts of 64 reads that were dropped, since the background was behind.
     pub dropped: u64,
+    /// Values of partners that were read from layers: those that then found no room in memory, too. `cold_hits` has none of them.
+    pub fetch_reads: u64,
     /// Partners that were brought into memory before they were read.
     pub fetched: u64,
     /// Bytes of their values.
     pub fetched_bytes: u64,
-    /// Those that were seen to be read afterwards; among the reads that are looked at, which are few by default.
+    /// Those that were read from memory afterwards, by any read, as far as that is known: of the latest 4,000 or so.
     pub fetched_seen_used: u64,
 }
 
@@ -102,35 +118,46 @@ thread_local! {
 }
 
 fn thread_number() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Learning {
     pub(crate) fn new(physics: &Physics) -> Learning {
-        let places = physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
-        let bell = Bell::new(BellOptions { bytes: places * BELL_KEY_BYTES, horizon: Some(HORIZON) });
+        let mut marks = 0;
+        if physics.learning && physics.prefetch_bytes > 0 {
+            marks = (physics.learning_bytes / MARKS_PART / size_of::<AtomicU64>()).min(MARKS_MAX);
+        }
+        let left = physics.learning_bytes - marks * size_of::<AtomicU64>();
+        let places = left / (BELL_KEY_BYTES + NAME_BYTES);
+        let options = BellOptions { bytes: places * BELL_KEY_BYTES, horizon: Some(HORIZON) };
         Learning {
             on: physics.learning && places > 0,
             every: physics.learning_every,
             prefetch_bytes: physics.prefetch_bytes,
+            options,
             known: Mutex::new(Known {
-                bell,
+                bell: Bell::new(options),
                 names: Vec::new(),
+                places,
                 last: (u64::MAX, 0),
                 allowed: (Duration::ZERO, 0.0),
-                fetched: HashSet::new(),
-                fetched_order: VecDeque::new(),
-                fetched_used: 0,
                 found: Vec::new(),
             }),
             bursts: bounded(BURSTS_MAX),
             wanted: bounded(WANTED_MAX),
             dropped: Counter::default(),
+            fetch_reads: Counter::default(),
             fetched: Counter::default(),
             fetched_bytes: Counter::default(),
+            fetched_used: Counter::default(),
+            marks: (0..marks).map(|_| AtomicU64::new(UNMARKED)).collect(),
         }
+    }
+
+    /// Whether anything is learned at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
     }
 
     /// Whether it is time for a burst, after so many reads without one.
@@ -151,7 +178,10 @@ impl Learning {
                 burst.engine = engine;
                 burst.number += 1;
             }
-            burst.keys.push((key.keyspace, Key::from(key.bytes)));
+            // Names beyond this length would lie on the heap, 64 KiB each at worst, within no bound.
+            if key.bytes.len() <= KEY_INLINE_BYTES {
+                burst.keys.push((key.keyspace, Key::from(key.bytes)));
+            }
             if is_last {
                 burst.number += 1;
                 let keys = std::mem::take(&mut burst.keys);
@@ -166,8 +196,34 @@ impl Learning {
 
     /// Bytes that what was learned takes.
     pub(crate) fn bytes(&self) -> u64 {
-        let known = self.known.lock();
-        (known.bell.bytes() + known.names.capacity() * NAME_BYTES) as u64
+        self.bytes_with(&self.known.lock())
+    }
+
+    fn bytes_with(&self, known: &Known) -> u64 {
+        let names = known.names.capacity() * NAME_BYTES;
+        (known.bell.bytes() + names + size_of_val(&*self.marks)) as u64
+    }
+
+    /// Where the key with this hash is marked; `None` where nothing is brought in.
+    fn place_of_mark(&self, hash: u64) -> Option<&AtomicU64> {
+        let place = hash.checked_rem(self.marks.len() as u64)?;
+        self.marks.get(usize::try_from(place).ok()?)
+    }
+
+    /// Takes note that a key was brought in.
+    fn mark(&self, hash: u64) {
+        if let Some(mark) = self.place_of_mark(hash) {
+            mark.store(hash, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the mark off a key that is used. Returns whether it had one: then it was brought in, and not used since.
+    pub(crate) fn take_mark(&self, hash: u64) -> bool {
+        self.place_of_mark(hash).is_some_and(|mark| {
+            let is_there = mark.load(Ordering::Relaxed) == hash;
+            // Of two that use it at once one takes it.
+            is_there && mark.compare_exchange(hash, UNMARKED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        })
     }
 
     /// The learned partners of a key, most confident first.
@@ -194,22 +250,25 @@ impl Learning {
             learner,
             precision: (judged > 0).then(|| learner.used as f64 / judged as f64),
             tracked: known.bell.tracked(),
-            bytes: (known.bell.bytes() + known.names.capacity() * NAME_BYTES) as u64,
+            bytes: self.bytes_with(&known),
             dropped: self.dropped.sum(),
+            fetch_reads: self.fetch_reads.sum(),
             fetched: self.fetched.sum(),
             fetched_bytes: self.fetched_bytes.sum(),
-            fetched_seen_used: known.fetched_used,
+            fetched_seen_used: self.fetched_used.sum(),
         }
     }
 }
 
 impl Known {
     fn learn(&mut self, hash: u64, keyspace: u32, key: Key) {
-        if self.fetched.remove(&hash) {
-            self.fetched_used += 1;
-        }
         let place = self.bell.observe(hash) as usize;
         if self.names.len() <= place {
+            if place >= self.names.capacity() {
+                // By halves, and never beyond what is allowed.
+                let room = self.places.saturating_sub(self.names.len());
+                self.names.reserve_exact(room.min(64 + self.names.len() / 2));
+            }
             self.names.resize(place + 1, None);
         }
         self.names[place] = Some((keyspace, key));
@@ -246,24 +305,36 @@ impl Shared {
 
     /// Learns from the bursts that were handed over, and brings in what is wanted. Called by the background.
     pub(crate) fn learn(&self) {
-        let mut bursts = self.learning.bursts.1.try_iter().peekable();
-        if bursts.peek().is_some() {
+        let bursts = self.learning.bursts.1.try_iter().take(BURSTS_MAX);
+        for burst in bursts.filter(|burst| burst.engine == self.id) {
+            // For one burst only, since readers ask for partners meanwhile.
             let mut known = self.learning.known.lock();
-            for burst in bursts.by_ref().take(BURSTS_MAX).filter(|burst| burst.engine == self.id) {
-                if known.last != (burst.thread, burst.number - 1) {
-                    known.bell.interrupt();
-                }
-                known.last = (burst.thread, burst.number);
-                for (keyspace, key) in burst.keys {
-                    let hash = self.table.hash_of(keyspace, &key);
-                    known.learn(hash, keyspace, key);
-                }
+            if known.last != (burst.thread, burst.number - 1) {
+                known.bell.interrupt();
+            }
+            known.last = (burst.thread, burst.number);
+            for (keyspace, key) in burst.keys {
+                let hash = self.table.hash_of(keyspace, &key);
+                known.learn(hash, keyspace, key);
             }
         }
         self.fetch_wanted();
     }
 
-    /// Asks that the learned partners of a key that was not in memory be brought in.
+    /// Goes on with the partners of a key that is read, if it was brought in as one and not read since.
+    ///
+    /// Without this every few keys of a sequence would be read from the layers, since partners reach only so far. Partners of
+    /// what is brought in could be brought in with it, but what is foretold from what was foretold comes true less often; a use
+    /// says for certain that the sequence goes on. That it is the first use is seen where heat is told, which an entry that is
+    /// read all the time comes to once a tick: so other reads pay nothing for it, and all first uses are seen, sampled or not.
+    pub(crate) fn follow_if_fetched(&self, key: KeyRef<'_>) {
+        if self.learning.take_mark(key.hash) {
+            self.learning.fetched_used.add(1);
+            self.want_partners(key);
+        }
+    }
+
+    /// Asks that the learned partners of a key that was not in memory, or would not have been, be brought in.
     pub(crate) fn want_partners(&self, key: KeyRef<'_>) {
         let learned = &self.learning;
         if !learned.on || learned.prefetch_bytes == 0 {
@@ -300,6 +371,7 @@ impl Shared {
                 continue;
             }
             let Ok(Some((bytes, is_in))) = self.fetch_cold(key) else { continue };
+            learned.fetch_reads.add(1);
             let mut known = learned.known.lock();
             known.allowed.1 -= bytes as f64;
             if !is_in {
@@ -307,13 +379,7 @@ impl Shared {
             }
             learned.fetched.add(1);
             learned.fetched_bytes.add(bytes as u64);
-            known.fetched.insert(key.hash);
-            known.fetched_order.push_back(key.hash);
-            if known.fetched_order.len() > FETCHED_MAX
-                && let Some(oldest) = known.fetched_order.pop_front()
-            {
-                known.fetched.remove(&oldest);
-            }
+            learned.mark(key.hash);
         }
     }
 

@@ -306,7 +306,7 @@ pub struct ResidencyMetrics {
     pub unpacked: u64,
     /// Values that were read from a layer and did not come into memory, since others are worth more.
     pub kept_out: u64,
-    /// Values that came into memory while it was full, since they had been used before.
+    /// Values that came into memory while it was full, and had been used before, as far as that is remembered.
     pub returned: u64,
     /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte. `None` before the first.
     pub price: Option<f64>,

@@ -130,7 +130,8 @@ pub struct Physics {
     /// [`Options::warm_start_bytes`].
     pub warm_start: bool,
     /// Learn from what is read together which keys are partners, and bring partners into memory when a key is read that was not
-    /// there either. Default: no; `docs/physics.md` says what it costs and where it helps.
+    /// there either; keep what was learned over restarts. Keys longer than 38 bytes are nobody's partners. Default: no;
+    /// `docs/physics.md` says what it costs and where it helps.
     pub learning: bool,
     /// The most memory that this takes, in bytes. Default: 4 MiB, which is some 40,000 keys.
     pub learning_bytes: usize,

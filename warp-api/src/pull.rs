@@ -98,9 +98,9 @@ impl Learned {
         self.gravity.used(hash, now, mass, count);
     }
 
-    /// Takes note of a read from a layer, or of a write.
-    pub(crate) fn used(&self, hash: u64) {
-        self.gravity.used(hash, self.next(), 0, 1.0);
+    /// Takes note of a read from a layer, or of a write. Returns whether anything was remembered of the key.
+    pub(crate) fn used(&self, hash: u64) -> bool {
+        self.gravity.used(hash, self.next(), 0, 1.0)
     }
 
     /// Forgets the uses of a key, of which its writer has said what they will be.
@@ -177,7 +177,7 @@ mod tests {
             .collect();
         assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 1), "{times:?}");
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..160).for_each(|hash| learned.used(hash)));
+            scope.spawn(|| (0..160).for_each(|hash| _ = learned.used(hash)));
         });
         assert!(learned.now() >= times[99] + 160);
     }

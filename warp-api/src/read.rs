@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use warp_core::{Entry, EntryRef, KeyRef, Value};
+use warp_core::{Entry, EntryRef, KeyRef, Prepared, Value};
 use warp_io::Clock;
 
 use crate::entropy::LoadMonitor;
@@ -120,10 +120,15 @@ impl Shared {
     /// Takes note of a read of an entry in its heat, and in what is learned of its uses.
     #[inline]
     fn tell_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) {
-        if is_turn && LoadMonitor::is_counted() {
+        let is_told = if is_turn && LoadMonitor::is_counted() {
             entry.touch();
+            true
         } else {
-            entry.touch_once();
+            entry.touch_once()
+        };
+        // Of one that was fetched the first read is told: only reads that are told, few of an entry, look for that.
+        if is_told {
+            self.follow_if_fetched(key);
         }
         if let Some(learned) = self.residency.pull.learned() {
             learned.read(key.hash, entry.mass());
@@ -187,6 +192,8 @@ impl Shared {
             None => self.counters.reads.missed(),
             Some(found) if found.level == Level::Cold => {
                 self.counters.reads.cold();
+                // If it was fetched, it left before it was of use.
+                self.learning.take_mark(key.hash);
                 self.want_partners(key);
             }
             Some(_) => self.counters.reads.hot(),
@@ -356,7 +363,7 @@ impl Shared {
         }
         let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
         let Some(mass) = self.comes_in(key.hash, bytes) else { return };
-        if self.bring_in(key, found, searched, mass) {
+        if self.bring_in(key, found, searched, |entry| entry.set_mass(mass)) {
             self.counters.promotions.add(1);
         }
     }
@@ -370,24 +377,25 @@ impl Shared {
         let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
         let Some(found) = self.live(key.keyspace, entry, Level::Cold) else { return Ok(None) };
         let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
-        let is_in = self.admit_read(bytes) && self.bring_in(key, &found, &layers, 1);
+        let is_in = self.admit_read(bytes)
+            && self.bring_in(key, &found, &layers, |entry| entry.set_mass_before_use(1));
         Ok(Some((found.value.len(), is_in)))
     }
 
-    /// Brings a value from a layer into memory with so much mass, where that hides nothing newer and nobody has to wait for
-    /// it. Returns whether it did.
+    /// Brings a value from a layer into memory, where that hides nothing newer and nobody has to wait for it; `set_mass` says
+    /// with which mass. Returns whether it did.
     pub(crate) fn bring_in(
         &self,
         key: KeyRef<'_>,
         found: &Found,
         searched: &Arc<LayerList>,
-        mass: u32,
+        set_mass: impl FnOnce(&mut Prepared<'_>),
     ) -> bool {
         // The copy is made before the lock is taken. A table that is full goes without.
         let Ok(mut prepared) = self.table.prepare(key, &found.value[..], found.deadline) else {
             return false;
         };
-        prepared.set_mass(mass);
+        set_mass(&mut prepared);
         let Some(mut guard) = self.table.try_lock(key.hash) else { return false };
         // A floor that was raised since has taken away what is below it, which must not come back.
         let is_there = found.seq >= self.floors.of(key.keyspace);

@@ -417,8 +417,8 @@ impl Shared {
     pub(crate) fn comes_in(&self, hash: u64, bytes: usize) -> Option<u32> {
         let residency = &self.residency;
         let learned = residency.pull.learned();
-        if let Some(learned) = learned {
-            learned.used(hash);
+        let is_remembered = learned.is_some_and(|learned| learned.used(hash));
+        if learned.is_some() {
             self.want_law();
         }
         if !self.options.physics.gravity || !self.is_memory_full() {
@@ -444,7 +444,10 @@ impl Shared {
         let body = Body { mass, bytes: (bytes - saved).max(1), saved_by_packing: 0 };
         let is_worth_it = known.is_some() && fall(body, COSTS).1 >= residency.price() * margin;
         if is_worth_it && self.admit_read(bytes) {
-            residency.returned.fetch_add(1, Ordering::Relaxed);
+            // The law lets keys in as well of which nothing is remembered; without it nothing else comes in.
+            if is_remembered || learned.is_none() {
+                residency.returned.fetch_add(1, Ordering::Relaxed);
+            }
             // Its first use in memory tells it from those that come and go.
             return known;
         }

@@ -251,7 +251,7 @@ impl Shared {
                     deadline: entry.deadline,
                     level: Level::Cold,
                 };
-                if self.bring_in(key, &found, layers, mass) {
+                if self.bring_in(key, &found, layers, |entry| entry.set_mass(mass)) {
                     self.warm.entries.fetch_add(1, Ordering::Relaxed);
                     self.warm.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
                 }

@@ -337,7 +337,7 @@ impl Shared {
     fn note_write(&self, hash: u64, op: &Op<'_>) {
         if let Some(learned) = self.residency.pull.learned() {
             match op.change {
-                Change::Put { hints: Hints { mass: None, .. }, .. } => learned.used(hash),
+                Change::Put { hints: Hints { mass: None, .. }, .. } => _ = learned.used(hash),
                 // The heat with which it begins says more.
                 Change::Put { .. } | Change::Delete => learned.forget(hash),
             }

@@ -441,3 +441,29 @@ fn the_law_learns_when_keys_are_read_again() {
         "{with} of the reads from memory by the law, {without} by masses"
     );
 }
+
+/// The law lets keys in of which it knows nothing, while memory costs little; they have not returned.
+#[test]
+fn what_is_read_for_the_first_time_has_not_returned() {
+    const KEYS: u64 = 16_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let options = options().physics(Physics { warm_start: false, ..Physics::default() });
+    let engine = options.clone().open(scratch.path()).unwrap();
+    for n in 0..KEYS {
+        engine.put(key(n), value(n, 0, 4000)).unwrap();
+    }
+    engine.close().unwrap();
+    let engine = options.open(scratch.path()).unwrap();
+    let read = |n: u64| assert!(engine.get(key(n)).unwrap().is_some());
+    (0..KEYS).for_each(read);
+    let first = engine.cosmic_metrics().residency;
+    assert!(first.evicted + first.kept_out > KEYS / 2, "{first:?}");
+    // One look-up in two million finds what is remembered of another key.
+    assert!(first.returned <= 2, "{first:?}");
+    // What did not stay is remembered, and comes in when it is read again and again.
+    let has_returned = (0..200).any(|_| {
+        (0..KEYS).step_by(50).for_each(read);
+        engine.cosmic_metrics().residency.returned > first.returned
+    });
+    assert!(has_returned, "{first:?}");
+}

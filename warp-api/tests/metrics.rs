@@ -57,6 +57,7 @@ const FIXED: &[&str] = &[
     "/memory/layer_cache_bytes",
     // What came of learning, in `learning.rs`.
     "/entanglement/learning/dropped",
+    "/entanglement/learning/fetch_reads",
     "/entanglement/learning/fetched",
     "/entanglement/learning/fetched_bytes",
     "/entanglement/learning/fetched_seen_used",

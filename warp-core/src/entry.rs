@@ -156,12 +156,14 @@ impl<'a> EntryRef<'a> {
     }
 
     /// As [`EntryRef::touch`], unless the heat was told in this tick already: so that an entry which is read all the time is
-    /// written to once a tick.
+    /// written to once a tick. Returns whether it was counted.
     #[inline]
-    pub fn touch_once(self) {
-        if !heat::is_used_at(self.record.heat(), self.tick) {
+    pub fn touch_once(self) -> bool {
+        let counts = !heat::is_used_at(self.record.heat(), self.tick);
+        if counts {
             self.touch();
         }
+        counts
     }
 
     /// The mass of the entry: an estimate of the uses that were counted with [`EntryRef::touch`], halved with each

@@ -40,6 +40,11 @@ pub(crate) fn of_mass(uses: u32, tick: u8) -> u8 {
     (level << LEVEL_SHIFT) | (tick % HEAT_TICKS)
 }
 
+/// The same, told as of the tick before: so that the next use counts, whenever it comes ([`is_used_at`]).
+pub(crate) fn of_mass_before(uses: u32, tick: u8) -> u8 {
+    of_mass(uses.saturating_mul(2).saturating_add(1), tick.wrapping_sub(1))
+}
+
 /// The hotter of two at `tick`.
 pub(crate) fn hotter(a: u8, b: u8, tick: u8) -> u8 {
     if level(a, tick) < level(b, tick) { b } else { a }
@@ -87,6 +92,11 @@ mod tests {
             assert_eq!(mass(of_mass(mass_of, 40), 40), mass_of);
         }
         assert_eq!(mass(of_mass(u32::MAX, 0), 0), 127);
+        for (mass_of, tick) in [(0, 40), (1, 0), (1, 40), (31, 255), (63, 32)] {
+            let before = of_mass_before(mass_of, tick);
+            assert_eq!(mass(before, tick), mass_of);
+            assert!(!is_used_at(before, tick) && is_used_at(of_mass(mass_of.max(1), tick), tick));
+        }
         let (cold, hot) = (of_mass(7, 3), of_mass(15, 1));
         // Two ticks have taken three quarters of the larger mass.
         assert_eq!(hotter(cold, hot, 3), cold);

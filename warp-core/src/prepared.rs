@@ -139,11 +139,21 @@ impl Prepared<'_> {
     /// Sets the mass with which the entry begins, or of the key's entry if that has more: that of a key that was used so
     /// often; see [`EntryRef::mass`](crate::EntryRef::mass). Without this it is 1, as of a key that was used once.
     pub fn set_mass(&mut self, uses: u32) {
+        self.set_heat(|tick| heat::of_mass(uses, tick));
+    }
+
+    /// As [`Prepared::set_mass`], of an entry that was not used yet: the next use counts, also if it comes within the same tick
+    /// ([`EntryRef::touch_once`](crate::EntryRef::touch_once)).
+    pub fn set_mass_before_use(&mut self, uses: u32) {
+        self.set_heat(|tick| heat::of_mass_before(uses, tick));
+    }
+
+    fn set_heat(&mut self, heat_at: impl FnOnce(u8) -> u8) {
         let arena = self.arena();
         if let Some(address) = self.address {
             // SAFETY: the entry was written by `prepare`, and lives until this is used or dropped.
             let record = unsafe { Record::at(arena.pointer(address)) };
-            record.set_heat(heat::of_mass(uses, self.table.store().tick.load(Ordering::Relaxed)));
+            record.set_heat(heat_at(self.table.store().tick.load(Ordering::Relaxed)));
         }
     }
 

@@ -1,6 +1,9 @@
 //! Learned entanglement: which keys are read together, from the order of reads, in bounded memory.
 
 mod index;
+mod stored;
+
+pub use stored::{BELL_STORED_BYTES, BELL_STORED_KEY_BYTES, BadBell};
 
 use crate::space_saving::SpaceSaving;
 use index::Index;
@@ -27,6 +30,8 @@ const CELL_HALVED_AT: f32 = 256.0;
 const PROBE_ONE_IN: u64 = 128;
 /// The most keys that are tracked: numbers of links have 24 bits.
 const TRACKED_MAX: usize = 1 << 24;
+/// Those bits, which say the place.
+const PLACE_BITS: u32 = 0x00FF_FFFF;
 /// Keys whose share of all reads is known: the heaviest. Others are so rare that no link to them is by chance.
 const FREQUENT: usize = 256;
 /// One in so many reads is counted for that.
@@ -332,18 +337,8 @@ impl Bell {
 
     /// Gives a key a place: a new one, or that of a key that was not read for long.
     fn track(&mut self, hash: u64) -> u32 {
-        let halves = [low(hash), low(hash >> 32)];
         if self.tracked.len() < self.capacity {
-            let place = low(self.tracked.len() as u64);
-            if self.tracked.len() == self.tracked.capacity() {
-                // By halves, and never beyond what is allowed.
-                let room = self.capacity - self.tracked.len();
-                self.tracked.reserve_exact(room.min(64 + self.tracked.len() / 2));
-            }
-            self.tracked.push(Tracked { hash: halves, ..Tracked::default() });
-            let tracked = &self.tracked;
-            self.index.insert(hash, place, tracked.len(), |place| tracked[place as usize].hash());
-            return place;
+            return self.append(hash);
         }
         let mut looked = 0;
         loop {
@@ -365,12 +360,26 @@ impl Bell {
             let (former, number) = (key.hash(), key.number.wrapping_add(1));
             let tracked = &self.tracked;
             self.index.remove(former, |place| tracked[place as usize].hash());
-            self.tracked[at] = Tracked { hash: halves, number, ..Tracked::default() };
+            self.tracked[at] = Tracked { hash: halves(hash), number, ..Tracked::default() };
             let tracked = &self.tracked;
             self.index.insert(hash, place, tracked.len(), |place| tracked[place as usize].hash());
             self.stats.forgotten += 1;
             return place;
         }
+    }
+
+    /// Gives a key a new place, where there is room for one more.
+    fn append(&mut self, hash: u64) -> u32 {
+        let place = low(self.tracked.len() as u64);
+        if self.tracked.len() == self.tracked.capacity() {
+            // By halves, and never beyond what is allowed.
+            let room = self.capacity - self.tracked.len();
+            self.tracked.reserve_exact(room.min(64 + self.tracked.len() / 2));
+        }
+        self.tracked.push(Tracked { hash: halves(hash), ..Tracked::default() });
+        let tracked = &self.tracked;
+        self.index.insert(hash, place, tracked.len(), |place| tracked[place as usize].hash());
+        place
     }
 
     /// Counts that `after` was read soon after `before`: Misra-Gries over the links of `before`.
@@ -399,7 +408,7 @@ impl Bell {
     fn prediction(&self, from: u32, at: usize) -> Option<Prediction> {
         let key = &self.tracked[from as usize];
         let (link, weight) = (key.links[at], key.weights[at]);
-        let place = link & 0x00FF_FFFF;
+        let place = link & PLACE_BITS;
         if weight == 0 || key.reads == 0 || self.name(place) != link {
             return None;
         }
@@ -466,6 +475,10 @@ impl Tracked {
     fn hash(&self) -> u64 {
         u64::from(self.hash[1]) << 32 | u64::from(self.hash[0])
     }
+}
+
+fn halves(hash: u64) -> [u32; 2] {
+    [low(hash), low(hash >> 32)]
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]

@@ -55,7 +55,10 @@ mod wormholes;
 mod bytes;
 
 pub use balance::{BadBalance, Balance, EntropySample, SAMPLES_MAX};
-pub use bell::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Prediction};
+pub use bell::{
+    BELL_KEY_BYTES, BELL_STORED_BYTES, BELL_STORED_KEY_BYTES, BadBell, Bell, BellOptions, BellStats,
+    Prediction,
+};
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};

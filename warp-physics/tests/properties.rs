@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use warp_physics::{
-    Entanglement, Link, Links, Origin, Rules, coefficient_of_variation, layout, max_over_mean,
-    normalized_entropy, shannon_bits,
+    BELL_KEY_BYTES, Bell, BellOptions, Entanglement, Link, Links, Origin, Prediction, Rules,
+    coefficient_of_variation, layout, max_over_mean, normalized_entropy, shannon_bits,
 };
 
 /// A short key over few letters, so that keys meet, begin and end alike.
@@ -51,6 +51,65 @@ fn rules(stated: &Stated) -> Rules {
         rules.add(pattern, partners, *strength).unwrap();
     }
     rules
+}
+
+/// Keys below this are read; 0 stands for an interruption.
+const READ_KEYS: u64 = 40;
+
+fn reads() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec(prop_oneof![0..8_u64, 0..READ_KEYS], 1..200)
+}
+
+fn bell_options(places: usize) -> BellOptions {
+    BellOptions { bytes: places * BELL_KEY_BYTES, horizon: Some(32) }
+}
+
+/// A learner that was shown these reads again and again, often enough to know the shares of the most frequent; and the key of
+/// each place.
+fn learned(reads: &[u64], places: usize) -> (Bell, Vec<u64>) {
+    let mut bell = Bell::new(bell_options(places));
+    let mut keys = Vec::new();
+    for key in reads.iter().cycle().take(5_000) {
+        if *key == 0 {
+            bell.interrupt();
+            continue;
+        }
+        let place = bell.observe(*key) as usize;
+        if keys.len() <= place {
+            keys.resize(place + 1, 0);
+        }
+        keys[place] = *key;
+    }
+    (bell, keys)
+}
+
+/// What a learner is written as, with the hashes of the keys in that order.
+fn stored(bell: &Bell, keys: &[u64]) -> (Vec<u8>, Vec<Option<u64>>) {
+    let places = bell.most_read(usize::MAX);
+    (bell.to_bytes(&places), places.iter().map(|place| Some(keys[*place as usize])).collect())
+}
+
+/// The keys that a learner foretells after each key, as partners and as worth fetching.
+fn foretold(bell: &Bell) -> Vec<[Vec<(u64, f64)>; 2]> {
+    fn without_places(found: &[Prediction]) -> Vec<(u64, f64)> {
+        found.iter().map(|prediction| (prediction.hash, prediction.confidence)).collect()
+    }
+    let mut found = Vec::new();
+    let mut all = Vec::new();
+    for key in 0..READ_KEYS {
+        bell.partners(key, &mut found);
+        let partners = without_places(&found);
+        bell.worth_fetching(key, &mut found);
+        all.push([partners, without_places(&found)]);
+    }
+    all
+}
+
+/// Whether these bytes are what a learner that was read from them is written as.
+fn comes_back(bell: &Bell, bytes: &[u8]) -> bool {
+    // The most valuable were written first, and have the last places.
+    let places: Vec<u32> = (0..u32::try_from(bell.tracked()).unwrap()).rev().collect();
+    bell.to_bytes(&places) == bytes
 }
 
 /// The partners as the documentation tells them, found by looking at everything.
@@ -236,6 +295,41 @@ proptest! {
             } else {
                 prop_assert!(leader.is_some_and(|leader| groups[leader].contains(&entry)));
             }
+        }
+    }
+}
+
+// Thousands of reads a case.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_learned_comes_back_from_its_bytes(reads in reads(), places in 16..48_usize) {
+        let (bell, keys) = learned(&reads, places);
+        let (bytes, hashes) = stored(&bell, &keys);
+        let (back, numbers) = Bell::from_bytes(bell_options(places), &bytes, &hashes).unwrap();
+        prop_assert_eq!((numbers.len(), back.tracked()), (bell.tracked(), bell.tracked()));
+        prop_assert_eq!(foretold(&back), foretold(&bell));
+        prop_assert!(comes_back(&back, &bytes));
+    }
+
+    #[test]
+    fn damaged_bytes_of_what_was_learned_are_refused_or_harmless(
+        reads in reads(), room in 16..48_usize, at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+        other in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let (bell, keys) = learned(&reads, 48);
+        let (mut bytes, hashes) = stored(&bell, &keys);
+        let index = at.index(bytes.len());
+        bytes[index] = byte;
+        for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())], &other] {
+            let Ok((mut back, _)) = Bell::from_bytes(bell_options(room), bytes, &hashes) else { continue };
+            prop_assert!(back.tracked() <= room);
+            prop_assert!(back.tracked() < hashes.len() || comes_back(&back, bytes));
+            for key in reads.iter().chain(&[1_000, 1_001, 1_002]) {
+                back.observe(*key);
+            }
+            prop_assert!(back.tracked() <= room);
         }
     }
 }

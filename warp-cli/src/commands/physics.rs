@@ -31,7 +31,7 @@ struct Found {
     not_stored: [&'static str; 3],
 }
 
-const NOT_STORED: [&str; 3] = ["learned partners", "gravity", "traffic of routes"];
+const NOT_STORED: [&str; 3] = ["hits of learned partners", "gravity", "traffic of routes"];
 
 #[derive(Serialize)]
 struct LevelLaws {

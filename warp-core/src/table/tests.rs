@@ -228,6 +228,21 @@ fn heat_stays_with_a_key_and_cools() {
     assert_eq!(mass(), 0);
 }
 
+#[test]
+fn the_first_use_within_a_tick_counts_where_that_is_asked_for() {
+    let table = table(1);
+    for (slot, counts) in [(1, false), (2, true)] {
+        let mut prepared = table.prepare(key(slot), "value", 0).unwrap();
+        if counts {
+            prepared.set_mass_before_use(1);
+        }
+        assert!(table.lock(key(slot).hash).insert_clean(prepared, 3));
+        let touch = || table.with(key(slot), |entry| (entry.mass(), entry.touch_once())).unwrap();
+        assert_eq!(touch(), (1, counts));
+        assert!(!touch().1);
+    }
+}
+
 /// The bytes of a key of slot 0 with a number.
 fn numbered(number: u64) -> [u8; 10] {
     let mut bytes = [0; 10];

@@ -65,20 +65,21 @@ impl Gravity {
 
     /// Takes note of a use of the key with this hash, which stands for `count` uses where not all are shown to the law; 0 is for
     /// one that it is not shown. Of a key of which nothing is remembered, `mass` says how often it was used as far as is known.
-    pub fn used(&self, hash: u64, now: u64, mass: u32, count: f32) {
+    /// Returns whether anything was remembered.
+    pub fn used(&self, hash: u64, now: u64, mass: u32, count: f32) -> bool {
         let Some((place, orbit)) = self.orbits.find(hash) else {
             let orbit = self.horizon.aged(now, 0, mass_code(mass), 0);
             if let Some(former) = self.orbits.insert(hash, orbit, |orbit| self.horizon.age(orbit, now)) {
                 self.horizon.lost(former, now);
             }
-            return;
+            return false;
         };
         // The second use counts however near it is: of much that is used twice at once, nothing is used a third time.
         let is_near = u64::from(self.horizon.age(orbit, now)) * ONE_USE_PART < self.horizon.capacity_ticks();
-        if is_near && orbit.wait() != 0 {
-            return;
+        if !is_near || orbit.wait() == 0 {
+            place.set(self.horizon.touch_as(orbit, now, count));
         }
-        place.set(self.horizon.touch_as(orbit, now, count));
+        true
     }
 
     /// Forgets a key: what it was used for until now says nothing any more.
@@ -196,11 +197,13 @@ mod tests {
         let gravity = Gravity::new(1000, 5000);
         assert!(gravity.pull(hash(1), 5_000, 127) > 20.0 * gravity.pull(hash(1), 5_000, 1));
         assert!(gravity.pull(hash(1), 5_000, 0) < gravity.pull(hash(1), 5_000, 1));
-        gravity.used(hash(1), 5_000, 0, 1.0);
+        assert!(!gravity.used(hash(1), 5_000, 0, 1.0));
         let known = gravity.pull(hash(1), 5_000, 127);
         assert!((known - gravity.pull(hash(1), 5_000, 0)).abs() < 1e-12, "it is known by itself now");
+        assert!(gravity.used(hash(1), 5_000, 0, 1.0), "the second use is of a key that is remembered");
         gravity.forget(hash(1));
         assert!(gravity.pull(hash(1), 5_000, 127) > 20.0 * known);
+        assert!(!gravity.used(hash(1), 5_001, 0, 1.0));
         assert!(gravity.bytes() > 40_000 + 200_000);
     }
 

@@ -93,8 +93,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                     }
                     _ => {}
                 }
-                // Only where all reads are looked at is every use seen.
-                let used = every == Some(1) && fetches && replayed.fetched > 0;
+                let used = replayed.fetched > 0;
                 let used = used.then(|| Cell::share(replayed.fetched_used as f64 / replayed.fetched as f64));
                 let lru = Lru::new(usize::try_from(replayed.entries)?.max(1), trace.unique);
                 table.row_now([
@@ -189,7 +188,7 @@ fn replay_through(
     let operations = metrics.operations;
     let replayed = Replayed {
         hit_ratio: (operations.hits - operations.cold_hits) as f64 / operations.gets as f64,
-        reads: operations.cold_hits + learning.fetched,
+        reads: operations.cold_hits + learning.fetch_reads,
         fetched: learning.fetched,
         fetched_used: learning.fetched_seen_used,
         precision: learning.precision,

@@ -7,6 +7,7 @@
 )]
 
 mod common;
+#[allow(dead_code, reason = "what is declared beside entries is of no interest here")]
 #[path = "crash/model.rs"]
 mod model;
 #[allow(dead_code, reason = "what is acknowledged as durable is of no interest here")]

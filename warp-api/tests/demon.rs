@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use common::{Machine, small};
 use warp_api::{Demon, ErrorKind, Options, Physics, ShardId, Strategy, WarpEngine};
+use warp_io::Dir;
+use warp_wal::{Apply, Kind, Recovery, Start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -60,6 +62,43 @@ fn the_background_evens_the_load_and_then_stops() {
     assert_eq!((again.history.len(), again.slots_away), (metrics.history.len(), metrics.slots_away));
     let refused = engine.trigger_entropy_rebalancing(Strategy::Minimal).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+/// Of one kind, the sequence, key and value of every entry in the log.
+fn logged(machine: &Machine, kind: Kind) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
+    let log = machine.disk.root().subdir("wal", false).unwrap();
+    let mut found = Vec::new();
+    let mut keep = |seq: u64, entry: &warp_wal::Entry<'_>| {
+        if entry.kind == kind {
+            found.push((seq, entry.key.to_vec(), entry.value.to_vec()));
+        }
+    };
+    let apply = Apply::InOrder(&mut keep);
+    warp_wal::replay_in(&*log, Recovery::TrimTornTail, Start::default(), apply, &mut |_, _| {}).unwrap();
+    found
+}
+
+#[test]
+fn moves_and_the_sample_of_the_load_are_in_the_log() {
+    let machine = Machine::new(3);
+    let engine = machine.open(options(Demon::Auto));
+    write_skewed(&engine, 4_000);
+    machine.clock.advance(SECOND);
+    engine.step();
+    let demon = engine.spacetime_metrics().demon;
+    assert!(demon.slots_moved > 0, "{demon:?}");
+    drop(engine);
+    let samples = logged(&machine, Kind::EntropySample);
+    assert_eq!((samples.len(), demon.history.len()), (1, 1));
+    let (seq, key, sample) = &samples[0];
+    assert!(key.is_empty());
+    assert_eq!(sample[..], demon.history[0].to_bytes());
+    let moves = logged(&machine, Kind::SlotMove);
+    assert_eq!(moves.len() as u64, demon.slots_moved);
+    // Of the same write, each slot and each shard as two bytes.
+    for (of, slot, shard) in &moves {
+        assert_eq!((of, slot.len(), shard.len()), (seq, 2, 2), "{moves:?}");
+    }
 }
 
 #[test]

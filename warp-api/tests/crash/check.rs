@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use warp_api::{Durability, WarpEngine};
 use warp_io::{SimClock, SimDisk};
 
-use crate::model::Model;
+use crate::model::{Balance, LEVELS, Model};
 use crate::workload::{Run, environment, options};
 
 /// One image in this many is written to, checkpointed and reopened after it was checked.
@@ -75,6 +75,25 @@ fn assert_state(run: &Run, engine: &WarpEngine, last_seq: u64, place: &str) {
         let surplus: Vec<_> = found.difference(&expected).map(|line| shorten(line)).collect();
         panic!("{place}: not the state at {last_seq}: missing {missing:#?}, surplus {surplus:#?}");
     }
+    assert_in_use(engine, &model, &format!("{place}: not the state at {last_seq}"));
+}
+
+/// What is declared is also in use, and slots are where they were moved to.
+fn assert_in_use(engine: &WarpEngine, model: &Model, place: &str) {
+    let wormholes = engine.wormhole_topology().wormholes.into_iter();
+    let wormholes: Vec<_> = wormholes.map(|wormhole| (wormhole.a, wormhole.b, wormhole.strength)).collect();
+    assert_eq!(wormholes, model.wormholes(), "{place}");
+    for (a, b, _) in &wormholes {
+        assert!(engine.route(b, a).is_some(), "{place}: no route from {b} to {a}");
+    }
+    for level in LEVELS {
+        assert_eq!(engine.laws(level), model.laws(level), "{place}: {level:?}");
+    }
+    let balance = Balance::of(engine);
+    match model.balance() {
+        Some(expected) => assert_eq!(balance, *expected, "{place}"),
+        None => assert!(balance.is_new(), "{place}: {balance:?}"),
+    }
 }
 
 fn shorten(line: &str) -> String {
@@ -92,14 +111,14 @@ fn export(engine: &WarpEngine) -> BTreeSet<String> {
 
 /// After recovery everything works: writing, syncing, a checkpoint, verifying, reopening.
 fn assert_live(run: &Run, image: &SimDisk, engine: WarpEngine, place: &str) {
-    let before = export(&engine);
+    let before = (export(&engine), Balance::of(&engine));
     let seq = engine.with_durability(Durability::Sync).put(PROBE, "2").unwrap();
     engine.checkpoint().unwrap();
     let report = engine.verify().unwrap();
     assert!(report.is_clean(), "{place}: {:?}", report.problems);
     engine.close().unwrap();
     let engine = open(run, image, place);
-    assert_eq!(export(&engine), before, "{place}: reopened");
+    assert_eq!((export(&engine), Balance::of(&engine)), before, "{place}: reopened");
     assert_eq!(engine.get(PROBE).unwrap().as_deref(), Some(&b"2"[..]), "{place}");
     assert!(engine.put(PROBE, "3").unwrap() > seq, "{place}: a sequence was given twice");
 }

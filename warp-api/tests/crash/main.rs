@@ -49,14 +49,18 @@ fn enumerate_all(format: LogFormat, seeds: std::ops::Range<u64>) {
     let only: Option<u64> = std::env::var("WARP_SEED").ok().and_then(|seed| seed.parse().ok());
     let mut images = 0;
     let mut points = 0;
+    let mut moved = 0;
     for seed in seeds.filter(|seed| only.is_none_or(|only| only == *seed)) {
         let run = run(seed, STEPS, format);
         images += enumerate(&run);
         points += run.disk.crash_points().len();
+        moved += run.slots_moved;
     }
     report(&format!(
-        "{format:?} log: {images} distinct crash images from {points} crash points, 0 violations"
+        "{format:?} log: {images} distinct crash images from {points} crash points, {moved} slots moved, \
+         0 violations"
     ));
+    assert!(only.is_some() || moved > 0, "no slot was moved");
     assert!(only.is_some() || images >= IMAGES_MIN, "only {images} distinct crash images");
 }
 

@@ -5,16 +5,23 @@ use std::time::Duration;
 
 pub(crate) use warp_api::LogFormat;
 use warp_api::{
-    Background, Durability, Environment, Keyspace, Options, PutOptions, Seq, Update, WarpEngine, WriteBatch,
+    Background, Demon, Durability, Environment, ErrorKind, Keyspace, Laws, Options, Physics, PutOptions, Seq,
+    Strategy, Update, WarpEngine, WriteBatch,
 };
 use warp_io::{Clock, SimClock, SimDisk};
 
-use crate::model::{DEFAULT, Effect, Model, Stored};
+use crate::model::{Balance, DEFAULT, Effect, LEVELS, LOAD_KEYS, Model, Stored, load_key};
 
 /// Keys are few, so that they are overwritten, deleted and linked again and again.
 const KEYS: u64 = 14;
 /// The names that keyspaces are made under.
 const NAMES: [&str; 2] = ["one", "two"];
+/// The names of regions: few, as keys are.
+const REGIONS: [&str; 3] = ["oslo", "bern", "rome"];
+/// A load is so many batches,
+const LOAD_BATCHES: usize = 33;
+/// each of so many keys: together just enough writes for a plan of which slots to move.
+const LOAD_WIDTH: u64 = 32;
 /// Times to live: over while the workload goes on, over when its images are looked at, and longer than either.
 const TTLS_MILLIS: [u64; 3] = [100, 60_000, 3_600_000];
 
@@ -31,6 +38,7 @@ pub(crate) struct Run {
     pub(crate) writes: Vec<Write>,
     /// What was acknowledged as durable: from which operation of the disk on, up to which sequence.
     pub(crate) durable: Vec<(u64, u64)>,
+    pub(crate) slots_moved: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +69,8 @@ pub(crate) fn options(format: LogFormat) -> Options {
         .log_buffer_bytes(16 << 10)
         .compress_values_from(256)
         .checkpoints_kept(2)
+        // Slots are moved where the workload says so, and it takes note of it.
+        .physics(Physics { demon: Demon::Manual, ..Physics::default() })
 }
 
 pub(crate) fn environment(clock: &SimClock, seed: u64) -> Environment {
@@ -75,7 +85,7 @@ pub(crate) fn environment(clock: &SimClock, seed: u64) -> Environment {
 pub(crate) fn run(seed: u64, steps: usize, format: LogFormat) -> Run {
     let disk = SimDisk::new(seed);
     disk.record();
-    let run = Run { seed, disk, format, writes: Vec::new(), durable: Vec::new() };
+    let run = Run { seed, disk, format, writes: Vec::new(), durable: Vec::new(), slots_moved: 0 };
     let clock = SimClock::new(1_700_000_000_000);
     let engine = open(&run, &clock);
     let mut driver =
@@ -118,22 +128,26 @@ struct Driver {
 impl Driver {
     fn step(&mut self) {
         match self.random.below(100) {
-            0..20 => self.put(),
-            20..25 => self.put_with_deadline(),
-            25..28 => self.set_deadline(),
-            28..36 => self.delete(),
-            36..47 => self.batch(),
-            47..53 => self.link(),
-            53..56 => self.unlink(),
-            56..58 => self.rule(),
-            58..63 => self.update(),
-            63..67 => self.increment(),
-            67..71 => self.large(),
-            71..74 => self.make(),
-            74..75 => self.drop_one(),
-            75..77 => self.clear(),
-            77..82 => self.sync(),
-            82..91 => self.background(),
+            0..17 => self.put(),
+            17..21 => self.put_with_deadline(),
+            21..24 => self.set_deadline(),
+            24..31 => self.delete(),
+            31..40 => self.batch(),
+            40..46 => self.link(),
+            46..49 => self.unlink(),
+            49..51 => self.rule(),
+            51..55 => self.wormhole(),
+            55..57 => self.close_wormhole(),
+            57..59 => self.laws(),
+            59..60 => self.load(),
+            60..64 => self.update(),
+            64..68 => self.increment(),
+            68..72 => self.large(),
+            72..75 => self.make(),
+            75..76 => self.drop_one(),
+            76..78 => self.clear(),
+            78..83 => self.sync(),
+            83..91 => self.background(),
             91..95 => self.checkpoint(),
             95..97 => self.reopen_closed(),
             _ => self.reopen_dropped(),
@@ -177,12 +191,17 @@ impl Driver {
             _ => Durability::Interval,
         };
         let Some(seq) = write(&self.engine.with_durability(durability)) else { return };
-        effects.iter().for_each(|effect| self.model.apply(effect));
-        assert!(self.run.writes.last().is_none_or(|last| last.seq < seq.0), "sequences must ascend");
-        self.run.writes.push(Write { called_at, seq: seq.0, effects });
+        self.note(called_at, seq, effects);
         if durability == Durability::Sync {
             self.run.durable.push((self.run.disk.operations(), seq.0));
         }
+    }
+
+    /// Takes note of a write that was made.
+    fn note(&mut self, called_at: u64, seq: Seq, effects: Vec<Effect>) {
+        effects.iter().for_each(|effect| self.model.apply(effect));
+        assert!(self.run.writes.last().is_none_or(|last| last.seq < seq.0), "sequences must ascend");
+        self.run.writes.push(Write { called_at, seq: seq.0, effects });
     }
 
     /// As [`Driver::write`], through a handle to the keyspace of a key.
@@ -285,6 +304,86 @@ impl Driver {
             engine.entanglement_rule("user:{id}", &["key:{id}"], strength).unwrap();
             Some(engine.last_seq())
         });
+    }
+
+    fn two_regions(&mut self) -> (String, String) {
+        let a = self.random.below(3) as usize;
+        let b = (a + 1 + self.random.below(2) as usize) % REGIONS.len();
+        (REGIONS[a].to_owned(), REGIONS[b].to_owned())
+    }
+
+    fn wormhole(&mut self) {
+        let (a, b) = self.two_regions();
+        // Of its own for every write, as that of a link.
+        let strength = (self.run.writes.len() + 1) as f64 / 10_000.0;
+        let effects = vec![Effect::Wormhole(a.clone(), b.clone(), strength)];
+        self.write(effects, |engine| Some(engine.establish_wormhole(a, b, strength).unwrap()));
+    }
+
+    fn close_wormhole(&mut self) {
+        let (a, b) = self.two_regions();
+        self.write(vec![Effect::CloseWormhole(a.clone(), b.clone())], |engine| {
+            engine.close_wormhole(a, b).unwrap().then(|| engine.last_seq())
+        });
+    }
+
+    /// Sets laws that change nothing of what the workload expects: no write says which level it is for, no memory is short,
+    /// and slots are moved on demand only.
+    fn laws(&mut self) {
+        let level = LEVELS[self.random.below(3) as usize];
+        let number = self.run.writes.len() as u64;
+        let durabilities = [None, Some(Durability::Sync), Some(Durability::Interval), Some(Durability::Os)];
+        let laws = if self.random.below(4) == 0 {
+            Laws::default()
+        } else {
+            Laws {
+                durability: durabilities[self.random.below(4) as usize],
+                // Never the default, and of its own for every write.
+                pace: 2.0 + number as f64 / 10_000.0,
+                capacity_bytes: (self.random.below(2) == 0).then_some((1 << 40) + number),
+                entropy_limit: (self.random.below(2) == 0).then_some(number as f64 / 10_000.0),
+            }
+        };
+        let before = self.engine.last_seq();
+        self.write(vec![Effect::Laws(level, laws)], |engine| {
+            let seq = engine.set_laws(level, laws).unwrap();
+            (seq != before).then_some(seq)
+        });
+    }
+
+    /// Writes to few keys, so often that it says which slots to move, and has them moved.
+    fn load(&mut self) {
+        let first = self.random.below(LOAD_KEYS);
+        for _ in 0..LOAD_BATCHES {
+            let mut batch = WriteBatch::new();
+            let mut effects = Vec::new();
+            for number in first..first + LOAD_WIDTH {
+                let (key, value) = (load_key(number % LOAD_KEYS), self.run.writes.len().to_string());
+                batch.put(&key, &value);
+                effects.push(Effect::Put((DEFAULT.to_owned(), key), (value, 0)));
+            }
+            self.write(effects, |engine| Some(engine.write(&batch).unwrap()));
+        }
+        if self.random.below(2) == 0 {
+            self.sync();
+            self.engine.step();
+        }
+        self.rebalance();
+    }
+
+    fn rebalance(&mut self) {
+        let strategies = [Strategy::Minimal, Strategy::Moderate, Strategy::Aggressive];
+        let strategy = strategies[self.random.below(3) as usize];
+        let called_at = self.run.disk.operations();
+        match self.engine.trigger_entropy_rebalancing(strategy) {
+            Ok(report) => {
+                let (seq, balance) = (self.engine.last_seq(), Balance::of(&self.engine));
+                self.run.slots_moved += report.slots_moved;
+                self.note(called_at, seq, vec![Effect::Balance(balance)]);
+            }
+            // It does not wait for room in the log: nothing is written then, and nothing has moved.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+        }
     }
 
     fn update(&mut self) {

@@ -22,7 +22,6 @@ mod recovery;
 mod stores;
 mod take;
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -30,6 +29,7 @@ use warp_io::SystemClock;
 
 pub(crate) use process::{FillArguments, OpenArguments, fill, open};
 
+use crate::arguments::Common;
 use crate::cleanup;
 use crate::keys::{KEY_BYTES, VALUE_BYTES};
 use crate::machine::Machine;
@@ -90,14 +90,9 @@ const HUGE: usize = 50_000_000;
 ///
 /// # Errors
 /// What a part answers.
-pub(crate) fn checkpoint(
-    arguments: &CheckpointArguments,
-    seed: u64,
-    quick: bool,
-    dir: Option<&Path>,
-    report: &Path,
-) -> Outcome<bool> {
-    let scratch = cleanup::scratch(dir)?;
+pub(crate) fn checkpoint(arguments: &CheckpointArguments, common: &Common) -> Outcome<bool> {
+    let &Common { quick, seed, ref dir, ref report } = common;
+    let scratch = cleanup::scratch(dir.as_deref())?;
     let or = |given: &[usize], full: &[usize], short: &[usize]| -> Vec<usize> {
         let own = if quick { short } else { full };
         if given.is_empty() { own.to_vec() } else { given.to_vec() }
@@ -107,7 +102,7 @@ pub(crate) fn checkpoint(
     let sizes = Sizes {
         opens,
         entries: arguments.entries.unwrap_or(if quick { 50_000 } else { 10_000_000 }),
-        writes: or(&arguments.writes, &[1_000, 100_000, 1_000_000, 10_000_000], &[1_000, 20_000]),
+        writes: or(&arguments.writes, &[1, 1_000, 100_000, 1_000_000, 10_000_000], &[1_000, 20_000]),
         written: if quick { 10_000 } else { 1_000_000 },
         stores: arguments.stores.clone(),
         runs: usize::from(arguments.runs.unwrap_or(if quick { 1 } else { 5 })),
@@ -124,9 +119,13 @@ pub(crate) fn checkpoint(
             sizes.runs
         ),
     };
-    let report_file = report;
-    let report = Report::new(Machine::look(scratch.path()), settings);
-    let mut job = Job { sizes, seed, clock: SystemClock::new(), dir: scratch.path().into(), report };
+    let mut job = Job {
+        sizes,
+        seed,
+        clock: SystemClock::new(),
+        dir: scratch.path().into(),
+        report: Report::new(Machine::look(scratch.path()), settings),
+    };
     let parts: [(Part, Measure); 5] = [
         (Part::File, file::file),
         (Part::Recovery, recovery::recovery),
@@ -139,5 +138,5 @@ pub(crate) fn checkpoint(
             measure(&mut job)?;
         }
     }
-    Ok(job.report.finish(report_file)?)
+    Ok(job.report.finish(report)?)
 }

@@ -45,6 +45,7 @@ pub(crate) use replay::{ReplayArguments, replay};
 pub(crate) use resp::{Connection, Reply};
 pub(crate) use server::{Persistence, Server, is_there as is_redis_there};
 
+use crate::arguments::Common;
 use crate::cleanup;
 use crate::keys::{KEY_BYTES, VALUE_BYTES};
 use crate::machine::Machine;
@@ -107,14 +108,9 @@ const MEMORY_FILE_SYSTEMS: [&str; 2] = ["tmpfs", "ramfs"];
 ///
 /// # Errors
 /// What a part answers.
-pub(crate) fn log(
-    arguments: &LogArguments,
-    seed: u64,
-    quick: bool,
-    dir: Option<&Path>,
-    report: &Path,
-) -> Outcome<bool> {
-    let scratch = cleanup::scratch(dir)?;
+pub(crate) fn log(arguments: &LogArguments, common: &Common) -> Outcome<bool> {
+    let &Common { quick, seed, ref dir, ref report } = common;
+    let scratch = cleanup::scratch(dir.as_deref())?;
     let mut job = job(arguments, seed, quick, scratch.path())?;
     let LogArguments { sync, redis, interval, latency, replay, slow, .. } = *arguments;
     let all = !(sync || redis || interval || latency || replay || slow);

@@ -11,6 +11,7 @@
 //! **Invariant:** a check that fails is a failing exit status.
 
 mod advice;
+mod arguments;
 mod checkpoint;
 mod child;
 mod cleanup;
@@ -47,30 +48,19 @@ mod wire;
 mod workload;
 mod zipf;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::arguments::Common;
 use crate::run::{Outcome, Run};
 
 /// Puts the characters of Unicode through the whole engine, kills it, and reports what was measured.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// A short run of a few seconds, for a quick look and for CI: fewer entries, fewer repetitions.
-    #[arg(long, global = true)]
-    quick: bool,
-    /// Repeats the requests of another run.
-    #[arg(long, global = true, default_value_t = SEED_DEFAULT)]
-    seed: u64,
-    /// Where the databases are made, in a directory of their own that is removed at the end. By default in
-    /// $TMPDIR, or else in the current directory.
-    #[arg(long, global = true)]
-    dir: Option<PathBuf>,
-    /// Where the report goes.
-    #[arg(long, global = true, default_value = "warp-bench-report.json")]
-    report: PathBuf,
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -122,46 +112,33 @@ enum Role {
     /// Fills a table, deletes most of it, and tells what the process took.
     #[command(hide = true)]
     Hold(table::HoldArguments),
+    /// Fills a table, and tells how long that took.
+    #[command(hide = true)]
+    Grow(table::GrowArguments),
 }
-
-/// Any number does; the same one gives the same requests.
-const SEED_DEFAULT: u64 = 2026;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match &arguments.role {
-        Some(Role::Table(options)) => {
-            let Arguments { quick, seed, dir, report, .. } = &arguments;
-            table::table(options, *seed, *quick, dir.as_deref(), report)
-        }
-        Some(Role::Log(options)) => {
-            let Arguments { quick, seed, dir, report, .. } = &arguments;
-            log::log(options, *seed, *quick, dir.as_deref(), report)
-        }
-        Some(Role::Memory(options)) => {
-            let Arguments { quick, seed, dir, report, .. } = &arguments;
-            memory::memory(options, *seed, *quick, dir.as_deref(), report)
-        }
-        Some(Role::Limited(limited)) => memory::limited(limited, arguments.seed).map(|()| true),
-        Some(Role::Held(held)) => memory::held(held, arguments.seed).map(|()| true),
-        Some(Role::Physics(options)) => {
-            let Arguments { quick, seed, dir, report, .. } = &arguments;
-            physics::physics(options, *seed, *quick, dir.as_deref(), report)
-        }
-        Some(Role::Checkpoint(options)) => {
-            let Arguments { quick, seed, dir, report, .. } = &arguments;
-            checkpoint::checkpoint(options, *seed, *quick, dir.as_deref(), report)
-        }
-        Some(Role::Fill(fill)) => checkpoint::fill(fill, arguments.seed).map(|()| true),
-        Some(Role::Open(open)) => checkpoint::open(open, arguments.seed).map(|()| true),
+    let Arguments { common, role } = &arguments;
+    let outcome = match role {
+        Some(Role::Table(options)) => table::table(options, common),
+        Some(Role::Log(options)) => log::log(options, common),
+        Some(Role::Memory(options)) => memory::memory(options, common),
+        Some(Role::Limited(limited)) => memory::limited(limited, common.seed).map(|()| true),
+        Some(Role::Held(held)) => memory::held(held, common.seed).map(|()| true),
+        Some(Role::Physics(options)) => physics::physics(options, common),
+        Some(Role::Checkpoint(options)) => checkpoint::checkpoint(options, common),
+        Some(Role::Fill(fill)) => checkpoint::fill(fill, common.seed).map(|()| true),
+        Some(Role::Open(open)) => checkpoint::open(open, common.seed).map(|()| true),
         Some(Role::Cache(held)) => physics::cache(held).map(|()| true),
-        Some(Role::Operations(counted)) => physics::operations(counted, arguments.seed).map(|()| true),
+        Some(Role::Operations(counted)) => physics::operations(counted, common.seed).map(|()| true),
         Some(Role::Replay(replay)) => log::replay(replay).map(|()| true),
-        Some(Role::Gets(gets)) => table::gets(gets, arguments.seed).map(|()| true),
+        Some(Role::Gets(gets)) => table::gets(gets, common.seed).map(|()| true),
         Some(Role::Feed(feed)) => child::feed(feed).map(|()| true),
         Some(Role::Storm(storm)) => storm::storm(storm).map(|()| true),
-        Some(Role::Hold(hold)) => table::hold(hold, arguments.seed).map(|()| true),
-        None => bench(&arguments),
+        Some(Role::Hold(hold)) => table::hold(hold, common.seed).map(|()| true),
+        Some(Role::Grow(grow)) => table::grow(grow, common.seed).map(|()| true),
+        None => bench(common),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -174,13 +151,13 @@ fn main() -> ExitCode {
 }
 
 /// The main job. Returns whether every check held.
-fn bench(arguments: &Arguments) -> Outcome<bool> {
-    let scratch = cleanup::scratch(arguments.dir.as_deref())?;
-    let mut run = Run::new(arguments.seed, arguments.quick, scratch.path());
+fn bench(common: &Common) -> Outcome<bool> {
+    let scratch = cleanup::scratch(common.dir.as_deref())?;
+    let mut run = Run::new(common.seed, common.quick, scratch.path());
     let outcome = parts(&mut run);
     drop(scratch);
     outcome?;
-    run.finish(&arguments.report)
+    run.finish(&common.report)
 }
 
 /// Every part in order; each leaves its tables and checks in the report.

@@ -19,7 +19,7 @@ mod records;
 mod store;
 mod warmstart;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ use warp_io::SystemClock;
 pub(crate) use budget::{HeldArguments, held};
 pub(crate) use larger::{LimitedArguments, limited};
 
+use crate::arguments::Common;
 use crate::cleanup;
 use crate::keys::{KEY_BYTES, VALUE_BYTES};
 use crate::machine::Machine;
@@ -94,14 +95,9 @@ impl Job {
 ///
 /// # Errors
 /// What a part answers.
-pub(crate) fn memory(
-    arguments: &MemoryArguments,
-    seed: u64,
-    quick: bool,
-    dir: Option<&Path>,
-    report: &Path,
-) -> Outcome<bool> {
-    let scratch = cleanup::scratch(dir)?;
+pub(crate) fn memory(arguments: &MemoryArguments, common: &Common) -> Outcome<bool> {
+    let &Common { quick, seed, ref dir, ref report } = common;
+    let scratch = cleanup::scratch(dir.as_deref())?;
     let entries = arguments.entries.unwrap_or(if quick { ENTRIES_QUICK } else { ENTRIES });
     let runs = arguments.runs.unwrap_or(if quick { RUNS_QUICK } else { RUNS });
     let pass = arguments.pass.unwrap_or(if quick { PASS_MS_QUICK } else { PASS_MS });

@@ -14,7 +14,7 @@ mod quantum;
 mod trace;
 mod wormholes;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 use warp_io::SystemClock;
@@ -22,6 +22,7 @@ use warp_io::SystemClock;
 pub(crate) use horizon::{CacheArguments, cache};
 pub(crate) use overhead::{OperationsArguments, operations};
 
+use crate::arguments::Common;
 use crate::cleanup;
 use crate::machine::Machine;
 use crate::report::{Report, Settings};
@@ -101,19 +102,14 @@ const PARTS: &[(&str, Part)] = &[
 ///
 /// # Errors
 /// What a part answers, and a part that does not exist.
-pub(crate) fn physics(
-    arguments: &PhysicsArguments,
-    seed: u64,
-    quick: bool,
-    dir: Option<&Path>,
-    report: &Path,
-) -> Outcome<bool> {
+pub(crate) fn physics(arguments: &PhysicsArguments, common: &Common) -> Outcome<bool> {
     let only = &arguments.only;
     if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
         let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no part {unknown:?}; there are {}", names.join(", ")).into());
     }
-    let scratch = cleanup::scratch(dir)?;
+    let &Common { quick, seed, ref dir, ref report } = common;
+    let scratch = cleanup::scratch(dir.as_deref())?;
     let traces = arguments.traces.clone().or_else(|| std::env::var_os("WARP_TRACES").map(PathBuf::from));
     let settings = Settings {
         seed,

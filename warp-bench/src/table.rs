@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kinds: ours, peers ─┐
-//! limit ──────────────┴─ store (passes) ── compare, growth, memory, engine, gets
+//! limit ──────────────┴─ store (passes) ── compare (with inserts), growth, memory, engine, gets
 //! ```
 //!
 //! **Invariant:** only `ours` touches `warp-core`'s table.
@@ -12,6 +12,7 @@ mod compare;
 mod engine;
 mod gets;
 mod growth;
+mod inserts;
 mod job;
 mod kinds;
 mod limit;
@@ -27,10 +28,12 @@ use std::path::Path;
 use warp_io::SystemClock;
 
 pub(crate) use gets::{GetsArguments, gets};
+pub(crate) use inserts::{GrowArguments, grow};
 pub(crate) use memory::{HoldArguments, hold};
 pub(crate) use ours::Ours;
 pub(crate) use store::Store;
 
+use crate::arguments::Common;
 use crate::cleanup;
 use crate::keys::{KEY_BYTES, VALUE_BYTES};
 use crate::machine::Machine;
@@ -87,14 +90,9 @@ const ALLOCATOR_SETTINGS: &str = "GLIBC_TUNABLES";
 ///
 /// # Errors
 /// What a part answers.
-pub(crate) fn table(
-    arguments: &TableArguments,
-    seed: u64,
-    quick: bool,
-    dir: Option<&Path>,
-    report: &Path,
-) -> Outcome<bool> {
-    let scratch = cleanup::scratch(dir)?;
+pub(crate) fn table(arguments: &TableArguments, common: &Common) -> Outcome<bool> {
+    let &Common { quick, seed, ref dir, ref report } = common;
+    let scratch = cleanup::scratch(dir.as_deref())?;
     let mut job = job(arguments, seed, quick, scratch.path())?;
     let (memory, growth, engine) = (arguments.memory, arguments.growth, arguments.engine);
     if !(memory || growth || engine) {

@@ -95,8 +95,9 @@ pub(crate) fn recovery(job: &mut Job) -> Outcome<()> {
     }
     table.note("To the first correct read, in a process of its own, page cache dropped, opened for reading only so that nothing");
     table.note(format!(
-        "changes between two opens. The checkpoint was taken when one write in {TAIL_ONE_IN} was left."
+        "changes between two opens. The checkpoint was taken when one write in {TAIL_ONE_IN} was left; so there is none of one"
     ));
+    table.note("write, which tells what an open takes at least.");
     job.report.table(table);
     Ok(())
 }

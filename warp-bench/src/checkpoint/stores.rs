@@ -80,7 +80,11 @@ impl Stored for Ours {
 
     fn recovered(&self) -> Option<Recovered> {
         let report = self.0.recovery_report();
-        Some(Recovered { elapsed: report.elapsed, log_bytes: report.log_bytes, records: report.replayed })
+        Some(Recovered {
+            elapsed: report.replay_elapsed,
+            log_bytes: report.log_bytes,
+            records: report.replayed,
+        })
     }
 }
 

@@ -84,6 +84,10 @@ impl Store for Redb {
         self.commit(&[(key.to_vec(), value.to_vec())], redb::Durability::None)
     }
 
+    fn loads_in_order(&self) -> bool {
+        true
+    }
+
     fn load(&self, records: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Outcome<()> {
         in_bundles(records, |bundle| self.commit(bundle, redb::Durability::Immediate))
     }
@@ -111,8 +115,9 @@ impl Lmdb {
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES);
         // SAFETY: the file is in a directory of this run's own, and no other process or handle has it open. Commits need no
-        // sync, as those of the others do not wait for theirs.
-        let environment = unsafe { options.flags(heed::EnvFlags::NO_SYNC).open(dir)? };
+        // sync, as those of the others do not wait for theirs; and pages that nobody asked for would take the memory.
+        let environment =
+            unsafe { options.flags(heed::EnvFlags::NO_SYNC | heed::EnvFlags::NO_READ_AHEAD).open(dir)? };
         let transaction = environment.write_txn()?;
         let records = environment
             .create_databases_and_commit(transaction, |opener, transaction| {
@@ -141,6 +146,10 @@ impl Store for Lmdb {
         let mut transaction = self.environment.write_txn()?;
         self.records.put(&mut transaction, key, value)?;
         Ok(transaction.commit()?)
+    }
+
+    fn loads_in_order(&self) -> bool {
+        true
     }
 
     fn load(&self, records: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Outcome<()> {

@@ -24,6 +24,12 @@ pub(crate) trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Whether it is best loaded in the order of the keys: a tree whose pages do not fit into memory reads and writes one for
+    /// each record that comes out of order.
+    fn loads_in_order(&self) -> bool {
+        false
+    }
+
     /// Done after the load: what was written is on the disk.
     fn settle(&self) -> Outcome<()>;
 

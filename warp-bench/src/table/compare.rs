@@ -1,12 +1,13 @@
 //! Operations a second of our table, of each rival and of the limits, by turns over the same keys.
 
+use super::inserts;
 use super::job::Job;
 use super::kinds::{Kind, Role};
 use super::limit::{self, limits};
 use super::pages::Pages;
 use super::store::{BATCH_KEYS, Reading, Seen, StorePass};
 use crate::clients::clients;
-use crate::keys::{Key, Requests, Spread, requests};
+use crate::keys::{Requests, Spread, requests};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::series::{Series, turns};
@@ -79,8 +80,9 @@ struct Line {
 /// # Errors
 /// What went wrong in a client thread.
 pub(crate) fn compare(job: &mut Job, with_limits: bool, with_inserts: bool) -> Outcome<()> {
+    // Before this process is filled, so that memory is left for the children.
+    let inserts = if with_inserts { insert_lines(job)? } else { Vec::new() };
     let keys = job.keys();
-    let inserts = if with_inserts { insert_lines(job, &keys)? } else { Vec::new() };
 
     let mut subjects = Vec::new();
     for kind in &job.kinds {
@@ -114,33 +116,15 @@ pub(crate) fn compare(job: &mut Job, with_limits: bool, with_inserts: bool) -> O
     Ok(())
 }
 
-/// Puts of all keys into empty stores, which are made anew for each pass.
-fn insert_lines(job: &Job, keys: &[Key]) -> Outcome<Vec<Line>> {
+/// Puts of all keys into empty stores.
+fn insert_lines(job: &Job) -> Outcome<Vec<Line>> {
     let mut lines = Vec::new();
     for &threads in &job.sizes.threads {
-        let mut series = Series::new(job.kinds.len());
-        for run in 0..job.sizes.runs {
-            for place in turns(job.kinds.len(), run) {
-                let kind = job.kinds[place];
-                job.say(&format!(
-                    "insert into an empty table, {threads} threads, run {}, {}",
-                    run + 1,
-                    kind.name
-                ));
-                let store = (kind.empty)();
-                let parts: Vec<&[Key]> = keys.chunks(keys.len().div_ceil(threads)).collect();
-                let (outcome, time) = job.time(|| {
-                    clients(parts.len(), |number| {
-                        store.insert_all(parts[number]);
-                        Ok(())
-                    })
-                });
-                outcome?;
-                series.push(place, keys.len() as f64 / time.as_secs_f64());
-            }
+        let whats = ["insert, growing from empty", "insert, ours in 4 KiB pages"];
+        for (what, series) in whats.into_iter().zip(inserts::rates(job, threads)?) {
+            say_medians(job, job.kinds.iter().map(|kind| kind.name), &series);
+            lines.push(Line { spread: "random", threads, what, series });
         }
-        say_medians(job, job.kinds.iter().map(|kind| kind.name), &series);
-        lines.push(Line { spread: "random", threads, what: "insert, growing from empty", series });
     }
     Ok(lines)
 }
@@ -255,6 +239,8 @@ fn report(job: &mut Job, subjects: &[Subject], lines: &[Line]) {
         let ours = [Cell::rate(line.series.median(0))];
         ratios.row(line.cells().into_iter().chain(ours).chain(rival).chain(shares));
     }
+    ratios.note("Inserts: each store grows in a process of its own. Ours asks for huge pages, which rivals get only if the");
+    ratios.note("allocator is told to; where the host of a virtual machine has taken free memory back, those cost it more to give.");
     ratios.note(
         "pinned: with the slot directory and the pin. The rival is the best of the boxed maps in that row.",
     );

@@ -1,6 +1,7 @@
 //! Which stores there are: ours, and with the feature `peers` the rivals.
 
 use super::ours::Ours;
+use super::pages::Pages;
 #[cfg(feature = "peers")]
 use super::peers;
 use super::store::StorePass;
@@ -41,6 +42,10 @@ const KINDS: &[Kind] = &[
     Kind { name: "inline", role: Role::Orientation, empty: || Box::new(peers::Inline::new()) },
 ];
 
+/// Ours in pages of the size that rivals get from their allocator by default: compared where new memory is what takes time.
+pub(crate) const OURS_IN_SMALL_PAGES: Kind =
+    Kind { name: "ours-4k", role: Role::Ours, empty: || Box::new(Ours::in_pages(Pages::Small)) };
+
 /// The kinds with these names, in their own order, and ours in any case; without names, all.
 ///
 /// # Errors
@@ -60,7 +65,7 @@ pub(crate) fn kinds(names: &[String]) -> Outcome<Vec<Kind>> {
 /// # Errors
 /// That there is none.
 pub(crate) fn kind(name: &str) -> Outcome<Kind> {
-    KINDS.iter().find(|kind| kind.name == name).copied().ok_or_else(|| {
+    KINDS.iter().chain([&OURS_IN_SMALL_PAGES]).find(|kind| kind.name == name).copied().ok_or_else(|| {
         let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         format!("no store is called {name:?}; there are {} (rivals with the feature peers)", known.join(", "))
             .into()

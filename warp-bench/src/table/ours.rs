@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use warp_core::{KeyRef, Table, TableOptions};
 
+use super::pages::Pages;
 use super::store::{Read, Seen, Store, digest};
 use crate::keys::{Key, Value};
 
@@ -29,8 +30,13 @@ struct Counter(AtomicU64);
 
 impl Ours {
     pub(crate) fn new() -> Ours {
+        Ours::in_pages(Pages::Huge)
+    }
+
+    pub(crate) fn in_pages(pages: Pages) -> Ours {
+        let huge_pages = pages == Pages::Huge;
         // No snapshot is made of it, so nothing would ever empty the lists of changed keys.
-        let options = TableOptions { tracked: false, ..TableOptions::new(SHARDS, SEED) };
+        let options = TableOptions { tracked: false, huge_pages, ..TableOptions::new(SHARDS, SEED) };
         Ours { table: Table::with_options(options), seq: Counter::default() }
     }
 

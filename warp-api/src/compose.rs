@@ -261,7 +261,9 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
 
     /// Says how much memory the checkpoint holds, with `lists` bytes of lists.
     fn tell_memory(&self, lists: usize) {
-        let (lists, others) = (lists as u64, (self.writer.memory_bytes() + self.chunk.memory_bytes()) as u64);
+        let stubs = self.writing.come.stubs.capacity() * size_of::<u64>();
+        let others = (self.writer.memory_bytes() + self.chunk.memory_bytes() + stubs) as u64;
+        let lists = lists as u64;
         self.shared.checkpoint_memory.store(lists + others, Ordering::Relaxed);
         self.shared.closed_list_bytes.store(lists, Ordering::Relaxed);
         self.shared.budget.checkpoint_holds(others, lists + self.shared.table.memory().list_bytes);

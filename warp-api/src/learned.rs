@@ -209,10 +209,14 @@ impl Shared {
             sections,
         };
         let bytes = warp_checkpoint::write_advice(&*home.dir, &advice).map_err(checkpoint_error)?;
-        // Whoever copies or reads files that may go holds this; the next one that is written takes them away then.
-        if let Some(_nobody_reads) = home.removing.try_write()
-            && let Err(error) = warp_checkpoint::remove_advice(&*home.dir, number)
-        {
+        // Where somebody copies or reads files that may go, the next one that is written takes them away.
+        let removed = home.lock_out_readers().and_then(|nobody_reads| match nobody_reads {
+            Some(_nobody_reads) => {
+                warp_checkpoint::remove_advice(&*home.dir, number).map(|_| ()).map_err(checkpoint_error)
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = removed {
             tracing::warn!(%error, "an old file of what was learned could not be removed");
         }
         Ok((number, bytes))

@@ -42,29 +42,27 @@ pub(crate) fn open_at(
 /// The view of a database that is open.
 pub(crate) fn view_at(shared: &Shared, point: PointInTime) -> Result<ReadView> {
     shared.check_open()?;
-    let last = shared.journal.last_seq();
-    let needed = match point {
+    let needed = |last: u64| match point {
         PointInTime::Seq(seq) => seq.0.min(last),
         PointInTime::Time(_) => last,
     };
-    of_open(shared, last, needed, point, |history, still| history.find(point, still))
+    of_open(shared, needed, point, |history, still, _| history.find(point, still))
 }
 
 /// The view of a database that is open as it is now: from the newest checkpoint, whatever had expired when that was taken.
 pub(crate) fn latest(shared: &Shared) -> Result<ReadView> {
     shared.check_open()?;
-    let last = shared.journal.last_seq();
     let now = PointInTime::Time(time_of(shared.time.unix_millis()));
-    of_open(shared, last, last, now, |history, still| history.latest(last, still))
+    of_open(shared, |last| last, now, |history, still, last| history.latest(last, still))
 }
 
-/// A view of a database that is open, whose last sequence is `last`, and whose log is synced up to `needed` first.
+/// A view of a database that is open. Given its last sequence, `needed` says up to where its log is synced first, and `find`
+/// finds the state.
 fn of_open(
     shared: &Shared,
-    last: u64,
-    needed: u64,
+    needed: impl FnOnce(u64) -> u64,
     point: PointInTime,
-    find: impl FnOnce(&History<'_>, &Still) -> Result<(State, Seq)>,
+    find: impl FnOnce(&History<'_>, &Still, u64) -> Result<(State, Seq)>,
 ) -> Result<ReadView> {
     let Some(home) = &shared.home else {
         return Err(Error::new(ErrorKind::Unsupported, "an engine without files has no history"));
@@ -80,13 +78,16 @@ fn of_open(
     // The caller's code is not to run while removal waits.
     options.on_progress = None;
     let start = environment.clock.monotonic();
+    // Until everything that is read has been read: a file that was opened can be read after it was removed, but what
+    // is listed has to be there until it is opened, and together with what it needs. From before the last sequence is
+    // asked for: a checkpoint that is taken in between is too new for it, and must not have the older ones removed.
+    let _held = home.removing.read();
+    let last = shared.journal.last_seq();
+    let needed = needed(last);
     if shared.journal.durable_seq() < needed {
         shared.journal.sync_to(needed)?;
         shared.waiters.wake(shared.journal.durable_seq());
     }
-    // Until everything that is read has been read: a file that was opened can be read after it was removed, but what
-    // is listed has to be there until it is opened, and together with what it needs.
-    let _held = home.removing.read();
     let history = History {
         dir: &*home.dir,
         log_dir: Arc::clone(&home.log_dir),
@@ -98,7 +99,7 @@ fn of_open(
         last: Some(last),
     };
     let still = Still::new(&environment, point);
-    let (state, seq) = find(&history, &still)?;
+    let (state, seq) = find(&history, &still, last)?;
     let engine = state.start(&*home.dir, None, start, options, &still.environment)?;
     Ok(ReadView::new(engine, seq))
 }

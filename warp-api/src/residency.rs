@@ -101,6 +101,12 @@ impl Pins {
         fits
     }
 
+    /// Bytes that the pins themselves take.
+    fn memory_bytes(&self) -> usize {
+        // A byte of control for each place.
+        self.bytes_of.capacity() * (size_of::<(u64, u64)>() + 1)
+    }
+
     fn retain(&mut self, stays: impl Fn(u64) -> bool) {
         self.bytes_of.retain(|hash, _| stays(*hash));
         self.bytes = self.bytes_of.values().sum();
@@ -147,7 +153,8 @@ impl Residency {
 
     /// Bytes of memory that this takes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.pull.bytes() + self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64)
+        let pins = self.pinned.read().memory_bytes() as u64;
+        self.pull.bytes() + self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64) + pins
     }
 
     /// How many of a sample of so many fall.

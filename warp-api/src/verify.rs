@@ -65,14 +65,12 @@ impl Shared {
         self.check_open()?;
         let mut report = VerifyReport::default();
         let Some(home) = &self.home else { return Ok(report) };
-        // No file is removed while it is read, and checkpoints go on meanwhile.
-        let (_kept, mut start, manifests) = {
-            let catalog = home.catalog.lock();
-            let kept = home.removing.read();
-            let start =
-                Start { from: catalog.manifest.replay_from, durable: catalog.manifest.highest, near: None };
-            (kept, start, warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?)
-        };
+        // No file is removed while it is read, and checkpoints go on meanwhile: one that is published now is listed or not,
+        // and what it needs is there before it.
+        let _kept = home.removing.read();
+        let current = home.current.load();
+        let mut start = Start { from: current.replay_from, durable: current.highest, near: None };
+        let manifests = warp_checkpoint::list(&*home.dir).map_err(checkpoint_error)?;
         let mut layers = std::collections::BTreeMap::new();
         for number in manifests {
             match warp_checkpoint::load(&*home.dir, number) {

@@ -71,6 +71,7 @@ const FIXED: &[&str] = &[
     "/memory/checkpoint_bytes",
     "/memory/log_buffer_bytes",
     "/recovery/elapsed/secs",
+    "/recovery/replay_elapsed/secs",
     "/regions/level",
     "/residency/slowed_nanos",
     "/residency/waits",

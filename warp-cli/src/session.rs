@@ -52,9 +52,10 @@ impl Session {
         self.open(self.reading())
     }
 
-    /// As [`Session::open_to_read`], of a database that may be damaged: what is sound of it.
+    /// As [`Session::open_to_read`], of a database that may be damaged: what is sound of it. Nothing is mapped, so that a place
+    /// that the disk cannot give is an error.
     pub(crate) fn open_damaged(&self) -> Result<WarpEngine, Failure> {
-        self.open(self.reading().recovery(Recovery::Salvage))
+        self.open(self.reading().recovery(Recovery::Salvage).map_layers(false))
     }
 
     /// Opens the database, which must exist, for reading and writing.

@@ -1,11 +1,16 @@
 //! The longest single put while a table grows from empty, beside a thread that only reads the clock.
 
+use std::time::Duration;
+
 use super::job::Job;
 use crate::idle::beside_idle;
 use crate::latency::Latency;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 use crate::timed::Timed;
+
+/// A step of growth may hold its lock for so long.
+const STEP_MAX: Duration = Duration::from_millis(1);
 
 /// Fills each store once from one thread, and times each put.
 ///
@@ -17,11 +22,14 @@ pub(crate) fn growth(job: &mut Job) -> Outcome<()> {
         format!("Single puts while growing from empty to {} keys, one thread", grouped(keys.len() as f64)),
         &["store", "what", "p50", "p99", "p99.9", "p99.99", "longest", "longest step in its lock"],
     );
+    let mut longest = Duration::ZERO;
     for kind in &job.kinds {
         job.say(&format!("growing {}", kind.name));
         let store = (kind.empty)();
         let (puts, gaps) = beside_idle(&job.clock, || store.insert_timed(&keys, &job.clock))?;
-        let step = store.longest_step().map_or(Cell::Absent(()), Cell::time);
+        let step = store.longest_step();
+        longest = longest.max(step.unwrap_or_default());
+        let step = step.map_or(Cell::Absent(()), Cell::time);
         table.row(cells(kind.name, "puts", &puts).into_iter().chain([step]));
         table.row(cells(kind.name, "idle thread", &gaps).into_iter().chain([Cell::Absent(())]));
     }
@@ -30,6 +38,12 @@ pub(crate) fn growth(job: &mut Job) -> Outcome<()> {
     );
     table.note("while the puts go on: pauses that it shares are the machine's, and not the table's.");
     job.report.table(table);
+    let detail = format!("the longest held it for {longest:?}");
+    job.report.check(
+        "no step of ours holds its lock for more than a millisecond",
+        longest <= STEP_MAX,
+        detail,
+    );
     Ok(())
 }
 

@@ -545,7 +545,9 @@ impl Shared {
         }
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         standing = self.memory_standing();
-        if self.home.is_some() && standing.dirty >= budget.part(CHECKPOINT_FROM) {
+        // What is just being written counts as changed until it is published: who waits for more asks by himself.
+        let is_one_under_way = self.being_checkpointed.load(Ordering::Relaxed) > 0;
+        if self.home.is_some() && !is_one_under_way && standing.dirty >= budget.part(CHECKPOINT_FROM) {
             self.request_checkpoint(CheckpointReason::Memory);
         }
         if !budget.take_wanted() && standing.held < budget.part(KEPT_BELOW) {
@@ -572,8 +574,15 @@ impl Shared {
     fn pass_tick_by_turnover(&self) {
         let taken = self.budget.taken.load(Ordering::Relaxed);
         let turnover = self.budget.limit().saturating_mul(TURNOVERS_PER_TICK);
-        if taken - self.budget.taken_at_tick.load(Ordering::Relaxed) >= turnover {
-            self.budget.taken_at_tick.store(taken, Ordering::Relaxed);
+        // A checkpoint that a program's own thread takes tends memory beside the worker: one of them lets it pass.
+        let at_tick = self.budget.taken_at_tick.load(Ordering::Relaxed);
+        if taken.saturating_sub(at_tick) >= turnover
+            && self
+                .budget
+                .taken_at_tick
+                .compare_exchange(at_tick, taken, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
             self.table.next_tick();
         }
     }

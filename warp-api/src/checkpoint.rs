@@ -305,7 +305,8 @@ impl Shared {
         let obsolete =
             warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)?;
         let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(()) };
-        let files = obsolete.manifests.len() + obsolete.layers.len() + obsolete.temporary.len();
+        let temporary = obsolete.temporary.len() + obsolete.temporary_layers.len();
+        let files = obsolete.manifests.len() + obsolete.layers.len() + temporary;
         // The manifests go first, then what only they needed: a crash in between leaves no checkpoint in want.
         let log_from =
             warp_checkpoint::remove(&*home.dir, &*home.layers_dir, &obsolete).map_err(checkpoint_error)?;

@@ -34,6 +34,8 @@ pub(crate) struct WarmStart {
     /// Whether there is anything to do; looked at by the worker between its other work.
     is_under_way: AtomicBool,
     waiting: Mutex<Waiting>,
+    /// Held by whoever takes a step: the worker, or beside it a program's own thread that takes a checkpoint.
+    stepping: Mutex<()>,
     listed: AtomicU64,
     looked_up: AtomicU64,
     entries: AtomicU64,
@@ -180,6 +182,7 @@ impl Shared {
         if !self.warm.is_under_way() || self.laws(Level::Hot).pace == 0.0 {
             return;
         }
+        let Some(_alone) = self.warm.stepping.try_lock() else { return };
         let start = self.time.monotonic();
         let Some((mass, hashes)) = self.warm.next(start) else { return self.warm.end() };
         let layers = self.layers.snapshot();

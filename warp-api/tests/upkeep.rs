@@ -206,7 +206,7 @@ fn a_log_without_a_bound_asks_for_no_checkpoint() {
 fn what_a_killed_process_left_goes_in_the_background() {
     let machine = Machine::new(1);
     machine.open(small()).close().unwrap();
-    for file in ["layers/99.warp", "layers/99.warp.tmp", "MANIFEST-99.tmp"] {
+    for file in ["layers/99.warp", "layers/99.places", "MANIFEST-99.tmp"] {
         machine.disk.write(file, b"begun".to_vec());
     }
     let environment = Environment { background: Background::Threads, ..machine.environment() };

@@ -1,6 +1,7 @@
 //! The only place where file names are made and read.
 
 const LAYER_SUFFIX: &str = ".warp";
+const PLACES_SUFFIX: &str = ".places";
 const MANIFEST_PREFIX: &str = "MANIFEST-";
 const ADVICE_PREFIX: &str = "advice-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -51,9 +52,14 @@ pub(crate) fn is_temporary_manifest(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_manifest_name(own).is_some())
 }
 
-/// Whether this is the temporary name of a layer, or of what is kept while it is written.
-pub(crate) fn is_temporary_layer(name: &str) -> bool {
-    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|own| parse_layer_name(own).is_some())
+/// The name that the places of a layer's entries have for a moment while it is written.
+pub(crate) fn places_name(id: u64) -> String {
+    format!("{id}{PLACES_SUFFIX}")
+}
+
+/// Whether this is a name from [`places_name`].
+pub(crate) fn is_places_name(name: &str) -> bool {
+    name.strip_suffix(PLACES_SUFFIX).is_some_and(|id| parse_number(id).is_some())
 }
 
 /// Whether this is the temporary name of an advice file.

@@ -81,8 +81,11 @@ impl Spill {
                 // One that a crash in just this place has left.
                 let _ = self.dir.remove(&self.name);
                 let file = self.dir.create_new(&self.name)?;
-                // It lives as long as it is open.
-                self.dir.remove(&self.name)?;
+                // It lives as long as it is open. Another writer of a layer of that name may have removed it just now.
+                match self.dir.remove(&self.name) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
                 self.file.insert(file)
             }
         };

@@ -7,7 +7,7 @@ use warp_io::Dir;
 
 use crate::error::{Error, Result, io_at};
 use crate::manifest::{Manifest, list, load};
-use crate::names::{is_temporary_layer, is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
+use crate::names::{is_places_name, is_temporary_manifest, layer_name, manifest_name, parse_layer_name};
 use crate::recover::is_damage;
 
 /// Files that no kept checkpoint needs; made by [`obsolete`].
@@ -86,7 +86,7 @@ pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete
     found.temporary = names.into_iter().filter(|name| is_temporary_manifest(name)).collect();
     found.temporary.sort_unstable();
     let names = layers.list().map_err(io_at(""))?;
-    found.temporary_layers = names.into_iter().filter(|name| is_temporary_layer(name)).collect();
+    found.temporary_layers = names.into_iter().filter(|name| is_places_name(name)).collect();
     found.temporary_layers.sort_unstable();
     if layers_known {
         found.layers = layer_ids(layers)?;

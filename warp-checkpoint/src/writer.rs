@@ -19,7 +19,7 @@ use crate::format::{
 };
 use crate::index::{self, slot_bits_for};
 use crate::layer::{Layer, LayerInfo};
-use crate::names::{layer_name, parse_layer_name, temporary_name};
+use crate::names::{layer_name, parse_layer_name, places_name, temporary_name};
 use crate::place::split_path;
 use crate::places::Places;
 use crate::raw::Raw;
@@ -116,7 +116,7 @@ impl LayerWriter {
         };
         let mut out = BlockWriter::new(file);
         out.push(&encode_header(id)).map_err(io_at(&target.name))?;
-        let entries = Places::new(Arc::clone(&target.dir), temporary_name(&target.name));
+        let entries = Places::new(Arc::clone(&target.dir), places_name(id));
         Ok(LayerWriter {
             target,
             out: Some(out),

@@ -13,6 +13,9 @@ const COUNT_BYTES: usize = 4;
 /// Keyspace and length of a name; the key follows.
 const NAME_HEADER_BYTES: usize = 4 + 4;
 
+/// A section of so many times as many keys as may be learned now is not read: what it says for each takes memory.
+const KEYS_TIMES: usize = 8;
+
 /// A key with its keyspace, in the bytes of the section.
 type NameRef<'a> = (u32, &'a [u8]);
 
@@ -42,8 +45,8 @@ impl Learned for LearnedPartners<'_> {
 
     fn load(&self, bytes: &[u8]) -> Result<(), BadSection> {
         let Shared { floors, table, learning, options, .. } = self.shared;
-        let (names, rest) = decode(bytes).ok_or(BadSection)?;
         let mut left = options.physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
+        let (names, rest) = decode(bytes, KEYS_TIMES * left).ok_or(BadSection)?;
         let hash = |&(keyspace, key): &NameRef<'_>| {
             if key.len() > KEY_INLINE_BYTES || floors.is_dropped(keyspace) {
                 return None;
@@ -92,9 +95,12 @@ fn encode(known: &Known, for_keys: usize, is_dropped: impl Fn(u32) -> bool) -> O
     Some(out)
 }
 
-/// The names of a section, and what is behind them; `None` for what [`encode`] does not make.
-fn decode(bytes: &[u8]) -> Option<(Vec<NameRef<'_>>, &[u8])> {
+/// The names of a section, and what is behind them; `None` for what [`encode`] does not make, and for more than `most`.
+fn decode(bytes: &[u8], most: usize) -> Option<(Vec<NameRef<'_>>, &[u8])> {
     let (count, mut rest) = split_number(bytes)?;
+    if count as usize > most {
+        return None;
+    }
     // No more than there can be in so many bytes.
     let mut names = Vec::with_capacity((count as usize).min(rest.len() / NAME_HEADER_BYTES));
     for _ in 0..count {
@@ -145,7 +151,7 @@ mod tests {
                 continue;
             };
             assert!(bytes.len() <= COUNT_BYTES + BELL_STORED_BYTES + for_keys);
-            let (names, rest) = decode(&bytes).unwrap();
+            let (names, rest) = decode(&bytes, usize::MAX).unwrap();
             assert!(!names.is_empty() && names.iter().all(|(keyspace, _)| *keyspace == 1));
             assert_eq!(names.len() == 100, for_keys == 1 << 20, "{} names in {for_keys}", names.len());
             let hashes: Vec<Option<u64>> = (0..).zip(&names).map(|(hash, _)| Some(hash)).collect();
@@ -163,13 +169,14 @@ mod tests {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut bytes = good.clone();
                 bytes[place] = byte;
-                if let Some((names, _)) = decode(&bytes) {
+                if let Some((names, _)) = decode(&bytes, usize::MAX) {
                     assert!(names.len() <= good.len() / NAME_HEADER_BYTES);
                 }
             }
         }
         for length in 0..COUNT_BYTES {
-            assert_eq!(decode(&good[..length]), None);
+            assert_eq!(decode(&good[..length], usize::MAX), None);
+            assert_eq!(decode(&good, 0), None, "too many");
         }
     }
 }

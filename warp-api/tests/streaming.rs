@@ -241,8 +241,9 @@ fn closing_does_not_wait_for_a_merge() {
     let (go_on, when_closing) = mpsc::channel::<()>();
     let armed = Arc::new(AtomicBool::new(false));
     let (arms, begun) = (Arc::clone(&armed), std::sync::Mutex::new((begun, when_closing)));
+    // Due when nearly all is written, however slowly: a smaller one would not merge.
     let options =
-        Options::new().checkpoint_interval(Duration::from_secs(1_000)).checkpoint_log_bytes(1 << 20);
+        Options::new().checkpoint_interval(Duration::from_secs(1_000)).checkpoint_log_bytes(1_320_000);
     let engine = options
         .on_progress(move |progress| {
             let is_begun = progress.task == Task::Checkpoint && progress.done == 0;

@@ -220,10 +220,14 @@ impl Budget {
         self.limit() / CHECKPOINT_PART / LAYOUT_ENTRY_BYTES
     }
 
-    /// A checkpoint that is under way holds so many bytes, beside lists of changed keys that take so many, open and closed.
-    pub(crate) fn checkpoint_holds(&self, bytes: u64, lists: u64) {
+    /// A checkpoint that is under way holds so many bytes, beside lists of changed keys.
+    pub(crate) fn checkpoint_holds(&self, bytes: u64) {
         self.checkpoint.fetch_max(bytes, Ordering::Relaxed);
-        self.lists.fetch_max(lists, Ordering::Relaxed);
+    }
+
+    /// Lists of changed keys take so many bytes, open and closed.
+    pub(crate) fn lists_take(&self, bytes: u64) {
+        self.lists.fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// A checkpoint has ended: a large one that was long ago counts less and less.

@@ -97,7 +97,10 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
         self.writing.pace.expect(bytes + self.shared.expected_bytes(self.writing.closed.len()));
         self.report(0);
-        self.tell_memory(self.writing.closed.bytes());
+        // They are most now: none is given up yet.
+        let lists = self.writing.closed.bytes();
+        self.shared.budget.lists_take(lists as u64 + self.shared.table.memory().list_bytes);
+        self.tell_memory(lists);
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
         let listed = self.writing.closed.len();
@@ -266,7 +269,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let lists = lists as u64;
         self.shared.checkpoint_memory.store(lists + others, Ordering::Relaxed);
         self.shared.closed_list_bytes.store(lists, Ordering::Relaxed);
-        self.shared.budget.checkpoint_holds(others, lists + self.shared.table.memory().list_bytes);
+        self.shared.budget.checkpoint_holds(others);
     }
 }
 

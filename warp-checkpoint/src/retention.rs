@@ -40,10 +40,13 @@ impl Obsolete {
 /// # Errors
 /// [`Error::Io`].
 pub fn layer_ids(layers: &dyn Dir) -> Result<Vec<u64>> {
-    let names = layers.list().map_err(io_at(""))?;
+    Ok(ids_among(&layers.list().map_err(io_at(""))?))
+}
+
+fn ids_among(names: &[String]) -> Vec<u64> {
     let mut ids: Vec<u64> = names.iter().filter_map(|name| parse_layer_name(name)).collect();
     ids.sort_unstable();
-    Ok(ids)
+    ids
 }
 
 /// Finds what may be removed so that the newest `kept` checkpoints, and at least one, remain.
@@ -86,12 +89,12 @@ pub fn obsolete(dir: &dyn Dir, layers: &dyn Dir, kept: usize) -> Result<Obsolete
     found.temporary = names.into_iter().filter(|name| is_temporary_manifest(name)).collect();
     found.temporary.sort_unstable();
     let names = layers.list().map_err(io_at(""))?;
-    found.temporary_layers = names.into_iter().filter(|name| is_places_name(name)).collect();
-    found.temporary_layers.sort_unstable();
     if layers_known {
-        found.layers = layer_ids(layers)?;
+        found.layers = ids_among(&names);
         found.layers.retain(|id| !named.contains(id));
     }
+    found.temporary_layers = names.into_iter().filter(|name| is_places_name(name)).collect();
+    found.temporary_layers.sort_unstable();
     Ok(found)
 }
 

@@ -45,14 +45,12 @@ impl Learned for LearnedPartners<'_> {
 
     fn load(&self, bytes: &[u8]) -> Result<(), BadSection> {
         let Shared { floors, table, learning, options, .. } = self.shared;
-        let mut left = options.physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
-        let (names, rest) = decode(bytes, KEYS_TIMES * left).ok_or(BadSection)?;
+        let most = options.physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
+        let (names, rest) = decode(bytes, KEYS_TIMES * most).ok_or(BadSection)?;
+        // The learner takes as many of them as it has room for.
         let hash = |&(keyspace, key): &NameRef<'_>| {
-            if key.len() > KEY_INLINE_BYTES || floors.is_dropped(keyspace) {
-                return None;
-            }
-            left = left.checked_sub(1)?;
-            Some(table.hash_of(keyspace, key))
+            let is_left_out = key.len() > KEY_INLINE_BYTES || floors.is_dropped(keyspace);
+            (!is_left_out).then(|| table.hash_of(keyspace, key))
         };
         let hashes: Vec<Option<u64>> = names.iter().map(hash).collect();
         let (bell, numbers) = Bell::from_bytes(learning.options, rest, &hashes).map_err(|_| BadSection)?;

@@ -43,6 +43,9 @@ pub(crate) const SLOT_ENTRIES: u64 = 16;
 pub(crate) const RANK_BYTES: usize = 4;
 /// Bytes of one entry of the index: the hash, and 48 bits of offset.
 pub(crate) const INDEX_ENTRY_BYTES: usize = 14;
+/// A layer has a sparse index if its blocks have at least so many entries each, on average: with fewer, it is no smaller
+/// than the index by much.
+pub(crate) const SPARSE_ENTRIES: u64 = 4;
 /// One more than the largest offset that the index can hold.
 pub(crate) const DATA_END_MAX: u64 = 1 << 48;
 
@@ -90,7 +93,7 @@ pub(crate) struct Footer {
     pub(crate) directory: Section,
     pub(crate) index: Section,
     pub(crate) filter: Section,
-    pub(crate) sorted: Section,
+    pub(crate) sparse: Section,
     pub(crate) slot_bits: u32,
     pub(crate) reserved: u32,
 }
@@ -129,7 +132,7 @@ impl Footer {
 /// Where the parts of a file are, as its length and its trailer tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Length of the body: header, data, directory, index, filter, sorted column.
+    /// Length of the body: header, data, directory, index, filter, sparse index.
     pub(crate) body_bytes: usize,
     /// Where the checksums of the body's blocks begin: at the body's end.
     pub(crate) checks_offset: usize,

@@ -99,47 +99,22 @@ impl Index {
 
     /// The first rank of `slot` whose hash is `hash` or larger; the end of the slot if there is none.
     pub(crate) fn lower_bound(&self, source: &Checked, slot: &Range<u32>, hash: u64) -> Result<u32> {
-        let below = |rank: u32| Ok::<bool, crate::Error>(self.at(source, rank)?.0 < hash);
-        let (mut low, mut high) = (slot.start, slot.end); // the answer is in low..=high
-        if low == high {
-            return Ok(low);
+        if slot.is_empty() {
+            return Ok(slot.start);
         }
-        let guess = self.guess(slot, hash);
-        let mut step = STEP_FIRST;
-        if below(guess)? {
-            low = guess + 1;
-            while high - low > step {
-                if below(low + step)? {
-                    low += step + 1;
-                    step = step.saturating_mul(2);
-                } else {
-                    high = low + step;
-                }
-            }
-        } else {
-            high = guess;
-            while high - low > step {
-                if below(high - step)? {
-                    low = high - step + 1;
-                } else {
-                    high -= step;
-                    step = step.saturating_mul(2);
-                }
-            }
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if below(middle)? { low = middle + 1 } else { high = middle }
-        }
-        Ok(low)
+        search(slot.clone(), self.guess(slot, hash), |rank| Ok(self.at(source, rank)?.0 < hash))
     }
 
     /// The bytes of the index where `hash` probably is, for reading ahead.
     pub(crate) fn probable(&self, source: &Checked, hash: u64) -> Result<Range<usize>> {
-        let slot = self.slot(source, hash)?;
-        let rank = if slot.is_empty() { slot.start } else { self.guess(&slot, hash) };
-        let start = self.index.start + rank as usize * INDEX_ENTRY_BYTES;
+        let start = self.place_of(self.probable_rank(source, hash)?);
         Ok(start.min(self.index.end)..(start + INDEX_ENTRY_BYTES).min(self.index.end))
+    }
+
+    /// The rank that `hash` probably has.
+    pub(crate) fn probable_rank(&self, source: &Checked, hash: u64) -> Result<u32> {
+        let slot = self.slot(source, hash)?;
+        Ok(if slot.is_empty() { slot.start } else { self.guess(&slot, hash) })
     }
 
     /// Where in a slot that is not empty a hash is if the hashes are spread evenly.
@@ -171,8 +146,41 @@ impl Index {
     }
 }
 
+/// The first number of `range`, which is not empty, that is not `below` what is looked for, given a guess in it; the end
+/// of the range if all are.
+pub(crate) fn search(range: Range<u32>, guess: u32, below: impl Fn(u32) -> Result<bool>) -> Result<u32> {
+    let (mut low, mut high) = (range.start, range.end); // the answer is in low..=high
+    let mut step = STEP_FIRST;
+    if below(guess)? {
+        low = guess + 1;
+        while high - low > step {
+            if below(low + step)? {
+                low += step + 1;
+                step = step.saturating_mul(2);
+            } else {
+                high = low + step;
+            }
+        }
+    } else {
+        high = guess;
+        while high - low > step {
+            if below(high - step)? {
+                low = high - step + 1;
+            } else {
+                high -= step;
+                step = step.saturating_mul(2);
+            }
+        }
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if below(middle)? { low = middle + 1 } else { high = middle }
+    }
+    Ok(low)
+}
+
 /// The hash and the offset in an entry of the index.
-fn decode_entry(bytes: &[u8; INDEX_ENTRY_BYTES]) -> (u64, usize) {
+pub(crate) fn decode_entry(bytes: &[u8; INDEX_ENTRY_BYTES]) -> (u64, usize) {
     let upper = u64::from(u32_at(bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
     // An offset that a smaller machine cannot hold is beyond the data area of any file that it can map.
     (u64_at(bytes, 0), usize::try_from(upper).unwrap_or(usize::MAX))

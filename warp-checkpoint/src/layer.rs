@@ -12,11 +12,13 @@ use crate::ends::Whole;
 use crate::entry::{EntryHead, HEAD_BYTES, HEAD_BYTES_MAX, LayerValue};
 use crate::error::{Corruption, Result, corrupt, io_at};
 use crate::filter;
-use crate::format::Footer;
+use crate::format::{BLOCK_BYTES, Footer};
 use crate::index::Index;
+use crate::layer_bytes::LayerBytes;
 use crate::names::layer_name;
 use crate::place::split_path;
 use crate::raw::Raw;
+use crate::sparse::Sparse;
 use crate::{Iter, LayerEntryRef, VerifyReport};
 
 /// What a manifest records of a layer: enough to know the file again, and to choose which ones to merge.
@@ -59,6 +61,7 @@ struct Inner {
     info: LayerInfo,
     source: Checked,
     index: Index,
+    sparse: Option<Sparse>,
     data: Range<usize>,
     filter: Range<usize>,
     filter_lines: usize,
@@ -135,8 +138,9 @@ impl Layer {
         let pieces = end.pieces().to_vec();
         let source = Checked::new(name.clone(), raw, layout, &pieces);
         let index = Index::open(&source, &footer)?;
+        let sparse = Sparse::open(&source, &footer)?;
         let filter_lines = filter.len() / filter::LINE_BYTES;
-        Ok(Layer(Arc::new(Inner { info, source, index, data, filter, filter_lines })))
+        Ok(Layer(Arc::new(Inner { info, source, index, sparse, data, filter, filter_lines })))
     }
 
     /// The entry of a key, with its value; `None` if the layer does not know the key. A tombstone is an entry.
@@ -164,6 +168,13 @@ impl Layer {
         if !self.may_contain(hash)? {
             return Ok(None);
         }
+        match &self.0.sparse {
+            Some(sparse) => self.find_in_blocks(sparse, hash, keyspace, key),
+            None => self.find_in_index(hash, keyspace, key),
+        }
+    }
+
+    fn find_in_index(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
         let Inner { index, source, .. } = &*self.0;
         let slot = index.slot(source, hash)?;
         for rank in index.lower_bound(source, &slot, hash)?..slot.end {
@@ -175,6 +186,62 @@ impl Layer {
             if entry.keyspace == keyspace && *entry.key == *key {
                 return Ok(Some(entry));
             }
+        }
+        Ok(None)
+    }
+
+    fn find_in_blocks(
+        &self,
+        sparse: &Sparse,
+        hash: u64,
+        keyspace: u32,
+        key: &[u8],
+    ) -> Result<Option<LayerEntryRef<'_>>> {
+        let Inner { index, source, .. } = &*self.0;
+        for item in sparse.first_for(source, index, hash)?..sparse.items() {
+            let (first, offset) = sparse.at(source, item)?;
+            if first > hash {
+                break;
+            }
+            if let Some(entry) = self.find_in_block(offset, hash, keyspace, key)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the entry at `first`, which is not trusted, and at those behind it that begin in the same block.
+    fn find_in_block(
+        &self,
+        first: usize,
+        hash: u64,
+        keyspace: u32,
+        key: &[u8],
+    ) -> Result<Option<LayerEntryRef<'_>>> {
+        let Inner { source, data, .. } = &*self.0;
+        let end = (first / BLOCK_BYTES + 1).saturating_mul(BLOCK_BYTES).min(data.end);
+        let block = source.checked(first.min(end)..end)?;
+        let mut offset = first;
+        while offset < end {
+            // Nearly all heads and keys are in the block, which was checked.
+            let head =
+                self.head_at(offset, |range| match block.get(range.start - first..range.end - first) {
+                    Some(bytes) => Ok(LayerBytes::mapped(bytes)),
+                    None => source.checked(range),
+                })?;
+            let (of_key, of_value) = head.ranges();
+            if head.keyspace == keyspace && head.key_bytes == key.len() {
+                let is_other = block
+                    .get(offset - first + of_key.start..offset - first + of_key.end)
+                    .is_some_and(|other| other != key);
+                if !is_other {
+                    let entry = self.entry_at(hash, offset)?;
+                    if *entry.key == *key {
+                        return Ok(Some(entry));
+                    }
+                }
+            }
+            offset += of_value.end;
         }
         Ok(None)
     }
@@ -204,30 +271,41 @@ impl Layer {
         }
         inner.source.will_need(inner.filter_line(hash));
         // The directory was checked when the layer was opened. If it is no longer good, a lookup will say so.
-        if let Ok(range) = inner.index.probable(&inner.source, hash) {
+        let probable = match &inner.sparse {
+            Some(sparse) => sparse.probable(&inner.source, &inner.index, hash),
+            None => inner.index.probable(&inner.source, hash),
+        };
+        if let Ok(range) = probable {
             inner.source.will_need(range);
         }
     }
 
     /// Asks the system to read the first page of each entry of that hash. Reads the filter and the index, best
-    /// some time after [`prefetch`](Layer::prefetch). Returns whether there is such an entry.
+    /// some time after [`prefetch`](Layer::prefetch). Returns whether there may be such an entry; `false` is certain.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the filter or of the index is damaged.
     pub fn prefetch_entry(&self, hash: u64) -> Result<bool> {
-        let Inner { index, source, .. } = &*self.0;
+        if !self.may_contain(hash)? {
+            return Ok(false);
+        }
+        let Inner { index, source, sparse, .. } = &*self.0;
+        if let Some(sparse) = sparse {
+            let (first, offset) = sparse.at(source, sparse.first_for(source, index, hash)?)?;
+            let head = offset..offset.saturating_add(HEAD_BYTES);
+            source.will_need(head);
+            return Ok(first <= hash);
+        }
         let mut known = false;
-        if self.may_contain(hash)? {
-            let slot = index.slot(source, hash)?;
-            for rank in index.lower_bound(source, &slot, hash)?..slot.end {
-                let (found, offset) = index.at(source, rank)?;
-                if found != hash {
-                    break;
-                }
-                source.will_need(offset..offset.saturating_add(HEAD_BYTES));
-                known = true;
+        let slot = index.slot(source, hash)?;
+        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
+            let (found, offset) = index.at(source, rank)?;
+            if found != hash {
+                break;
             }
+            source.will_need(offset..offset.saturating_add(HEAD_BYTES));
+            known = true;
         }
         Ok(known)
     }
@@ -332,6 +410,10 @@ impl Layer {
         &self.0.index
     }
 
+    pub(crate) fn sparse(&self) -> Option<&Sparse> {
+        self.0.sparse.as_ref()
+    }
+
     pub(crate) fn data(&self) -> Range<usize> {
         self.0.data.clone()
     }
@@ -395,7 +477,5 @@ fn sections(footer: &Footer, body_bytes: usize) -> Result<(Range<usize>, Range<u
     if footer.filter.bytes != filter_bytes {
         return Err(Corruption::LengthOutOfRange { length: footer.filter.bytes, limit: filter_bytes });
     }
-    // Version 1 does not read the sorted column; since it lies in the body, the checksums of blocks cover it.
-    footer.sorted.range(body_bytes)?;
     Ok((footer.data.range(body_bytes)?, footer.filter.range(body_bytes)?))
 }

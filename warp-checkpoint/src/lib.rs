@@ -66,6 +66,7 @@ mod raw;
 mod recover;
 mod retention;
 mod salvage;
+mod sparse;
 mod verify;
 mod writer;
 

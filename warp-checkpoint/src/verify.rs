@@ -3,6 +3,7 @@
 use crate::checked::Checked;
 use crate::error::{Corruption, Error, Result, corrupt};
 use crate::format::INDEX_ENTRY_BYTES;
+use crate::sparse::Compared;
 use crate::writer::STEP_BYTES;
 use crate::{Layer, LayerInfo};
 
@@ -97,7 +98,8 @@ fn compare_counts(source: &Checked, footer: &LayerInfo, counted: &LayerInfo) -> 
     }
 }
 
-/// Goes through the index: ascending hashes, each in its slot, passed by the filter, and no key twice.
+/// Goes through the index: ascending hashes, each in its slot, passed by the filter, no key twice, and the
+/// sparse index made of it.
 fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offsets> {
     let (source, index) = (layer.source(), layer.index());
     let whole = source.whole();
@@ -105,6 +107,7 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
     let mut run = Vec::new(); // offsets of the entries that have `run_hash`
     let mut run_hash = 0;
     let mut slot = (0, index.slot(source, 0)?);
+    let mut compared = Compared::default();
     for rank in 0..index.entries() {
         if rank.is_multiple_of(STEP_RANKS) {
             go_on(layer, step(u64::from(STEP_RANKS) * INDEX_ENTRY_BYTES as u64))?;
@@ -128,10 +131,16 @@ fn walk_index(layer: &Layer, step: &mut dyn FnMut(u64) -> bool) -> Result<Offset
             run.clear();
             run_hash = hash;
         }
+        if let Some(sparse) = layer.sparse() {
+            compared.entry(source, sparse, (hash, offset))?;
+        }
         run.push(offset);
         offsets.add(offset);
     }
     check_distinct(layer, run_hash, &run)?;
+    if let Some(sparse) = layer.sparse() {
+        compared.finish(source, sparse)?;
+    }
     Ok(offsets)
 }
 

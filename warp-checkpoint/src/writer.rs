@@ -14,8 +14,8 @@ use crate::entry_ref::LayerEntryRef;
 use crate::error::{Corruption, Error, Result, io_at};
 use crate::filter;
 use crate::format::{
-    BLOCK_BYTES, DATA_END_MAX, ENTRIES_MAX, Footer, HEADER_BYTES, KEY_BYTES_MAX, SECTION_ALIGN, Section,
-    TRAILER_MAGIC, Trailer, VALUE_BYTES_MAX, encode_header,
+    BLOCK_BYTES, DATA_END_MAX, ENTRIES_MAX, Footer, HEADER_BYTES, KEY_BYTES_MAX, SECTION_ALIGN,
+    SPARSE_ENTRIES, Section, TRAILER_MAGIC, Trailer, VALUE_BYTES_MAX, encode_header,
 };
 use crate::index::{self, slot_bits_for};
 use crate::layer::{Layer, LayerInfo};
@@ -54,7 +54,7 @@ impl Default for LayerOptions {
 /// Writes a layer file: entries in any order, then [`finish`](LayerWriter::finish).
 ///
 /// Entries that are read together are best added one after the other, since they are stored in that order. The
-/// writer holds about two megabytes of memory, however many there are; if they do not come in ascending order of their
+/// writer holds about three megabytes of memory, however many there are; if they do not come in ascending order of their
 /// hashes, about 11 bytes for each while it finishes. Dropping it without finishing removes the file.
 #[derive(Debug)]
 pub struct LayerWriter {
@@ -63,6 +63,7 @@ pub struct LayerWriter {
     compress_from: Option<usize>,
     id: u64,
     entries: Places,
+    firsts: Firsts,
     counts: Footer,
     head: Vec<u8>,
     compressed: Vec<u8>,
@@ -116,13 +117,15 @@ impl LayerWriter {
         };
         let mut out = BlockWriter::new(file);
         out.push(&encode_header(id)).map_err(io_at(&target.name))?;
-        let entries = Places::new(Arc::clone(&target.dir), places_name(id));
+        let places = || Places::new(Arc::clone(&target.dir), places_name(id));
+        let (entries, firsts) = (places(), Firsts::new(places()));
         Ok(LayerWriter {
             target,
             out: Some(out),
             compress_from: options.compress_from,
             id,
             entries,
+            firsts,
             counts: Footer { id, seq_min: u64::MAX, ..Footer::default() },
             head: Vec::new(),
             compressed: Vec::new(),
@@ -188,7 +191,8 @@ impl LayerWriter {
     /// Bytes of memory that the writer holds at this moment, without the value that it is compressing.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.entries.memory_bytes() + self.out.as_ref().map_or(0, BlockWriter::memory_bytes)
+        let out = self.out.as_ref().map_or(0, BlockWriter::memory_bytes);
+        self.entries.memory_bytes() + self.firsts.places.memory_bytes() + out
     }
 
     /// How many entries were added so far.
@@ -239,6 +243,7 @@ impl LayerWriter {
         body.file.sync_data().map_err(io_at(name))?;
         let info = footer.info(body.bytes + tail.len() as u64, root);
         self.entries.clear();
+        self.firsts.places.clear();
         self.read_back(&body.file, &info, access, step)?;
         self.target.publish()?;
         Ok(info)
@@ -280,12 +285,13 @@ impl LayerWriter {
         }
         self.head.clear();
         head.encode(&mut self.head);
-        let entries = &mut self.entries;
+        let (entries, firsts) = (&mut self.entries, &mut self.firsts);
         let written = out
             .push(&self.head)
             .and_then(|()| out.push(entry.key))
             .and_then(|()| out.push(stored.bytes()))
-            .and_then(|()| entries.add(entry.hash, offset));
+            .and_then(|()| entries.add(entry.hash, offset))
+            .and_then(|()| firsts.add(entry.hash, offset));
         if let Err(source) = written {
             self.out = None;
             return Err(Error::Io { file: self.target.name.clone(), offset: None, source });
@@ -312,7 +318,7 @@ impl LayerWriter {
         }
         footer.slot_bits = slot_bits_for(footer.entries);
         footer.data = Section { offset: HEADER_BYTES as u64, bytes: out.position() - HEADER_BYTES as u64 };
-        let entries = &mut self.entries;
+        let (entries, firsts) = (&mut self.entries, &mut self.firsts);
         let mut is_stopped = false;
         let mut stepped = out.position();
         let mut go_on = |position: u64| {
@@ -325,13 +331,7 @@ impl LayerWriter {
         let written = (|| {
             let directory = directory(entries, footer.slot_bits);
             footer.directory = section(&mut out, |out| out.push(&directory))?;
-            footer.index = section(&mut out, |out| {
-                entries.sorted()?.try_for_each(|pair| {
-                    let (hash, offset) = pair?;
-                    out.push(&index::encode_entry(hash, offset))?;
-                    go_on(out.position())
-                })
-            })?;
+            footer.index = section(&mut out, |out| push_index(entries, out, &mut go_on))?;
             // In a second walk, since its lines lie in the order of the hashes, so that one is enough at a time.
             footer.filter = section(&mut out, |out| {
                 let mut filter = FilterWriter::new(entries.len());
@@ -341,6 +341,9 @@ impl LayerWriter {
                 })?;
                 filter.finish(out)
             })?;
+            if let Some(places) = firsts.worth_it(footer.entries) {
+                footer.sparse = section(&mut out, |out| push_index(places, out, &mut go_on))?;
+            }
             out.finish()
         })();
         if is_stopped {
@@ -410,6 +413,53 @@ fn section(
     let offset = out.position();
     write(out)?;
     Ok(Section { offset, bytes: out.position() - offset })
+}
+
+/// Writes pairs of a hash and an offset in their order; `go_on` is asked with the position in the file.
+fn push_index(
+    places: &mut Places,
+    out: &mut BlockWriter,
+    go_on: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
+    places.sorted()?.try_for_each(|pair| {
+        let (hash, offset) = pair?;
+        out.push(&index::encode_entry(hash, offset))?;
+        go_on(out.position())
+    })
+}
+
+/// The first entry that begins in each block, as long as entries come in the order of their hashes: the sparse index.
+#[derive(Debug)]
+struct Firsts {
+    places: Places,
+    /// The hash and the block of the last entry.
+    last: Option<(u64, u64)>,
+    in_order: bool,
+}
+
+impl Firsts {
+    fn new(places: Places) -> Firsts {
+        Firsts { places, last: None, in_order: true }
+    }
+
+    fn add(&mut self, hash: u64, offset: u64) -> io::Result<()> {
+        let block = offset / BLOCK_BYTES as u64;
+        let last = self.last.replace((hash, block));
+        if last.is_some_and(|(before, _)| hash < before) {
+            self.in_order = false;
+            self.places.clear();
+        }
+        if self.in_order && last.is_none_or(|(_, before)| block != before) {
+            self.places.add(hash, offset)?;
+        }
+        Ok(())
+    }
+
+    /// Those of a layer of so many entries, if they save enough.
+    fn worth_it(&mut self, entries: u64) -> Option<&mut Places> {
+        let is_worth_it = self.in_order && self.places.len() <= entries / SPARSE_ENTRIES;
+        is_worth_it.then_some(&mut self.places)
+    }
 }
 
 /// The ranks at which the slots begin, and the number of entries.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::{BLOCK, body_bytes, reseal};
 use proptest::prelude::*;
 use warp_checkpoint::{
     Corruption, Error, Layer, LayerAccess, LayerEntry, LayerInfo, LayerValue, LogPlace, Manifest, hash, load,
@@ -10,7 +11,6 @@ use warp_checkpoint::{
 };
 use warp_io::SimDisk;
 
-const BLOCK: usize = 4096;
 const NAME: &str = "1.warp";
 
 /// Every kind of entry. The last one fills a block, so that those before it share none with the directory.
@@ -178,34 +178,6 @@ fn a_newer_version_is_not_damage() {
     for error in [Layer::open_in(&disk.root(), &info), Layer::open_file(&disk.root(), 1, &LayerAccess::Map)] {
         assert!(matches!(error, Err(Error::Unsupported { version: 2, .. })), "{error:?}");
     }
-}
-
-/// Makes all checksums right, as docs/format/checkpoint.md describes them.
-fn reseal(bytes: &mut [u8]) {
-    fn put(bytes: &mut [u8], offset: usize, check: u32) {
-        bytes[offset..offset + 4].copy_from_slice(&check.to_le_bytes());
-    }
-    let header = crc32c::crc32c(&bytes[..28]);
-    put(bytes, 28, header);
-    let end = bytes.len();
-    let body = usize::try_from(u64::from_le_bytes(bytes[end - 24..end - 16].try_into().unwrap())).unwrap();
-    let checks = body.div_ceil(BLOCK) * 4;
-    for block in 0..body.div_ceil(BLOCK) {
-        let check = crc32c::crc32c(&bytes[block * BLOCK..body.min((block + 1) * BLOCK)]);
-        put(bytes, body + block * 4, check);
-    }
-    for piece in 0..checks.div_ceil(BLOCK) {
-        let check = crc32c::crc32c(&bytes[body + piece * BLOCK..body + checks.min((piece + 1) * BLOCK)]);
-        put(bytes, body + checks + piece * 4, check);
-    }
-    let root = crc32c::crc32c(&bytes[body + checks..end - 12]);
-    put(bytes, end - 12, root);
-}
-
-/// Length of the body, as the trailer states it.
-fn body_bytes(bytes: &[u8]) -> usize {
-    usize::try_from(u64::from_le_bytes(bytes[bytes.len() - 24..bytes.len() - 16].try_into().unwrap()))
-        .unwrap()
 }
 
 #[test]

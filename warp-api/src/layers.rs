@@ -1,6 +1,7 @@
 //! The checkpoint layers that reads fall through to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use warp_checkpoint::{Layer, LayerValue};
@@ -24,10 +25,40 @@ pub(crate) struct Probes {
     pub(crate) lookups: Counter,
     /// Layers whose filter was asked.
     pub(crate) filters: Counter,
-    /// Layers whose index was looked into, since the filter let the key pass.
+    /// Layers whose index was looked into, since the filter let the key pass or was not asked.
     pub(crate) layers: Counter,
     /// Of those, how many did not have the key.
     pub(crate) false_positives: Counter,
+    /// How often no layer had it.
+    absent: Absent,
+}
+
+/// How often keys are looked for that no layer has: a running mean.
+///
+/// Where data is larger than memory, the filter's line is a page to be read like any other, and says nothing new as long as
+/// the keys are there. So the last layer's is only asked where it is likely to spare a lookup.
+#[derive(Debug, Default)]
+struct Absent(AtomicU32);
+
+impl Absent {
+    const ONE: u32 = 1 << 16;
+    /// A filter that is not asked saves a quarter of a page at the most, as measured, and costs one for a key that is absent.
+    const OFTEN: u32 = Self::ONE / 16;
+    /// The weight of one lookup, as a power of two: five that find nothing are often enough.
+    const SHIFT: u32 = 6;
+
+    fn is_often(&self) -> bool {
+        // Relaxed, and lookups may overwrite each other: it is a guess about what is next.
+        self.0.load(Ordering::Relaxed) >= Self::OFTEN
+    }
+
+    fn note(&self, is_absent: bool) {
+        let mean = self.0.load(Ordering::Relaxed);
+        let next = mean - (mean >> Self::SHIFT) + ((u32::from(is_absent) * Self::ONE) >> Self::SHIFT);
+        if next != mean {
+            self.0.store(next, Ordering::Relaxed);
+        }
+    }
 }
 
 impl LayerList {
@@ -38,21 +69,27 @@ impl LayerList {
 
     /// As [`LayerList::get`], looking only at the layer at `first` and older ones.
     pub(crate) fn get_from(&self, first: usize, key: KeyRef<'_>) -> Result<Option<LayerValue>> {
-        let (mut asked, mut passed, mut found) = (0, 0, None);
-        for layer in &self.layers[first..] {
-            asked += 1;
-            found = layer.get(key.hash, key.keyspace, key.bytes).map_err(checkpoint_error)?;
+        let (mut asked, mut probed, mut found) = (0, 0, None);
+        let layers = &self.layers[first..];
+        for (place, layer) in layers.iter().enumerate() {
+            let is_last = place + 1 == layers.len();
+            if !is_last || self.probes.absent.is_often() {
+                asked += 1;
+                if !layer.may_contain(key.hash).map_err(checkpoint_error)? {
+                    continue;
+                }
+            }
+            probed += 1;
+            found = layer.get_unfiltered(key.hash, key.keyspace, key.bytes).map_err(checkpoint_error)?;
             if found.is_some() {
-                passed += 1;
                 break;
             }
-            // Asked again only where the answer was no, and then its line is at hand.
-            passed += u64::from(layer.may_contain(key.hash).map_err(checkpoint_error)?);
         }
+        self.probes.absent.note(found.is_none());
         self.probes.lookups.add(1);
         self.probes.filters.add(asked);
-        self.probes.layers.add(passed);
-        self.probes.false_positives.add(passed - u64::from(found.is_some()));
+        self.probes.layers.add(probed);
+        self.probes.false_positives.add(probed - u64::from(found.is_some()));
         Ok(found)
     }
 
@@ -96,5 +133,26 @@ impl Layers {
     /// Whether `list` is still the current one.
     pub(crate) fn is_current(&self, list: &Arc<LayerList>) -> bool {
         Arc::ptr_eq(&self.0.load(), list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_keys_are_noticed_at_once_and_forgotten_slowly() {
+        let absent = Absent::default();
+        assert!(!absent.is_often());
+        (0..5).for_each(|_| absent.note(true));
+        assert!(absent.is_often());
+        (0..1_000).for_each(|_| absent.note(true));
+        (0..100).for_each(|_| absent.note(false));
+        assert!(absent.is_often());
+        (0..100).for_each(|_| absent.note(false));
+        assert!(!absent.is_often());
+        // One in thirty does not matter.
+        (0..1_000).for_each(|n| absent.note(n % 30 == 0));
+        assert!(!absent.is_often());
     }
 }

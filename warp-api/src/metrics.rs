@@ -237,9 +237,9 @@ pub struct CheckpointMetrics {
     pub layer_bytes: u64,
     /// Lookups of keys in layers, by any call.
     pub lookups: u64,
-    /// Layers whose filter they asked: so many, on average, does a read look at that is not answered from memory.
+    /// Layers whose filter they asked. That of the last layer is left out while nearly all keys are there.
     pub filters_asked: u64,
-    /// Layers whose index they looked into, since the filter let the key pass.
+    /// Layers whose index they looked into, since the filter let the key pass or was not asked.
     pub layers_probed: u64,
     /// Of those, how many did not have the key after all.
     pub filter_false_positives: u64,

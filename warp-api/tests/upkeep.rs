@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{Machine, entries, lasting, small, wait_until};
-use warp_api::{Background, Durability, Environment, Options, Task, WarpEngine};
+use warp_api::{Background, Durability, Environment, Options, Physics, Task, WarpEngine};
 use warp_io::{Fault, OpKind};
 
 /// Layers that are not yet merged, all of one size.
@@ -213,4 +213,30 @@ fn what_a_killed_process_left_goes_in_the_background() {
     let engine = small().open_in(&machine.disk.root(), environment).unwrap();
     assert!(wait_until(|| machine.disk.files().iter().all(|file| !file.contains("99"))));
     engine.close().unwrap();
+}
+
+#[test]
+fn the_last_layers_filter_is_asked_once_keys_are_absent() {
+    let machine = Machine::new(8);
+    let engine = machine.open(small());
+    (0..600_u32).for_each(|n| drop(engine.put(n.to_le_bytes(), "value").unwrap()));
+    engine.close().unwrap();
+    let engine = machine.open(small().physics(Physics::off()));
+    let lookups = |keys: std::ops::Range<u32>| {
+        let before = engine.cosmic_metrics().checkpoints.unwrap();
+        let found = keys.filter(|n| engine.get(n.to_le_bytes()).unwrap().is_some()).count();
+        let after = engine.cosmic_metrics().checkpoints.unwrap();
+        let (asked, probed) =
+            (after.filters_asked - before.filters_asked, after.layers_probed - before.layers_probed);
+        (found, asked, probed, after.filter_false_positives - before.filter_false_positives)
+    };
+    // Opening looked for what is not there.
+    lookups(500..600);
+    assert_eq!(lookups(0..200), (200, 0, 200, 0));
+    let (found, asked, probed, wrong) = lookups(1_000..1_200);
+    assert_eq!((found, asked + 5), (0, 200), "five absent keys are enough");
+    assert!((5..12).contains(&probed) && wrong == probed, "{probed} {wrong}");
+    // All keys are there again: the filter is asked for a while, and then no more.
+    let (found, asked, probed, _) = lookups(200..500);
+    assert!((found, probed) == (300, 300) && (100..250).contains(&asked), "{asked} {probed}");
 }

@@ -150,7 +150,17 @@ impl Layer {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that the answer depends on is damaged: the key may or may not be in it.
     #[inline]
     pub fn get(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerValue>> {
-        match self.find(hash, keyspace, key)? {
+        if self.may_contain(hash)? { self.get_unfiltered(hash, keyspace, key) } else { Ok(None) }
+    }
+
+    /// As [`get`](Layer::get), without asking the filter first: for keys that are nearly always there, of which it would
+    /// only be one more page to read.
+    ///
+    /// # Errors
+    /// Those of [`get`](Layer::get).
+    #[inline]
+    pub fn get_unfiltered(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerValue>> {
+        match self.find_unfiltered(hash, keyspace, key)? {
             None => Ok(None),
             Some(entry) => {
                 let value = entry.value()?;
@@ -165,9 +175,10 @@ impl Layer {
     /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt), as [`get`](Layer::get).
     pub fn find(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
-        if !self.may_contain(hash)? {
-            return Ok(None);
-        }
+        if self.may_contain(hash)? { self.find_unfiltered(hash, keyspace, key) } else { Ok(None) }
+    }
+
+    fn find_unfiltered(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
         match &self.0.sparse {
             Some(sparse) => self.find_in_blocks(sparse, hash, keyspace, key),
             None => self.find_in_index(hash, keyspace, key),

@@ -28,8 +28,10 @@ const LIMIT_PERCENT: u64 = 110;
 const BUDGET_MIN: u64 = 32 << 20;
 /// Client threads of the passes.
 const THREADS: [u64; 2] = [1, 2];
-/// Writes in a hundred requests: YCSB C, which is gets alone; B; and A, which changes most comes last.
-const MIXES: [(&str, usize); 3] = [("C: gets", 0), ("B: 5 % puts", 5), ("A: 50 % puts", 50)];
+/// Writes in a hundred requests: YCSB C, which is gets alone; B; A; and C again, when each store has in its memory what it
+/// wants to have there.
+const MIXES: [(&str, usize); 4] =
+    [("C: gets", 0), ("B: 5 % puts", 5), ("A: 50 % puts", 50), ("C, after these", 0)];
 /// One request in this many is timed.
 const TIMED_ONE_IN: u64 = 16;
 

@@ -65,12 +65,30 @@ struct Seen {
     event: Event,
 }
 
+/// What some histories came to.
+pub(crate) struct Outcome {
+    /// Pairs of calls for one key that were made at once.
+    overlapping: usize,
+    /// The calls for a key that no order explains, if there are such.
+    pub(crate) impossible: Option<Vec<Event>>,
+}
+
 /// Makes histories, and checks that each key's is linearizable: as many as `WARP_HISTORIES` says, or `usual`.
 pub(crate) fn check(calls: &impl Calls, usual: u64) {
     let asked = std::env::var("WARP_HISTORIES").ok();
     let histories = asked.map_or(usual, |text| text.parse().expect("a number of histories"));
+    let Outcome { overlapping, impossible } = run(calls, histories);
+    assert!(impossible.is_none(), "no order explains these calls: {impossible:#?}");
+    let text = format!("{histories} histories, {overlapping} pairs of calls for a key at once\n");
+    std::io::stderr().write_all(text.as_bytes()).expect("the test can say what it did");
+    // The run means nothing unless the threads did meet.
+    assert!(overlapping as u64 >= histories, "{overlapping} pairs of calls overlapped");
+}
+
+/// Makes so many histories, or fewer if one of them is impossible.
+pub(crate) fn run(calls: &impl Calls, histories: u64) -> Outcome {
     let done = AtomicBool::new(false);
-    let overlapping = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             let mut random = Random::new(5);
             while !done.load(Ordering::Relaxed) {
@@ -78,18 +96,19 @@ pub(crate) fn check(calls: &impl Calls, usual: u64) {
                 thread::yield_now();
             }
         });
-        // However the check ends, the thread above must.
+        // However the run ends, the thread above must.
         let _ends = Ends(&done);
-        let mut overlapping = 0;
+        let mut all = Outcome { overlapping: 0, impossible: None };
         for first in (0..histories).step_by(TOGETHER as usize) {
-            overlapping += check_rounds(&make(calls, first, (first + TOGETHER).min(histories)));
+            let some = look_at(&make(calls, first, (first + TOGETHER).min(histories)));
+            all.overlapping += some.overlapping;
+            all.impossible = some.impossible;
+            if all.impossible.is_some() {
+                break;
+            }
         }
-        overlapping
-    });
-    let text = format!("{histories} histories, {overlapping} pairs of calls for a key at once\n");
-    std::io::stderr().write_all(text.as_bytes()).expect("the test can say what it did");
-    // The run means nothing unless the threads did meet.
-    assert!(overlapping as u64 >= histories, "{overlapping} pairs of calls overlapped");
+        all
+    })
 }
 
 /// Sees to it that nobody waits for a thread that failed.
@@ -164,17 +183,20 @@ fn meet(arrived: &AtomicUsize, all: usize) {
     }
 }
 
-/// Checks the histories of all keys; returns how many pairs of calls overlapped.
-fn check_rounds(seen: &[Seen]) -> usize {
+/// Looks at the histories of all keys.
+fn look_at(seen: &[Seen]) -> Outcome {
     let mut seen = seen.to_vec();
     seen.sort_by_key(|seen| (seen.round, seen.key, seen.event.start));
-    let mut overlapping = 0;
+    let mut outcome = Outcome { overlapping: 0, impossible: None };
     for of_key in seen.chunk_by(|a, b| (a.round, a.key) == (b.round, b.key)) {
         let events: Vec<Event> = of_key.iter().map(|seen| seen.event).collect();
-        assert!(is_linearizable(&events, None), "no order explains these calls: {events:#?}");
-        overlapping += overlaps(&events);
+        outcome.overlapping += overlaps(&events);
+        if !is_linearizable(&events, None) {
+            outcome.impossible = Some(events);
+            break;
+        }
     }
-    overlapping
+    outcome
 }
 
 /// How many pairs of calls overlap: what makes a history worth looking at.

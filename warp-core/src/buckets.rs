@@ -268,15 +268,20 @@ pub(crate) unsafe fn resize(
         let first = arena.pointer(made.address).cast::<Bucket>();
         // SAFETY: `make` has put that many empty buckets there, which nobody else knows of.
         let buckets = unsafe { slice::from_raw_parts(first.as_ptr(), made.buckets) };
-        for (_, print, address) in iter(former) {
-            insert(buckets, print, address);
-        }
-        cell.publish(first.as_ptr(), made.buckets);
+        go_on_in(cell, former, buckets);
     } else {
         debug_assert_eq!(iter(former).count(), 0, "only an empty slot goes without buckets");
         cell.publish(ptr::null_mut(), 0);
     }
     std::mem::replace(array, made)
+}
+
+/// Puts the entries of `former` into `made`, which is empty and which nobody else knows of, and publishes that.
+pub(crate) fn go_on_in(cell: &BucketsCell, former: &[Bucket], made: &[Bucket]) {
+    for (_, print, address) in iter(former) {
+        insert(made, print, address);
+    }
+    cell.publish(made.as_ptr().cast_mut(), made.len());
 }
 
 /// Takes memory for `count` buckets, and empties them.

@@ -8,8 +8,8 @@ use loom::thread;
 
 use crate::arena::Address;
 use crate::bucket::{Bucket, Fingerprint, PLACES};
-use crate::buckets;
-use crate::epoch::Epochs;
+use crate::buckets::{self, BucketsCell};
+use crate::epoch::{Epochs, Pin};
 
 /// More find nothing new in these models, and take long.
 const PREEMPTIONS: usize = 3;
@@ -29,6 +29,14 @@ fn print(number: u32) -> Fingerprint {
 /// The address of the entry with a number.
 fn address(number: usize) -> Address {
     Address::from_bits(u32::try_from(number + 1).unwrap()).unwrap()
+}
+
+/// What a reader finds for a key.
+fn read(buckets: &[Bucket], entries: &[UnsafeCell<u64>], key: u32) -> Option<u64> {
+    let (_, found) = buckets::find(buckets, print(key), Some)?;
+    let entry = &entries[found.get() as usize - 1];
+    // SAFETY: checked by the tester.
+    Some(entry.with(|entry| unsafe { *entry }))
 }
 
 /// Entries, and the buckets that lead to them.
@@ -54,12 +62,8 @@ impl<const ENTRIES: usize, const BUCKETS: usize> Slot<ENTRIES, BUCKETS> {
         self.entries[entry].with_mut(|entry| unsafe { *entry = value });
     }
 
-    /// What a reader finds for a key.
     fn read(&self, key: u32) -> Option<u64> {
-        let (_, found) = buckets::find(&self.buckets, print(key), Some)?;
-        let entry = &self.entries[found.get() as usize - 1];
-        // SAFETY: checked by the tester.
-        Some(entry.with(|entry| unsafe { *entry }))
+        read(&self.buckets, &self.entries, key)
     }
 
     fn position(&self, key: u32) -> buckets::Position {
@@ -217,5 +221,103 @@ fn nothing_is_freed_under_either_of_two_readers() {
         for reader in readers {
             reader.join().unwrap();
         }
+    });
+}
+
+/// A slot whose bucket is replaced by two. Key 0 is there throughout, key 1 comes after the growth.
+struct Growing {
+    cell: BucketsCell,
+    few: [Bucket; 1],
+    /// Whether the memory of `few` was given back.
+    is_free: UnsafeCell<bool>,
+    entries: [UnsafeCell<u64>; 2],
+}
+
+// SAFETY: as for `Slot`.
+unsafe impl Sync for Growing {}
+
+impl Growing {
+    fn new() -> Arc<Growing> {
+        let slot = Arc::new(Growing {
+            cell: BucketsCell::new(),
+            few: [Bucket::empty()],
+            is_free: UnsafeCell::new(false),
+            entries: [UnsafeCell::new(10), UnsafeCell::new(11)],
+        });
+        buckets::go_on_in(&slot.cell, &[], &slot.few);
+        buckets::insert(&slot.few, print(0), address(0));
+        slot
+    }
+
+    /// Grows into `made`, and puts the second key there.
+    fn grow(&self, made: &[Bucket]) {
+        buckets::go_on_in(&self.cell, &self.few, made);
+        buckets::insert(made, print(1), address(1));
+    }
+
+    /// Says that the memory of the replaced bucket is another's, which a reader who looks at it must not live to see.
+    fn free_few(&self) {
+        // SAFETY: checked by the tester.
+        self.is_free.with_mut(|is_free| unsafe { *is_free = true });
+    }
+
+    /// Reads a key, and looks whether the bucket is still there if it is the one that is replaced.
+    fn read(&self, key: u32, pin: &Pin) -> Option<u64> {
+        let buckets = self.cell.load(pin);
+        if buckets.len() > self.few.len() {
+            return read(buckets, &self.entries, key);
+        }
+        self.is_free.with(|is_free| {
+            // SAFETY: checked by the tester.
+            assert!(!unsafe { *is_free }, "the bucket was given back under a reader");
+            read(buckets, &self.entries, key)
+        })
+    }
+}
+
+/// Who sees new buckets sees them filled: with what was there before, and with all that came since, if it came before.
+#[test]
+fn who_sees_new_buckets_sees_what_was_there_before() {
+    explore(|| {
+        let (slot, epochs) = (Growing::new(), epochs());
+        let reader = {
+            let slot = slot.clone();
+            thread::spawn(move || {
+                let pin = epochs.pin();
+                let newer = slot.read(1, &pin);
+                assert!(matches!(newer, None | Some(11)));
+                assert_eq!(slot.read(0, &pin), Some(10), "it is there throughout");
+                assert!(newer.is_none() || slot.read(1, &pin).is_some(), "it was there, and is not any more");
+                drop(pin);
+            })
+        };
+        let made = [Bucket::empty(), Bucket::empty()];
+        slot.grow(&made);
+        reader.join().unwrap();
+    });
+}
+
+/// A reader that comes again may find either, and its second pin may be what the other side sees of it.
+#[test]
+fn buckets_that_were_replaced_are_not_freed_under_a_reader() {
+    explore(|| {
+        let (slot, epochs) = (Growing::new(), epochs());
+        let reader = {
+            let slot = slot.clone();
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let pin = epochs.pin();
+                    assert_eq!(slot.read(0, &pin), Some(10));
+                    drop(pin);
+                }
+            })
+        };
+        let made = [Bucket::empty(), Bucket::empty()];
+        slot.grow(&made);
+        let retired = epochs.advance();
+        if epochs.oldest_pinned().is_some_and(|oldest| retired < oldest) {
+            slot.free_few();
+        }
+        reader.join().unwrap();
     });
 }

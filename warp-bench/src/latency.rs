@@ -47,6 +47,21 @@ impl Latency {
             .map(|time| time.map_or(Cell::Absent(()), Cell::time))
     }
 
+    /// How many operations stayed below each power of two of nanoseconds, but not below the power before it. Powers that
+    /// none of them reached, or all exceeded, are left out.
+    pub(crate) fn powers(&self) -> Vec<(Duration, u64)> {
+        let mut counts = [0; TIME_MAX_NS.ilog2() as usize + 2];
+        for recorded in self.0.iter_recorded() {
+            // Times that are not told apart lie between the same two powers.
+            let power = recorded.value_iterated_to().checked_ilog2().unwrap_or(0);
+            counts[power as usize] += recorded.count_at_value();
+        }
+        let powers = (1..).map(|power| Duration::from_nanos(1 << power)).zip(counts);
+        let skipped = counts.iter().take_while(|count| **count == 0).count();
+        let end = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        powers.take(end).skip(skipped).collect()
+    }
+
     pub(crate) const COLUMNS: [&str; 4] = ["p50", "p99", "p99.9", "longest"];
 }
 
@@ -84,6 +99,25 @@ mod tests {
         let median = latency.quantile(0.5).unwrap();
         assert!(median >= Duration::from_micros(499) && median <= Duration::from_micros(502), "{median:?}");
         assert!(latency.quantile(0.999).unwrap() >= Duration::from_micros(999));
+    }
+
+    #[test]
+    fn every_time_is_below_its_power_of_two_and_not_below_the_one_before() {
+        let mut latency = Latency::new();
+        assert_eq!(latency.powers(), []);
+        for nanos in [0, 1, 1_023, 1_024, 2_047, 8_191, 8_192, 10_000] {
+            latency.record(Duration::from_nanos(nanos));
+        }
+        let below = |nanos, count| (Duration::from_nanos(nanos), count);
+        let powers = latency.powers();
+        assert_eq!(powers[0], below(2, 2));
+        assert!(powers[1..9].iter().all(|(_, count)| *count == 0));
+        assert_eq!(
+            powers[9..],
+            [below(1 << 10, 1), below(1 << 11, 2), below(1 << 12, 0), below(1 << 13, 1), below(1 << 14, 2)]
+        );
+        latency.record(Duration::from_secs(1_000));
+        assert_eq!(latency.powers().last(), Some(&below(1 << 36, 1)));
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl Cell {
             Cell::Number { value, unit: "B" } => in_units(*value, 1024.0, &["B", "KiB", "MiB", "GiB"]),
             Cell::Number { value, unit: "us" } => in_units(*value, 1000.0, &["us", "ms", "s"]),
             Cell::Number { value, unit: "x" } => format!("{value:.2} x"),
+            // Of a small share the first digits, down to one in ten million.
+            Cell::Number { value, unit: "%" } if *value > 0.0 && *value < 0.1 => format!("{value:.5} %"),
             Cell::Number { value, unit: "%" } => format!("{value:.1} %"),
             Cell::Number { value, unit } => format!("{}{unit}", grouped(*value)),
         }
@@ -277,6 +279,7 @@ mod tests {
         assert_eq!(Cell::time(Duration::from_nanos(850)).shown(), "0.85 us");
         assert_eq!(Cell::time(Duration::from_millis(1500)).shown(), "1.50 s");
         assert_eq!(Cell::share(0.855).shown(), "85.5 %");
+        assert_eq!(Cell::share(1e-7).shown(), "0.00001 %");
         assert_eq!(Cell::ratio(f64::NAN).shown(), "-");
     }
 

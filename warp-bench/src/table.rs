@@ -3,6 +3,7 @@
 //! ```text
 //! kinds: ours, peers ─┐
 //! limit ──────────────┴─ store (passes) ── compare (with inserts), growth, memory, engine, gets
+//!                                           scans: of engines, with stores of their own
 //! ```
 //!
 //! **Invariant:** only `ours` touches `warp-core`'s table.
@@ -21,6 +22,7 @@ mod ours;
 mod pages;
 #[cfg(feature = "peers")]
 mod peers;
+mod scans;
 mod store;
 
 use std::path::Path;
@@ -68,12 +70,15 @@ pub(crate) struct TableArguments {
     /// Memory an entry, in processes of their own, at 0.7, 1 and 1.4 times the number of keys.
     #[arg(long)]
     memory: bool,
-    /// The longest put while growing.
+    /// How long puts take while a store grows, the longest of all.
     #[arg(long)]
     growth: bool,
     /// The engine with everything on against the bare table.
     #[arg(long)]
     engine: bool,
+    /// Ordered scans through the engine: the first, which puts the keys in order beside a writer, and those that follow.
+    #[arg(long)]
+    scans: bool,
 }
 
 const KEYS_DEFAULT: u32 = 10_000_000;
@@ -94,8 +99,8 @@ pub(crate) fn table(arguments: &TableArguments, common: &Common) -> Outcome<bool
     let &Common { quick, seed, ref dir, ref report } = common;
     let scratch = cleanup::scratch(dir.as_deref())?;
     let mut job = job(arguments, seed, quick, scratch.path())?;
-    let (memory, growth, engine) = (arguments.memory, arguments.growth, arguments.engine);
-    if !(memory || growth || engine) {
+    let &TableArguments { memory, growth, engine, scans, .. } = arguments;
+    if !(memory || growth || engine || scans) {
         compare::compare(&mut job, !arguments.no_limits, !arguments.no_inserts)?;
     }
     // Before parts that fill this process, so that memory is left for the children.
@@ -107,6 +112,9 @@ pub(crate) fn table(arguments: &TableArguments, common: &Common) -> Outcome<bool
     }
     if engine {
         engine::engine(&mut job, scratch.path())?;
+    }
+    if scans {
+        scans::scans(&mut job, scratch.path())?;
     }
     Ok(job.report.finish(report)?)
 }
@@ -136,5 +144,5 @@ fn job(arguments: &TableArguments, seed: u64, quick: bool, scratch: &Path) -> Ou
         ),
     };
     let report = Report::new(Machine::look(scratch), settings);
-    Ok(Job { sizes, seed, kinds, clock: SystemClock::new(), report })
+    Ok(Job { sizes, seed, quick, kinds, clock: SystemClock::new(), report })
 }

@@ -24,6 +24,7 @@ pub(crate) struct Sizes {
 pub(crate) struct Job {
     pub(crate) sizes: Sizes,
     pub(crate) seed: u64,
+    pub(crate) quick: bool,
     pub(crate) kinds: Vec<Kind>,
     pub(crate) clock: SystemClock,
     pub(crate) report: Report,

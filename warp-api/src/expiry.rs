@@ -90,6 +90,35 @@ impl ExpiryQueue {
         due
     }
 
+    /// Has `look` look at the keys whose time has come at `now`, by their hashes; so many at most that other work is not
+    /// kept waiting for long. It answers the deadline of what is left there, if anything is.
+    ///
+    /// Returns whether it came to an end, and was not broken off since `is_ending`.
+    fn look_at_due(&self, now: u64, is_ending: impl Fn() -> bool, look: impl Fn(u64) -> Option<u64>) -> bool {
+        let mut overdue = Vec::new();
+        let mut steps = 0..STEPS_MAX;
+        let is_done = loop {
+            if is_ending() {
+                break false;
+            }
+            let due = if steps.next().is_some() { self.take_due(now, STEP_ITEMS) } else { Vec::new() };
+            if due.is_empty() {
+                break true;
+            }
+            for hash in due {
+                match look(hash) {
+                    None => {}
+                    // The deadline was put off, and relied on the item that was just taken.
+                    Some(deadline) if deadline > now => self.add(hash, deadline),
+                    Some(deadline) => overdue.push((hash, deadline)),
+                }
+            }
+        };
+        // What could not be freed is looked at again, but not in this round.
+        overdue.into_iter().for_each(|(hash, deadline)| self.add(hash, deadline));
+        is_done
+    }
+
     /// Takes away the items of entries that are no longer there, in a part that has come to have twice as many as
     /// the last time: keys that were deleted, or overwritten without a deadline, long before their time.
     ///
@@ -147,20 +176,15 @@ impl Shared {
     /// Frees the entries whose deadline has passed; so many at most that other work is not kept waiting for long.
     pub(crate) fn free_expired(&self) {
         let now = self.time.unix_millis();
-        for _ in 0..STEPS_MAX {
-            if self.is_ending() {
-                return;
-            }
-            let due = self.expiry.take_due(now, STEP_ITEMS);
-            if due.is_empty() {
-                break;
-            }
-            due.into_iter().for_each(|hash| self.free_if_expired(hash, now));
+        let look = |hash| self.free_if_expired(hash, now);
+        if self.expiry.look_at_due(now, || self.is_ending(), look) {
+            self.expiry.sweep(|hash, time| self.is_due_later(hash, time));
         }
-        self.expiry.sweep(|hash, time| self.is_due_later(hash, time));
     }
 
-    fn free_if_expired(&self, hash: u64, now: u64) {
+    /// Returns the first deadline among the entries that stay.
+    fn free_if_expired(&self, hash: u64, now: u64) -> Option<u64> {
+        let mut first: Option<u64> = None;
         let mut found: Vec<(u32, Key)> = Vec::new();
         self.table.entries(hash, |entry| {
             if entry.deadline() != 0 {
@@ -173,15 +197,17 @@ impl Shared {
             let Some((seq, deadline)) = guard.with(key, |entry| (entry.seq(), entry.deadline())) else {
                 continue;
             };
-            if deadline != 0 && deadline <= now {
-                if guard.expire(key, now, self.keeps_stub(seq)) {
-                    self.counters.expired.add(1);
-                }
-            } else if deadline != 0 {
-                // The deadline was put off, and relied on the item that was just taken.
-                self.expiry.add(hash, deadline);
+            if deadline == 0 {
+                continue;
+            }
+            // Without memory for a tombstone the entry stays, and is tried again.
+            if deadline <= now && guard.expire(key, now, self.keeps_stub(seq)).unwrap_or(false) {
+                self.counters.expired.add(1);
+            } else {
+                first = Some(first.map_or(deadline, |first| first.min(deadline)));
             }
         }
+        first
     }
 
     /// Whether an expired entry with this sequence must leave a tombstone in memory: a layer may have an older version
@@ -231,6 +257,40 @@ mod tests {
         queue.note(1, 2_000, Some(0));
         assert_eq!(items(&queue), 3);
         assert_eq!(queue.take_due(2_000, 10), [1], "each hash once");
+    }
+
+    #[test]
+    fn what_cannot_be_freed_is_looked_at_again_in_the_next_round() {
+        let queue = ExpiryQueue::default();
+        for hash in [1, 2, 3] {
+            queue.note(hash, 1_000, None);
+        }
+        let looked = std::cell::RefCell::new(Vec::new());
+        let look_at = |now, left: fn(u64) -> Option<u64>| {
+            assert!(queue.look_at_due(
+                now,
+                || false,
+                |hash| {
+                    looked.borrow_mut().push(hash);
+                    left(hash)
+                }
+            ));
+            looked.take()
+        };
+        let left = |hash| match hash {
+            1 => Some(1_000),
+            2 => Some(9_000),
+            _ => None,
+        };
+        assert_eq!(look_at(2_000, left), [1, 2, 3], "each once");
+        assert_eq!(items(&queue), 2);
+        assert_eq!(look_at(2_000, left), [1]);
+        assert_eq!(look_at(9_000, |_| None), [1, 2]);
+        assert_eq!(items(&queue), 0);
+        // Broken off, it loses nothing.
+        queue.note(1, 1_000, None);
+        assert!(!queue.look_at_due(2_000, || true, |_| None));
+        assert_eq!(items(&queue), 1);
     }
 
     #[test]

@@ -221,6 +221,13 @@ impl Arena {
     pub(crate) fn validate(&self) -> Result<(), String> {
         self.heap.lock().validate()
     }
+
+    /// Takes every piece that is left, and lets no chunk come any more: as of an arena that is full.
+    #[cfg(test)]
+    pub(crate) fn exhaust(&self) {
+        self.heap.lock().pages.end_growing();
+        while self.take(UNIT_BYTES, Purpose::Tombstone).is_ok() {}
+    }
 }
 
 /// The first byte of each chunk. As long as there may be chunks, and zeroed by the system, so that what is not used

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::arena::Address;
 use crate::entry::{Entry, EntryRef};
 use crate::hash::{KeyRef, slot_of};
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, TableFull};
 use crate::shard::ShardLock;
 use crate::table::Table;
 use crate::writer::{Former, Writer};
@@ -15,7 +15,7 @@ use crate::writer::{Former, Writer};
 /// Got from [`Table::lock`], [`Table::try_lock`], [`Table::lock_many`] or [`Table::lock_all`]; dropping it gives
 /// the right back. While it lives, no slot joins or leaves the shards that it holds, and readers go on.
 ///
-/// Nothing that a guard does can fail. The methods that write panic if the key's shard is not held, since a write
+/// Nothing that a guard does can fail, but [`Guard::expire`], which takes memory. The methods that write panic if the key's shard is not held, since a write
 /// without its lock would break every promise that the table makes; asking for the lock with the hash of the key
 /// itself rules that out.
 pub struct Guard<'a> {
@@ -121,10 +121,13 @@ impl<'a> Guard<'a> {
     /// through; without, nothing does. It is no write: the key is neither put on the list of changed keys nor taken
     /// off it.
     ///
+    /// # Errors
+    /// [`TableFull`] if there is no memory for the tombstone: the entry is as it was, and due to be freed later.
+    ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> bool {
-        self.writer(key.hash).expire(key, now, keep_stub)
+    pub fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> Result<bool, TableFull> {
+        self.writer(key.hash).expire(key, now, keep_stub).map_err(|_| TableFull)
     }
 
     /// Puts the key's entry into another form: sets it to one that was prepared, if the entry that is there has this

@@ -91,6 +91,12 @@ impl Pages {
         Some((page, chunks))
     }
 
+    /// No more chunks come.
+    #[cfg(test)]
+    pub(crate) fn end_growing(&mut self) {
+        self.chunks_max = 0;
+    }
+
     /// The length of the longest free run.
     pub(crate) fn longest_free(&self) -> u32 {
         self.by_length.last().map_or(0, |(length, _)| *length)

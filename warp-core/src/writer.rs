@@ -241,23 +241,22 @@ impl Writer<'_> {
     }
 
     /// Frees the value of an entry that is past its deadline at `now`: leaves a tombstone with its sequence, or
-    /// nothing. `false` if it is not so, or if there is no memory for the tombstone.
-    pub(crate) fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> bool {
-        let Some((position, address)) = self.find(key.hash, key) else { return false };
+    /// nothing. `false` if it is not so; [`Exhausted`] if there is no memory for the tombstone.
+    pub(crate) fn expire(&mut self, key: KeyRef<'_>, now: u64, keep_stub: bool) -> Result<bool, Exhausted> {
+        let Some((position, address)) = self.find(key.hash, key) else { return Ok(false) };
         let record = self.record(address);
         let seq = record.seq();
         if record.is_tombstone() || !EntryRef::new(record, 0).is_expired(now) {
-            return false;
+            return Ok(false);
         }
         if keep_stub {
-            let contents = Contents { key, value: None, deadline: 0 };
-            let Ok(stub) = prepare(self.arena(), contents) else { return false };
+            let stub = prepare(self.arena(), Contents { key, value: None, deadline: 0 })?;
             self.replace(position, address, stub, seq, 0);
         } else {
             self.take_out(position, address);
             self.shrink();
         }
-        true
+        Ok(true)
     }
 
     /// Positions and addresses of all entries.

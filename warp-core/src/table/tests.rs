@@ -180,15 +180,32 @@ fn an_expired_entry_loses_its_value_and_nothing_else() {
     table.put(key(1), "short-lived", 1, 1000).unwrap();
     table.put(key(2), "forever", 2, 0).unwrap();
     let mut guard = table.lock_all();
-    assert!(!guard.expire(key(1), 999, true) && !guard.expire(key(2), u64::MAX, true));
-    assert!(guard.expire(key(1), 1000, true));
-    assert!(!guard.expire(key(1), 1000, true), "a tombstone has nothing to lose");
+    assert_eq!(guard.expire(key(1), 999, true), Ok(false));
+    assert_eq!(guard.expire(key(2), u64::MAX, true), Ok(false));
+    assert_eq!(guard.expire(key(1), 1000, true), Ok(true));
+    assert_eq!(guard.expire(key(1), 1000, true), Ok(false), "a tombstone has nothing to lose");
     assert_eq!(guard.get(key(1)), Some(Entry::tombstone(1)));
     drop(guard);
     table.put(key(1), "again", 3, 1000).unwrap();
-    assert!(table.lock_all().expire(key(1), 1000, false));
+    assert_eq!(table.lock_all().expire(key(1), 1000, false), Ok(true));
     assert_eq!(table.get(key(1)), None);
     assert_eq!(table.close_lists(|| 4).len(), 2);
+    table.validate().unwrap();
+}
+
+#[test]
+fn an_expired_entry_stays_where_there_is_no_memory_for_its_tombstone() {
+    let table = table(1);
+    table.put(key(1), "short-lived", 1, 1000).unwrap();
+    table.put(key(2), "short-lived", 2, 1000).unwrap();
+    for (_, arena) in table.store().arenas() {
+        arena.exhaust();
+    }
+    let mut guard = table.lock_all();
+    assert_eq!(guard.expire(key(1), 1000, true), Err(TableFull));
+    assert_eq!(guard.with(key(1), |entry| (entry.seq(), entry.deadline())), Some((1, 1000)));
+    assert_eq!(guard.expire(key(2), 1000, false), Ok(true), "it needs none without a tombstone");
+    drop(guard);
     table.validate().unwrap();
 }
 

@@ -344,7 +344,7 @@ impl Engine {
         let in_table = self.table.get(key_ref(hash, &name));
         let keep_stub = in_table.as_ref().is_some_and(|entry| entry.seq >= self.published);
         let writes = self.table.shard_writes();
-        let expired = self.table.lock(hash).expire(key_ref(hash, &name), now, keep_stub);
+        let expired = self.table.lock(hash).expire(key_ref(hash, &name), now, keep_stub).unwrap();
         assert_eq!(self.table.shard_writes(), writes, "it is no write");
         let due =
             in_table.filter(|entry| entry.value.is_some() && entry.deadline != 0 && entry.deadline <= now);

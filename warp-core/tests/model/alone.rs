@@ -54,7 +54,7 @@ fn apply(table: &Table, model: &mut BTreeMap<Name, Entry>, seq: u64, op: Op) {
         Op::Expire { key, now } => {
             let (hash, name) = name(key);
             let is_due = model.get(&name).is_some_and(|entry| entry.is_expired(now));
-            assert_eq!(table.lock(hash).expire(key_ref(hash, &name), now, false), is_due);
+            assert_eq!(table.lock(hash).expire(key_ref(hash, &name), now, false), Ok(is_due));
             model.retain(|other, _| !is_due || *other != name);
         }
         Op::ThrowOut { keys } => {

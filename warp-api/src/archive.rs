@@ -29,17 +29,17 @@ pub(crate) fn log_dirs<'a>(log: &'a Arc<dyn Dir>, archive: Option<&'a Arc<dyn Di
 
 impl Shared {
     /// Takes the segments below `log_from` out of the log: into the archive, if there is one. One that cannot be archived
-    /// stays, is reported, and is tried again when this is called next, after the next checkpoint.
-    pub(crate) fn retire_segments(&self, home: &Home, log_from: u64) -> Result<()> {
-        let Some(log) = self.journal.log() else { return Ok(()) };
+    /// stays, is reported, and is tried again when this is called next, after the next checkpoint. Returns how many went.
+    pub(crate) fn retire_segments(&self, home: &Home, log_from: u64) -> Result<usize> {
+        let Some(log) = self.journal.log() else { return Ok(0) };
         let Some(archive) = &home.archive else {
-            let Some(_nobody_reads) = self.may_remove_files(home)? else { return Ok(()) };
+            let Some(_nobody_reads) = self.may_remove_files(home)? else { return Ok(0) };
             let removed = log.remove_before(log_from).map_err(log_error)?;
             self.counters.removed_files.add(removed.len() as u64);
-            return Ok(());
+            return Ok(removed.len());
         };
         if self.may_remove_files(home)?.is_none() {
-            return Ok(());
+            return Ok(0);
         }
         // Copying takes long, and is in nobody's way: only the removal keeps others waiting.
         let mut leave = Ok(());
@@ -57,6 +57,6 @@ impl Shared {
             let why = crate::error::chain(&error);
             tracing::error!(why, "a segment could not be archived, and stays in the log");
         }
-        Ok(())
+        Ok(archived.segments.len())
     }
 }

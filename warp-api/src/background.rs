@@ -205,7 +205,9 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
     // Giving gigabytes back to the file system takes seconds, which no opening waits for.
-    shared.remove_left_behind();
+    if let Some(home) = &shared.home {
+        shared.remove_left_behind(home);
+    }
     let mut warm_due = Duration::ZERO;
     while !shared.is_ending() {
         shared.work();

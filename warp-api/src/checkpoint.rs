@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use warp_checkpoint::{Layer, LogPlace, Manifest, Published};
 use warp_io::Clock;
 
@@ -280,31 +281,56 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes what the former opener of the files left behind.
-    pub(crate) fn remove_left_behind(&self) {
-        if let Some(home) = &self.home {
-            self.remove_obsolete(home, &home.catalog.lock());
+    /// Removes what the former opener of the files, or a reader that held them, left behind: file by file, so that neither
+    /// a checkpoint nor the end of the engine waits for more than one. What is there at the end the next opener removes.
+    pub(crate) fn remove_left_behind(&self, home: &Home) {
+        home.has_left_behind.store(true, Ordering::Relaxed);
+        loop {
+            let catalog = home.catalog.lock();
+            if self.is_ending() {
+                return;
+            }
+            let removed = self.remove_some_obsolete(home, &catalog, Portion::OneFile);
+            if removed == 0 {
+                home.has_left_behind.store(false, Ordering::Relaxed);
+                return;
+            }
+            // To whoever waits for it, rather than to this loop again.
+            MutexGuard::unlock_fair(catalog);
         }
     }
 
-    /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log. A failure is reported, and
-    /// tried again after the next checkpoint: what should have gone harms nobody.
+    /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log; or one of these files, if others
+    /// are just being removed one by one. A failure is reported, and tried again after the next checkpoint: what should have
+    /// gone harms nobody.
     pub(crate) fn remove_obsolete(&self, home: &Home, catalog: &Catalog) {
-        if !catalog.may_remove || catalog.is_current_unknown || self.check_open().is_err() {
-            return;
-        }
-        if let Err(error) = self.try_remove_obsolete(home) {
-            tracing::warn!(%error, "files that no checkpoint needs could not be removed");
-        }
+        let has_many = home.has_left_behind.load(Ordering::Relaxed);
+        let portion = if has_many { Portion::OneFile } else { Portion::Everything };
+        self.remove_some_obsolete(home, catalog, portion);
     }
 
-    fn try_remove_obsolete(&self, home: &Home) -> Result<()> {
+    /// Returns how many files went.
+    fn remove_some_obsolete(&self, home: &Home, catalog: &Catalog, portion: Portion) -> usize {
+        if !catalog.may_remove || catalog.is_current_unknown || self.check_open().is_err() {
+            return 0;
+        }
+        self.try_remove_obsolete(home, portion).unwrap_or_else(|error| {
+            tracing::warn!(%error, "files that no checkpoint needs could not be removed");
+            0
+        })
+    }
+
+    fn try_remove_obsolete(&self, home: &Home, portion: Portion) -> Result<usize> {
         // A log that has no space left is worth more than older checkpoints.
         let is_full = self.journal.log().is_some_and(|log| log.stats().full);
         let kept = if is_full { 1 } else { self.options.checkpoints_kept };
-        let obsolete =
+        let mut obsolete =
             warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)?;
-        let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(()) };
+        let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(0) };
+        if portion == Portion::OneFile {
+            obsolete.layers.truncate(1);
+            obsolete.temporary_layers.truncate(1 - obsolete.layers.len());
+        }
         let temporary = obsolete.temporary.len() + obsolete.temporary_layers.len();
         let files = obsolete.manifests.len() + obsolete.layers.len() + temporary;
         // The manifests go first, then what only they needed: a crash in between leaves no checkpoint in want.
@@ -312,8 +338,24 @@ impl Shared {
             warp_checkpoint::remove(&*home.dir, &*home.layers_dir, &obsolete).map_err(checkpoint_error)?;
         self.counters.removed_files.add(files as u64);
         drop(nobody_reads);
-        self.retire_segments(home, log_from)
+        match portion {
+            Portion::Everything => Ok(files + self.retire_segments(home, log_from)?),
+            // The log is cut once everything else is gone.
+            Portion::OneFile if files > 0 => Ok(files),
+            Portion::OneFile => {
+                let oldest = self.journal.log().and_then(warp_wal::Log::end_of_oldest).unwrap_or(0);
+                self.retire_segments(home, log_from.min(oldest))
+            }
+        }
     }
+}
+
+/// How much is removed at once of what no checkpoint needs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Portion {
+    Everything,
+    /// One layer, or one segment of the log. All the small files beside the layers go with it.
+    OneFile,
 }
 
 /// What a checkpoint leaves to the log.

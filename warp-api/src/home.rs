@@ -37,6 +37,8 @@ pub(crate) struct Home {
     pub(crate) removing: RwLock<()>,
     /// Whether readers of another handle kept files from being removed when that was last tried.
     pub(crate) is_held_back: AtomicBool,
+    /// Whether there may be many files to remove, as a crash or a reader leaves them: they go one by one until it is not so.
+    pub(crate) has_left_behind: AtomicBool,
     /// The database's lock, or, if it is open for reading only, the hold on its files. Given back when the engine is
     /// closed, whatever handles are left.
     pub(crate) lock: Mutex<Option<DirLock>>,

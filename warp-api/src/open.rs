@@ -204,6 +204,7 @@ impl State {
             archive: found.archive,
             removing: RwLock::new(()),
             is_held_back: AtomicBool::new(false),
+            has_left_behind: AtomicBool::new(true),
             lock: Mutex::new(lock),
         };
         let layers = Layers::default();
@@ -291,7 +292,9 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         _ if read_only => Threads::default(),
         Background::Threads => Threads::start(&shared, inbox)?,
         Background::Stepped => {
-            shared.remove_left_behind();
+            if let Some(home) = &shared.home {
+                shared.remove_left_behind(home);
+            }
             Threads::default()
         }
     };

@@ -104,7 +104,7 @@ impl Shared {
         if home.is_held_back.load(Ordering::Relaxed)
             && self.tended.retried.is_due(self.time.monotonic(), RETRY)
         {
-            self.remove_obsolete(home, &home.catalog.lock());
+            self.remove_left_behind(home);
         }
     }
 }

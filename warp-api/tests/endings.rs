@@ -10,14 +10,14 @@ mod common;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use common::{Machine, Wakes, entries, small, wait_until};
 use warp_api::{Durability, Environment, ErrorKind, Options, Task, WarpEngine};
-use warp_io::{Fault, OpClass, SimDisk};
+use warp_io::{Dir, Fault, OpClass, OpKind, SimDisk};
 
 #[test]
 fn a_directory_can_be_opened_again_while_a_handle_of_a_closed_engine_lives() {
@@ -63,6 +63,66 @@ fn writes_of_other_handles_are_flushed_while_the_close_takes_its_checkpoint() {
     *handle.lock().unwrap() = Some(engine.with_durability(Durability::Interval));
     engine.close().unwrap();
     assert_eq!(*flushed.lock().unwrap(), Some(true));
+}
+
+/// A disk with files that a crash has left, each of which takes long to remove, and how many were.
+fn disk_with_left_behind(files: u64) -> (SimDisk, Arc<AtomicU64>) {
+    let disk = SimDisk::new(1);
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    engine.put("key", "1").unwrap();
+    engine.close().unwrap();
+    let layers = disk.root().subdir("layers", false).unwrap();
+    for number in 0..files {
+        let file = layers.create_new(&warp_checkpoint::layer_name(1_000 + number)).unwrap();
+        file.append(b"half a layer").unwrap();
+    }
+    let removed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&removed);
+    disk.inject_when(move |operation| {
+        if operation.kind == OpKind::Remove && operation.path.starts_with("layers/") {
+            std::thread::sleep(Duration::from_millis(20));
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        None
+    });
+    (disk, removed)
+}
+
+fn layer_files(disk: &SimDisk) -> usize {
+    disk.files().iter().filter(|file| file.starts_with("layers/")).count()
+}
+
+/// Giving gigabytes back to the file system takes long; what waits for it is the next opener's worker.
+#[test]
+fn closing_does_not_wait_until_all_is_removed_that_a_crash_left() {
+    const FILES: u64 = 100;
+    let (disk, removed) = disk_with_left_behind(FILES);
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    assert!(wait_until(|| removed.load(Ordering::SeqCst) > 0), "nothing is removed");
+    engine.put("key", "2").unwrap();
+    engine.close().unwrap();
+    let at_close = removed.load(Ordering::SeqCst);
+    assert!(at_close < FILES / 2, "{at_close} files were removed first");
+    assert!(layer_files(&disk) > (FILES / 2) as usize);
+
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    assert!(wait_until(|| layer_files(&disk) == 2), "the next opener removes the rest");
+    assert_eq!(engine.get("key").unwrap().as_deref(), Some(&b"2"[..]));
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_checkpoint_does_not_wait_until_all_is_removed_that_a_crash_left() {
+    const FILES: u64 = 100;
+    let (disk, removed) = disk_with_left_behind(FILES);
+    let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
+    assert!(wait_until(|| removed.load(Ordering::SeqCst) > 0), "nothing is removed");
+    engine.put("key", "2").unwrap();
+    engine.checkpoint().unwrap();
+    let by_then = removed.load(Ordering::SeqCst);
+    assert!(by_then < FILES / 2, "{by_then} files were removed first");
+    assert!(wait_until(|| layer_files(&disk) == 2), "the worker goes on");
+    engine.close().unwrap();
 }
 
 #[test]

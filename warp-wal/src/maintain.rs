@@ -61,6 +61,13 @@ impl Log {
         self.remove_while(|segment| segment.last_seq < seq)
     }
 
+    /// The first sequence beyond the oldest segment; `None` if that is the active one. [`Log::remove_before`] it, or
+    /// [`Log::archive_before`] it, is about that segment alone.
+    #[must_use]
+    pub fn end_of_oldest(&self) -> Option<u64> {
+        self.retired.lock().first().map(|segment| segment.last_seq.saturating_add(1))
+    }
+
     /// Removes segments as long as `may_go` says yes, oldest first, and never the active one.
     pub(crate) fn remove_while(&self, may_go: impl Fn(&Retired) -> bool) -> Result<Vec<String>> {
         let mut removed = Vec::new();

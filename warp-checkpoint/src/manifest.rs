@@ -63,8 +63,9 @@ pub struct LogPlace {
 pub enum Published {
     /// It is not, also after a power loss. The attempt may be made again with another number.
     No,
-    /// After a power loss it may be there or not. Until the database is opened again nothing may be removed, and
-    /// nothing may count as checkpointed, since both it and the manifest before it may be the current one.
+    /// After a power loss it may be there or not. Until a later manifest is published for certain, or the database is
+    /// opened again, nothing may be removed, and nothing may count as checkpointed, since both it and the manifest before it
+    /// may be the current one.
     Unknown,
 }
 

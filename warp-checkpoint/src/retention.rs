@@ -58,7 +58,7 @@ fn ids_among(names: &[String]) -> Vec<u64> {
 ///
 /// Layers that no manifest names are obsolete: they are what failed checkpoints left. So this must not be called
 /// while a layer is being written, nor after [`newest`](crate::newest) rejected a manifest, nor after
-/// [`publish`](crate::publish) failed with an unknown outcome.
+/// [`publish`](crate::publish) failed with an unknown outcome, until a later one has succeeded.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Unsupported`] if a newer program wrote one of the manifests.

@@ -55,6 +55,9 @@ const LARGE_BYTES: u64 = 128 << 10;
 /// nothing much could be written at all.
 const PASSING_PART: u64 = 8;
 const CHECKPOINT_PART: u64 = 8;
+/// What all orders of keys may take, and what it may take to build one, as a part of the budget each.
+const ORDERS_PART: u64 = 2;
+const ORDER_WORK_PART: u64 = 8;
 /// What one of the entries takes that are laid out beside their partners.
 const LAYOUT_ENTRY_BYTES: u64 = 32;
 /// What lists of changed keys take of the allocator's memory, as a multiple of their own: they double as they grow, and leave as much behind.
@@ -85,6 +88,8 @@ pub(crate) struct Budget {
     /// The most that lists of changed keys have taken lately, open and closed. They are many and small, so that the allocator
     /// keeps their memory when they go, for the lists that come.
     lists: AtomicU64,
+    /// What an order of keys takes that is being built, and what it is built of.
+    ordering: AtomicU64,
     /// Buffers of large writes that are under way.
     passing: AtomicU64,
     /// The size of the largest buffer that was freed lately, and may be kept by the allocator.
@@ -154,6 +159,20 @@ impl Drop for Passing<'_> {
     }
 }
 
+/// Memory for an order of keys, counted until the order itself is.
+#[derive(Debug)]
+#[must_use = "it is counted as long as it lives"]
+pub(crate) struct OrderRoom<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl Drop for OrderRoom<'_> {
+    fn drop(&mut self) {
+        self.budget.ordering.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Budget {
     pub(crate) fn new(limit: u64, when_full: WhenFull) -> Budget {
         Budget {
@@ -165,6 +184,7 @@ impl Budget {
             beside: AtomicU64::new(0),
             checkpoint: AtomicU64::new(0),
             lists: AtomicU64::new(0),
+            ordering: AtomicU64::new(0),
             passing: AtomicU64::new(0),
             largest: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
@@ -218,6 +238,16 @@ impl Budget {
     /// As many changed entries may be laid out beside their partners, whose hashes and places are all in memory then.
     pub(crate) fn layout_entries_max(&self) -> u64 {
         self.limit() / CHECKPOINT_PART / LAYOUT_ENTRY_BYTES
+    }
+
+    /// What all orders of keys may take.
+    pub(crate) fn orders_max(&self) -> u64 {
+        self.limit() / ORDERS_PART
+    }
+
+    /// What may be taken beside the result while an order is built.
+    pub(crate) fn order_work_max(&self) -> u64 {
+        self.limit() / ORDER_WORK_PART
     }
 
     /// A checkpoint that is under way holds so many bytes, beside lists of changed keys.
@@ -321,7 +351,8 @@ impl Shared {
         let now = self.checkpoint_memory.load(Ordering::Relaxed).saturating_sub(closed);
         let checkpoint = budget.checkpoint_bytes(now) + budget.list_bytes(open_lists, closed);
         let own = OWN_BYTES.min(budget.limit() / OWN_PART);
-        own + budget.beside.load(Ordering::Relaxed) + checkpoint + budget.buffer_bytes(0)
+        let ordering = budget.ordering.load(Ordering::Relaxed);
+        own + budget.beside.load(Ordering::Relaxed) + checkpoint + ordering + budget.buffer_bytes(0)
     }
 
     /// Entries that no published checkpoint has, about.
@@ -439,6 +470,51 @@ impl Shared {
             self.wait_for_memory(no_wait, &mut waited)?;
             standing = stand();
         }
+    }
+
+    /// Makes room for an order of keys that will take `lasting` bytes, and `work` more until it is built. Returns once they
+    /// are there; from then on they are counted as long as the answer lives.
+    ///
+    /// # Errors
+    /// `Full` if all orders together would take more than they may, or if what is in memory cannot leave it.
+    pub(crate) fn admit_order(&self, lasting: u64, work: u64) -> Result<OrderRoom<'_>> {
+        let budget = &self.budget;
+        if (self.order_bytes() as u64).saturating_add(lasting) > budget.orders_max() {
+            return Err(full(
+                "the order of the keys, which a scan needs, would take more than half of the memory budget",
+            ));
+        }
+        let bytes = lasting.saturating_add(work);
+        let room = OrderRoom { budget, bytes };
+        budget.ordering.fetch_add(bytes, Ordering::Relaxed);
+        let mut waited = Waited::default();
+        loop {
+            // Counted as held by now; and it does not come from what the table has free.
+            let standing = self.memory_standing();
+            let above = standing.held.saturating_sub(budget.room_below());
+            if above == 0 {
+                return Ok(room);
+            }
+            self.want_memory();
+            self.table.collect();
+            let fell = self.let_fall(above.min(1 << 20));
+            self.table.shrink();
+            self.table.discard_free();
+            // What is free is given back in several turns.
+            let held = self.memory_standing().held;
+            if fell == 0 && held > budget.room_below() && held >= standing.held {
+                self.wait_for_memory(false, &mut waited).map_err(|error| match error.kind() {
+                    ErrorKind::Closed => error,
+                    // Also where nobody may write, which is no reason that a scan knows.
+                    _ => full("the memory budget has no room for the order of the keys").caused_by(error),
+                })?;
+            }
+        }
+    }
+
+    /// Counts the orders of keys anew, before the worker's next look.
+    pub(crate) fn count_orders(&self) {
+        self.budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
     }
 
     /// Waits until something may have been freed.

@@ -111,7 +111,7 @@ impl Shared {
     /// in the order.
     ///
     /// # Errors
-    /// As of a read, where a layer cannot tell of keys that were put lately; asked again, it is tried again.
+    /// `Full` if memory has no room for it. As of a read, where a layer cannot tell of keys that were put lately; asked again, it is tried again.
     pub(crate) fn ordered(&self, keyspace: u32) -> Result<Arc<Space>> {
         if let Some(space) = self.order.get(keyspace) {
             self.merge_added()?;
@@ -129,8 +129,8 @@ impl Shared {
         let built = self.build_order(keyspace);
         let mut merging = self.order.merging.lock();
         let late = merging.backlog.take().unwrap_or_default();
-        let keys = match built {
-            Ok(keys) => keys,
+        let (keys, room) = match built {
+            Ok(built) => built,
             Err(error) => {
                 if self.order.spaces.read().is_empty() {
                     self.table.note_added(false);
@@ -145,6 +145,8 @@ impl Shared {
         self.merge_hashes(late, std::slice::from_ref(&space), 0, &mut unread);
         self.order.spaces.write().insert(keyspace, Arc::clone(&space));
         merging.unread.hashes.append(&mut unread.hashes);
+        self.count_orders();
+        drop(room);
         self.merge_locked(&mut merging)?;
         Ok(space)
     }
@@ -168,6 +170,7 @@ impl Shared {
         if self.order.spaces.read().is_empty() {
             return;
         }
+        self.forget_too_large();
         self.forget_dropped();
         let clean_below = self.known_below();
         // Whoever scans is told.
@@ -197,6 +200,24 @@ impl Shared {
             self.table.note_added(false);
             drop(self.table.take_added());
         }
+    }
+
+    /// Lets all orders go once they take more than they may, as they do when keys go on to come: scans that have begun end
+    /// with them, and the next one builds what fits, or is told that nothing does.
+    fn forget_too_large(&self) {
+        let bytes = self.order_bytes() as u64;
+        if bytes <= self.budget.orders_max() {
+            return;
+        }
+        let Some(_alone) = self.order.building.try_lock() else { return };
+        self.order.spaces.write().clear();
+        self.table.note_added(false);
+        drop(self.table.take_added());
+        self.count_orders();
+        tracing::warn!(
+            bytes,
+            "the order of the keys takes more than half of the memory budget, and is given up"
+        );
     }
 
     fn sweep(&self, space: &Space, clean_below: u64) {

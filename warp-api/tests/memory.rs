@@ -7,6 +7,8 @@
     reason = "small numbers, directories that are damaged from outside, and panics that say what went wrong"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -105,6 +107,58 @@ fn a_cache_evicts_what_is_worth_least() {
     assert!(metrics.evicted > 10_000 && metrics.pinned_keys == 1000, "{metrics:?}");
     engine.delete("pinned7").unwrap();
     assert_eq!(engine.cosmic_metrics().residency.pinned_keys, 999);
+}
+
+/// The order that a scan needs is memory as any other: where nothing may leave for it, the scan is refused.
+#[test]
+fn a_scan_whose_order_has_no_room_is_refused_and_works_once_there_is() {
+    let engine = options().in_memory();
+    let put = (0..).take_while(|n| engine.put(key(*n), "v").is_ok()).count() as u64;
+    let error = engine.iter().next().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    for n in 0..put / 2 {
+        assert!(engine.delete(key(n)).unwrap());
+    }
+    let left = engine.iter().map(|item| item.unwrap()).count() as u64;
+    assert_eq!(left, put - put / 2);
+    assert!(held(&engine) <= HELD_MAX, "{} bytes are held", held(&engine));
+}
+
+/// An order stays in memory, so that it must leave room for everything else.
+#[test]
+fn a_scan_whose_order_would_take_most_of_the_budget_is_refused() {
+    const KEYS: u64 = 600_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let budget = MEMORY_BUDGET_MIN + (1 << 20);
+    let engine = Options::new().memory_budget(budget).log_buffer_bytes(1 << 20).open(scratch.path()).unwrap();
+    let other = engine.keyspace("other").unwrap();
+    other.put("key", "value").unwrap();
+    for first in (0..KEYS).step_by(1_000) {
+        let mut batch = WriteBatch::new();
+        for n in first..first + 1_000 {
+            batch.put(key(n), "v");
+        }
+        engine.write(&batch).unwrap();
+        if first == KEYS / 4 {
+            assert_eq!(engine.iter().map(|item| item.unwrap()).count() as u64, first + 1_000);
+        }
+    }
+    assert!(
+        common::wait_until(
+            || matches!(engine.iter().next(), Some(Err(error)) if error.kind() == ErrorKind::Full)
+        ),
+        "the order that has grown too large is given up, and no other one is built"
+    );
+    assert_eq!(other.iter().map(|item| item.unwrap()).count(), 1);
+    assert!(held(&engine) <= budget + budget / 33, "{} bytes are held", held(&engine));
+    for first in (0..KEYS).step_by(1_000) {
+        let mut batch = WriteBatch::new();
+        for n in (first..first + 1_000).filter(|n| n % 8 != 0) {
+            batch.delete(key(n));
+        }
+        engine.write(&batch).unwrap();
+    }
+    assert_eq!(engine.iter().map(|item| item.unwrap()).count() as u64, KEYS / 8);
 }
 
 /// Deleted, cleared or put again: only what is there and pinned counts as pinned.

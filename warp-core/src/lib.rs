@@ -97,7 +97,7 @@ pub use guard::Guard;
 pub use hash::{KeyRef, SLOTS, hash_key, slot_of};
 pub use heat::HEAT_TICKS;
 pub use memory::{Resizes, SlotLoad, TableMemory};
-pub use order::{Chunk, Kept, ORDER_BLOCK_KEYS_MAX, OrderBuilder, OrderedKeys};
+pub use order::{Chunk, Kept, ORDER_BLOCK_KEYS_MAX, ORDER_WORK_KEY_BYTES, OrderBuilder, OrderedKeys};
 pub use prepared::{Prepared, TableFull};
 pub use record::{KEY_BYTES_MAX, NewValue};
 pub use table::{Table, TableOptions};

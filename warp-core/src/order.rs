@@ -21,7 +21,7 @@ use std::fmt;
 use parking_lot::{Mutex, RwLock};
 
 use self::blocks::{Blocks, Group};
-pub use self::build::OrderBuilder;
+pub use self::build::{ORDER_WORK_KEY_BYTES, OrderBuilder};
 use crate::value::Key;
 
 /// The most hashes that a block holds, unless many keys of a block could not be read when it was to be divided.

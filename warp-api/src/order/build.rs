@@ -1,9 +1,10 @@
 //! Building the order of a keyspace: every key, from memory and layers, while writers go on.
 
 use warp_checkpoint::{Layer, LayerBytes, LayerEntryRef};
-use warp_core::{Key, OrderBuilder, OrderedKeys, SLOTS};
+use warp_core::{Key, ORDER_WORK_KEY_BYTES, OrderBuilder, OrderedKeys, SLOTS};
 use warp_io::Clock;
 
+use crate::budget::OrderRoom;
 use crate::error::Result;
 use crate::from_crates::checkpoint_error;
 use crate::shared::Shared;
@@ -15,6 +16,9 @@ const _: () = assert!(SLOTS.is_multiple_of(SAMPLE_SLOTS));
 const SMALL_KEYS: usize = 1 << 14;
 /// Keys of a slot that are taken into the sample, at most.
 const SAMPLE_KEYS_A_SLOT: usize = 1 << 12;
+
+/// What an order takes for a key, while its blocks come to be a tree.
+const ORDER_KEY_BYTES: u64 = 16;
 
 /// The keys of one slot, copied out of the table, so that its lock is held for the copying only.
 #[derive(Default)]
@@ -39,7 +43,10 @@ struct Version<'a> {
 
 impl Shared {
     /// Puts all keys of a keyspace in order. New keys must be noted already.
-    pub(super) fn build_order(&self, keyspace: u32) -> Result<OrderedKeys> {
+    ///
+    /// # Errors
+    /// `Full` if memory has no room for it; as of a read.
+    pub(super) fn build_order(&self, keyspace: u32) -> Result<(OrderedKeys, OrderRoom<'_>)> {
         let in_layers = || self.layers.load().layers.iter().map(|layer| layer.info().entries).sum::<u64>();
         let in_layers = usize::try_from(in_layers()).unwrap_or(usize::MAX);
         let at_most = self.table.len().saturating_add(in_layers);
@@ -57,7 +64,9 @@ impl Shared {
             })?;
             sampled += of_slot;
         }
-        let mut builder = OrderBuilder::new(sample, sampled.saturating_mul(every));
+        let expected = sampled.saturating_mul(every);
+        let (room, work) = self.room_for_order(expected)?;
+        let mut builder = OrderBuilder::with_memory(sample, expected, work);
         while builder.next_round() {
             for slot in 0..SLOTS {
                 self.check_open()?;
@@ -66,7 +75,15 @@ impl Shared {
                 })?;
             }
         }
-        Ok(builder.finish(&mut |chunk| self.kept(keyspace, chunk, 0)))
+        Ok((builder.finish(&mut |chunk| self.kept(keyspace, chunk, 0)), room))
+    }
+
+    /// Memory for an order of so many keys; and how much of it is for building.
+    fn room_for_order(&self, expected: usize) -> Result<(OrderRoom<'_>, usize)> {
+        let work = expected.saturating_mul(ORDER_WORK_KEY_BYTES) as u64;
+        let work = work.min(self.budget.order_work_max());
+        let room = self.admit_order(expected as u64 * ORDER_KEY_BYTES, work)?;
+        Ok((room, usize::try_from(work).unwrap_or(usize::MAX)))
     }
 
     /// Calls `f` with hash and key of everything present in one slot, each once.

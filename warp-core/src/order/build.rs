@@ -14,6 +14,9 @@ const PARTS_MAX: usize = 1 << 12;
 /// all keys again.
 const ROUND_KEYS: usize = 1 << 24;
 
+/// What a key of the present round may take: its item, in a vector that doubles as it grows.
+pub const ORDER_WORK_KEY_BYTES: usize = 2 * size_of::<(u64, u64)>();
+
 /// Bytes of a key that are sorted by.
 const HEAD_BYTES: usize = size_of::<u64>();
 
@@ -57,6 +60,14 @@ impl OrderBuilder {
     #[must_use]
     pub fn new(sample: Vec<Key>, expected: usize) -> OrderBuilder {
         OrderBuilder::with_rounds(sample, expected, ROUND_KEYS)
+    }
+
+    /// As [`OrderBuilder::new`], with no more than about `bytes` beside the result, if that is less: a round then gathers
+    /// fewer keys, a part of 32,768 at least, and there are more rounds.
+    #[must_use]
+    pub fn with_memory(sample: Vec<Key>, expected: usize, bytes: usize) -> OrderBuilder {
+        let keys = bytes / ORDER_WORK_KEY_BYTES;
+        OrderBuilder::with_rounds(sample, expected, keys.clamp(1, ROUND_KEYS))
     }
 
     fn with_rounds(mut sample: Vec<Key>, expected: usize, round_keys: usize) -> OrderBuilder {

@@ -235,7 +235,10 @@ impl WarpEngine {
     }
 
     /// Writes everything that was put, and all keyspaces, declared links, rules, declared wormholes and laws, as lines of
-    /// JSON, without loss.
+    /// JSON, without loss; keys in order, by keyspaces.
+    ///
+    /// Of the keys it holds at most a sixteenth of the memory budget at a time, and those with declared links: where they are
+    /// more, it looks through all of them again for each such part.
     ///
     /// # Errors
     /// As [`WarpEngine::get`]; `Io` if `out` fails.

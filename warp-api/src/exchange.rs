@@ -23,6 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use warp_core::Key;
 use warp_physics::Links;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -255,20 +256,38 @@ impl Shared {
             lines.write(&KeyspaceLine { keyspace: name.to_owned() })?;
             report.keyspaces += 1;
         }
-        let mut keys = self.present_keys(number, |_| true)?;
-        keys.sort_unstable();
-        for key in keys {
-            if let Some(found) = self.find(self.key(number, &key))? {
-                let (key, value) = (Text::of(&key), Text::of(&found.value));
-                let keyspace = name.map(str::to_owned);
-                lines.write(&EntryLine { key, value, deadline: found.deadline, keyspace })?;
-                report.entries += 1;
-                if report.entries.is_multiple_of(PROGRESS_EVERY) {
-                    self.progress(Task::Export, report.entries, None);
-                }
+        let mut after: Option<Key> = None;
+        loop {
+            self.check_open()?;
+            let page = self.page_of_keys(number, after.as_ref())?;
+            for key in &page.keys {
+                self.export_key(number, name, key, lines, report)?;
             }
+            if !page.has_more() {
+                break;
+            }
+            after = page.keys.last().cloned();
         }
         self.progress(Task::Export, report.entries, None);
+        Ok(())
+    }
+
+    fn export_key(
+        &self,
+        number: u32,
+        name: Option<&str>,
+        key: &[u8],
+        lines: &mut Lines<impl Write>,
+        report: &mut ExchangeReport,
+    ) -> Result<()> {
+        let Some(found) = self.find(self.key(number, key))? else { return Ok(()) };
+        let (key, value) = (Text::of(key), Text::of(&found.value));
+        let keyspace = name.map(str::to_owned);
+        lines.write(&EntryLine { key, value, deadline: found.deadline, keyspace })?;
+        report.entries += 1;
+        if report.entries.is_multiple_of(PROGRESS_EVERY) {
+            self.progress(Task::Export, report.entries, None);
+        }
         Ok(())
     }
 

@@ -1,13 +1,71 @@
 //! Walking the keys of a keyspace in no order, for a count and for what needs every key once.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use warp_checkpoint::{Layer, LayerEntryRef};
-use warp_core::{Key, SLOTS};
+use warp_core::{Key, SLOTS, slot_of};
 
 use crate::error::Result;
 use crate::from_crates::checkpoint_error;
 use crate::shared::Shared;
+
+/// Keys in memory that a walk holds at a time, about: an entry that leaves memory meanwhile is then not met again in a layer.
+const RANGE_KEYS: usize = 1 << 14;
+/// What a page of keys takes, as a part of the memory budget; until it is cut down for the last time, twice as much.
+const PAGE_PART: u64 = 32;
+
+/// The first keys of those that are yet to come, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) keys: Vec<Key>,
+    bytes: usize,
+    /// Keys from this one on are left to the next page.
+    end: Option<Key>,
+}
+
+impl Page {
+    /// Whether there may be keys behind those of the page.
+    pub(crate) fn has_more(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn add(&mut self, key: &[u8], bytes_max: usize) {
+        if self.end.as_ref().is_some_and(|end| **end <= *key) {
+            return;
+        }
+        self.keys.push(Key::from(key));
+        self.bytes += key_bytes(key);
+        if self.bytes > 2 * bytes_max {
+            self.cut(bytes_max);
+        }
+    }
+
+    /// Keeps the first keys, of so many bytes, and one at least.
+    fn cut(&mut self, bytes_max: usize) {
+        self.keys.sort_unstable();
+        let (mut bytes, mut kept) = (0, 0);
+        while let Some(key) = self.keys.get(kept)
+            && (kept == 0 || bytes + key_bytes(key) <= bytes_max)
+        {
+            bytes += key_bytes(key);
+            kept += 1;
+        }
+        if kept < self.keys.len() {
+            self.end = Some(self.keys[kept].clone());
+            self.keys.truncate(kept);
+        }
+        self.bytes = bytes;
+    }
+}
+
+fn key_bytes(key: &[u8]) -> usize {
+    size_of::<Key>() + key.len()
+}
+
+fn first_hash_of(slot: usize) -> u64 {
+    (slot as u64) << (u64::BITS - SLOTS.trailing_zeros())
+}
 
 impl Shared {
     /// The keys of a keyspace that have a value, in any order, each once.
@@ -39,13 +97,36 @@ impl Shared {
         })
     }
 
+    /// The next keys of a keyspace that have a value, behind `after`, in order.
+    pub(crate) fn page_of_keys(&self, keyspace: u32, after: Option<&Key>) -> Result<Page> {
+        let bytes_max = usize::try_from(self.budget.limit() / PAGE_PART).unwrap_or(usize::MAX);
+        let mut page = Page::default();
+        self.walk(keyspace, |key| {
+            if after.is_none_or(|after| **after < *key) {
+                page.add(key, bytes_max);
+            }
+        })?;
+        page.keys.sort_unstable();
+        Ok(page)
+    }
+
     /// Calls `f` with every key of a keyspace that has a value; each once.
     fn walk(&self, keyspace: u32, mut f: impl FnMut(&[u8])) -> Result<()> {
+        let ranges = self.table.len().div_ceil(RANGE_KEYS).clamp(1, SLOTS);
+        let width = SLOTS.div_ceil(ranges);
+        for first in (0..SLOTS).step_by(width) {
+            self.walk_slots(keyspace, first..SLOTS.min(first + width), &mut f)?;
+        }
+        Ok(())
+    }
+
+    /// The same for the keys of some slots, of which those in memory are held meanwhile.
+    fn walk_slots(&self, keyspace: u32, slots: Range<usize>, f: &mut impl FnMut(&[u8])) -> Result<()> {
         // Memory first, then the list of layers, as in every read. What memory knew of a key stands, even where
         // its entry moves into a layer before that is walked; without files there never is one.
         let may_have_layers = self.home.is_some();
         let mut in_memory: HashSet<Key> = HashSet::new();
-        for slot in 0..SLOTS {
+        for slot in slots.clone() {
             self.table.for_each_in(slot, |entry| {
                 if entry.keyspace() != keyspace {
                     return;
@@ -60,8 +141,11 @@ impl Shared {
         }
         let list = self.layers.snapshot();
         for (index, layer) in list.layers.iter().enumerate() {
-            for entry in layer.iter() {
+            for entry in layer.iter_from(first_hash_of(slots.start)).map_err(checkpoint_error)? {
                 let entry = entry.map_err(checkpoint_error)?;
+                if slot_of(entry.hash) >= slots.end {
+                    break;
+                }
                 if entry.keyspace == keyspace
                     && self.is_live_in_layer(&entry)
                     && !in_memory.contains(&*entry.key)
@@ -87,5 +171,45 @@ impl Shared {
             }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_holds_the_first_keys_and_pages_hold_all() {
+        // In an order of their own, as a walk meets them.
+        let keys: Vec<Vec<u8>> =
+            (0..1000_u32).map(|number| (number * 7919 % 1000).to_be_bytes().to_vec()).collect();
+        let (mut all, mut pages) = (Vec::new(), 0);
+        loop {
+            let after = all.last().cloned();
+            let mut page = Page::default();
+            for key in keys.iter().filter(|key| after.as_ref().is_none_or(|after: &Key| **after < ***key)) {
+                page.add(key, 50 * key_bytes(key));
+                assert!(page.keys.len() <= 100);
+            }
+            page.keys.sort_unstable();
+            pages += 1;
+            all.extend_from_slice(&page.keys);
+            if !page.has_more() {
+                break;
+            }
+        }
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        assert!(all.iter().map(|key| &**key).eq(sorted.iter().map(|key| &**key)));
+        assert!((10..=20).contains(&pages), "{pages} pages");
+    }
+
+    #[test]
+    fn a_page_has_one_key_at_least() {
+        let mut page = Page::default();
+        for key in [&b"b"[..], b"a", b"c"] {
+            page.add(key, 1);
+        }
+        assert_eq!((page.keys, page.end.as_deref()), (vec![Key::from("a")], Some(&b"b"[..])));
     }
 }

@@ -8,12 +8,39 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Machine, small};
-use warp_api::{Durability, ErrorKind, Laws, Level, Progress, PutOptions, Task, WarpEngine};
+use warp_api::{
+    Durability, ErrorKind, Laws, Level, MEMORY_BUDGET_MIN, Progress, PutOptions, Task, WarpEngine, WriteBatch,
+};
 
 fn export(engine: &WarpEngine) -> Vec<u8> {
     let mut out = Vec::new();
     engine.export(&mut out).unwrap();
     out
+}
+
+/// More keys than an export holds at a time, in memory and in layers, each once and in order.
+#[test]
+fn an_export_goes_through_its_keys_part_by_part() {
+    const KEYS: u32 = 30_000;
+    let machine = Machine::new(1);
+    let engine = machine.open(small().memory_budget(MEMORY_BUDGET_MIN + (16 << 10)));
+    let mut expected = Vec::new();
+    for first in (0..KEYS).step_by(1_000) {
+        let mut batch = WriteBatch::new();
+        for number in first..first + 1_000 {
+            let key = format!("{:08x}", number.wrapping_mul(0x9E37_79B9));
+            batch.put(&key, "v");
+            expected.push(format!("{{\"key\":\"{key}\",\"value\":\"v\"}}"));
+        }
+        engine.write(&batch).unwrap();
+        if first == KEYS / 2 {
+            engine.checkpoint().unwrap();
+        }
+    }
+    expected.sort_unstable();
+    let lines = String::from_utf8(export(&engine)).unwrap();
+    assert!(lines.lines().eq(expected.iter().map(String::as_str)));
+    assert_eq!(engine.len().unwrap(), u64::from(KEYS));
 }
 
 #[test]

@@ -37,6 +37,8 @@ mod layout;
 mod gravity;
 mod prefetch;
 mod remnants;
+// What another would have kept.
+mod shadow;
 // How even the load is, at a moment.
 mod entropy;
 // How even it is over time.
@@ -76,6 +78,7 @@ pub use network::{
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
 pub use remnants::Remnants;
 pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX};
+pub use shadow::{LruShadow, ShadowCounts};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};
 pub use wormholes::{BadWormholes, REGION_NAME_BYTES_MAX, WORMHOLES_MAX, WormholeError, Wormholes};

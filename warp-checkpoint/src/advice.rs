@@ -178,10 +178,8 @@ pub fn newest_advice(dir: &dyn Dir, database_id: u128) -> Result<FoundAdvice> {
     let mut found = FoundAdvice::default();
     for number in list_advice(dir)?.into_iter().rev() {
         let loaded = load_advice(dir, number).and_then(|loaded| {
-            if loaded.advice.database_id == database_id {
-                return Ok(loaded);
-            }
-            Err(corrupt(&advice_name(number), HEADER_BYTES as u64, Corruption::WrongDatabase))
+            check_database(number, loaded.advice.database_id, database_id)?;
+            Ok(loaded)
         });
         match loaded {
             Ok(loaded) => {
@@ -192,6 +190,40 @@ pub fn newest_advice(dir: &dyn Dir, database_id: u128) -> Result<FoundAdvice> {
         }
     }
     Ok(found)
+}
+
+/// One section of the newest advice file of a database whose head can be used, without reading the others; `None` if there is
+/// no such file, or none of that name in it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Corrupt`] if the section is damaged.
+pub fn newest_advice_section(
+    dir: &dyn Dir,
+    database_id: u128,
+    section: &str,
+) -> Result<Option<AdviceSection>> {
+    for number in list_advice(dir)?.into_iter().rev() {
+        let name = advice_name(number);
+        let opened = dir.open(&name, false).map_err(io_at(&name)).and_then(|file| {
+            let head = Head::read(&name, &*file, number)?;
+            check_database(number, head.database_id, database_id)?;
+            Ok((file, head))
+        });
+        // As for all of a file: the one before may be sound.
+        let Ok((file, head)) = opened else { continue };
+        let Some(place) = head.sections.iter().find(|place| place.name == section) else { return Ok(None) };
+        let bytes = place.read(&name, &*file, &head.checks)?;
+        return Ok(Some(AdviceSection { name: place.name.clone(), version: place.version, bytes }));
+    }
+    Ok(None)
+}
+
+/// Refuses a file that is about another database.
+fn check_database(number: u64, stated: u128, expected: u128) -> Result<()> {
+    if stated == expected {
+        return Ok(());
+    }
+    Err(corrupt(&advice_name(number), HEADER_BYTES as u64, Corruption::WrongDatabase))
 }
 
 /// Removes the advice files with numbers below `keep`, and what unfinished attempts left. Returns how many files went.

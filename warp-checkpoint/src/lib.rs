@@ -73,7 +73,8 @@ mod writer;
 pub use access::{BlockCache, LayerAccess};
 pub use advice::{
     ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, DamagedSection,
-    FoundAdvice, LoadedAdvice, list_advice, load_advice, newest_advice, remove_advice, write_advice,
+    FoundAdvice, LoadedAdvice, list_advice, load_advice, newest_advice, newest_advice_section, remove_advice,
+    write_advice,
 };
 pub use copy::is_partial_layer;
 pub use entry::{LayerEntry, LayerValue};

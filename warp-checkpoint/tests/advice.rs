@@ -3,7 +3,7 @@
 
 use warp_checkpoint::{
     ADVICE_BYTES_MAX, ADVICE_NAME_BYTES_MAX, ADVICE_SECTIONS_MAX, Advice, AdviceSection, Corruption, Error,
-    advice_name, list_advice, load_advice, newest_advice, remove_advice, write_advice,
+    advice_name, list_advice, load_advice, newest_advice, newest_advice_section, remove_advice, write_advice,
 };
 use warp_io::{SimDisk, Survival};
 
@@ -242,4 +242,24 @@ fn a_crash_leaves_the_old_file_or_the_new_one() {
         }
     }
     assert!(old > 20 && new > 20, "{old} times the old one, {new} times the new one");
+}
+
+#[test]
+fn one_section_is_read_without_the_others() {
+    let disk = SimDisk::new(1);
+    let read = |section: &str| newest_advice_section(&disk.root(), DATABASE, section);
+    assert_eq!(read("second").unwrap(), None, "there is no file");
+    write_advice(&disk.root(), &several(1)).unwrap();
+    write_advice(&disk.root(), &advice(2, vec![section("second", 8, noise(9))])).unwrap();
+    assert_eq!(read("second").unwrap(), Some(section("second", 8, noise(9))));
+    assert_eq!(read("first").unwrap(), None, "the newest file counts");
+    // Where its head is damaged, the one before does.
+    disk.flip_bit(&advice_name(2), 8 * 40);
+    assert_eq!(read("second").unwrap(), Some(section("second", 7, noise(BLOCK))));
+    assert_eq!(newest_advice_section(&disk.root(), DATABASE + 1, "second").unwrap(), None);
+    // Damage of another section is nothing to this one.
+    let length = disk.read(&advice_name(1)).unwrap().len() as u64;
+    disk.flip_bit(&advice_name(1), 8 * (length - 1));
+    assert_eq!(read("second").unwrap(), Some(section("second", 7, noise(BLOCK))));
+    assert!(matches!(read("last"), Err(Error::Corrupt { .. })));
 }

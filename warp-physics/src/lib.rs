@@ -73,7 +73,8 @@ pub use layout::layout;
 pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
 pub use monitor::{EntropyMonitor, EntropyReport};
 pub use network::{
-    LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole, WormholeNetwork,
+    BadTraffic, LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole,
+    WormholeNetwork,
 };
 pub use prefetch::{PREFETCH_FROM, prefetch_pays};
 pub use remnants::Remnants;

@@ -4,6 +4,7 @@ mod learn;
 mod regions;
 mod routes;
 mod search;
+mod stored;
 mod table;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use table::Table;
 
 pub use regions::RegionId;
 pub use routes::{Route, Routes};
+pub use stored::BadTraffic;
 
 /// Costs are counted in this part of 1, so that sums are exact: a wormhole of strength `s` costs `1 / s`, rounded to it.
 const COST_UNITS: f64 = 256.0;
@@ -276,8 +278,7 @@ impl WormholeNetwork {
         let (Some(from), Some(to)) = (routes.region(from), routes.region(to)) else { return false };
         let is_amount = amount.is_finite() && amount > 0.0 && from != to;
         let Some(mut traffic) = self.traffic.try_lock().filter(|_| is_amount) else { return false };
-        let (u, v) = ordered(from, to);
-        traffic.add(u64::from(u.0) << u16::BITS | u64::from(v.0), amount);
+        traffic.add(pair_key(from, to), amount);
         true
     }
 
@@ -469,12 +470,23 @@ impl Draft {
     }
 
     fn demand(&self, (pair, amount): (u64, f64)) -> Option<Demand> {
-        let id = |bits: u64| u16::try_from(bits & u64::from(u16::MAX)).ok().map(RegionId);
-        let (from, to) = (id(pair >> u16::BITS)?, id(pair)?);
+        let (from, to) = pair_of(pair);
         // A region that is gone has no name.
         self.regions.name(from).and(self.regions.name(to))?;
         Some(Demand { from, to, amount })
     }
+}
+
+/// A pair of regions as its traffic is counted, the same whichever is named first.
+fn pair_key(from: RegionId, to: RegionId) -> u64 {
+    let (u, v) = ordered(from, to);
+    u64::from(u.0) << u16::BITS | u64::from(v.0)
+}
+
+/// The reverse of [`pair_key`].
+#[expect(clippy::cast_possible_truncation, reason = "a number has the lower 16 bits of what is left")]
+fn pair_of(key: u64) -> (RegionId, RegionId) {
+    (RegionId((key >> u16::BITS) as u16), RegionId(key as u16))
 }
 
 /// What an edge of this strength costs, in units.

@@ -251,7 +251,7 @@ mod tests {
     fn skewed(count: u64) -> impl Iterator<Item = u64> {
         (0..count).map(|n| {
             let (first, second) = (hash(2 * n), hash(2 * n + 1));
-            second % 8_000 >> (first % 4)
+            (second % 8_000) >> (first % 4)
         })
     }
 

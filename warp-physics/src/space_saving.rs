@@ -42,6 +42,25 @@ impl SpaceSaving {
         self.counts.insert(key, Count { count: error + amount, error });
     }
 
+    /// All that is counted, the most frequent first.
+    pub(crate) fn all(&self) -> Vec<(u64, Count)> {
+        let mut all: Vec<(u64, Count)> = self.counts.iter().map(|(key, count)| (*key, *count)).collect();
+        all.sort_unstable_by(|a, b| b.1.count.total_cmp(&a.1.count).then(a.0.cmp(&b.0)));
+        all
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.counts.clear();
+    }
+
+    /// Takes back a count of [`SpaceSaving::all`], if there is room for it.
+    pub(crate) fn restore(&mut self, key: u64, count: Count) {
+        if self.counts.len() < self.capacity {
+            self.counts.insert(key, count);
+        }
+    }
+
     /// Lets every count fade to this share of itself; what has faded to nothing leaves.
     pub(crate) fn fade(&mut self, share: f64) {
         self.counts.retain(|_, count| {

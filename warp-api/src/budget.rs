@@ -392,11 +392,9 @@ impl Shared {
         u64::try_from(entries * full / u128::from(standing.used.max(1))).unwrap_or(u64::MAX)
     }
 
-    /// Whether memory gets short, and it is time to begin to learn who is used.
+    /// Whether memory gets short, and it is time to begin to learn who is used, and to compare.
     fn is_law_due(&self, standing: Standing) -> bool {
-        let physics = self.options.physics;
-        physics.gravity
-            && physics.horizon
+        self.options.physics.gravity
             && !self.residency.pull.has_begun()
             && standing.entries >= LEARNED_ENTRIES_MIN
             // For a moment nearly all of a small budget may be taken by what is beside the table.
@@ -621,8 +619,13 @@ impl Shared {
         budget.forget_largest();
         let mut standing = self.memory_standing();
         if self.is_law_due(standing) {
+            // Without files what left is gone, and a read of it finds nothing: there is nothing to compare.
+            if self.home.is_some() {
+                self.residency.rival.begin(budget.limit(), self.full_table(standing));
+            }
             self.begin_pull(standing);
         }
+        self.residency.rival.set_capacity(self.full_table(standing));
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         standing = self.memory_standing();
         // What is just being written counts as changed until it is published: who waits for more asks by himself.

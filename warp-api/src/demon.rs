@@ -90,6 +90,8 @@ pub struct DemonMetrics {
     pub bytes_reassigned: u64,
     /// By how much moves have lowered `1 - entropy`, all together, as measured by the writes that they were planned for.
     pub imbalance_removed: f64,
+    /// By how much moves have lowered the highest load of a shard over the mean, all together, as measured by the same writes.
+    pub max_over_mean_removed: f64,
     /// Slots that are not on the shard that a new database has them on.
     pub slots_away: usize,
     /// Samples of the load, oldest first.
@@ -132,6 +134,14 @@ impl DemonState {
             history: known.balance.samples().collect(),
             ..known.metrics.clone()
         }
+    }
+
+    /// How often slots were moved since the open, how many, and what that has removed: of `1 - entropy`, and of the highest load
+    /// over the mean.
+    pub(crate) fn worth(&self) -> (u64, u64, f64, f64) {
+        let metrics = &self.0.lock().metrics;
+        let removed = (metrics.imbalance_removed, metrics.max_over_mean_removed);
+        (metrics.rebalances, metrics.slots_moved, removed.0, removed.1)
     }
 }
 
@@ -265,9 +275,12 @@ impl Shared {
             known.metrics.rebalances += 1;
             known.metrics.slots_moved += report.slots_moved;
             known.metrics.bytes_reassigned += report.bytes_reassigned;
-            let gained =
-                report.entropy_after.zip(report.entropy_before).map_or(0.0, |(after, before)| after - before);
+            let difference =
+                |from: Option<f64>, to: Option<f64>| from.zip(to).map_or(0.0, |(from, to)| to - from);
+            let gained = difference(report.entropy_before, report.entropy_after);
             known.metrics.imbalance_removed += gained;
+            known.metrics.max_over_mean_removed +=
+                difference(report.max_over_mean_after, report.max_over_mean_before);
             tracing::debug!(slots = moves.len(), gained, "slots were moved");
         }
         Ok(report)

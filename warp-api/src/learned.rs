@@ -22,6 +22,7 @@ use crate::home::Home;
 use crate::hot_list::HotList;
 use crate::learning::LearnedPartners;
 use crate::shared::Shared;
+use crate::worth::KeptWorth;
 
 /// What was learned is written this long after the last time, if anything was read or written since.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -59,6 +60,8 @@ pub(crate) struct LearnedState(Mutex<Written>);
 struct Written {
     metrics: LearnedMetrics,
     is_read: bool,
+    /// Whether the newest file has more than what the parts were worth.
+    has_learned: bool,
     /// When the file was last read or written, by the monotonic clock.
     last: Duration,
     /// Reads and writes that had been counted by then.
@@ -95,7 +98,11 @@ impl Shared {
         if self.options.physics.warm_start {
             parts.push(Box::new(HotList { shared: self }));
         }
+        if self.has_worth() {
+            parts.push(Box::new(KeptWorth { shared: self }));
+        }
         if self.learning.is_on() {
+            // The last, since it may want more room than the others leave each other.
             parts.push(Box::new(LearnedPartners { shared: self }));
         }
         parts
@@ -126,8 +133,12 @@ impl Shared {
         if !metrics.restored.is_empty() {
             tracing::info!(parts = ?metrics.restored, number = ?metrics.number, "what was learned is back");
         }
+        if self.has_worth() {
+            self.worth.settle();
+        }
         let mut state = self.learned.0.lock();
         *state = Written {
+            has_learned: metrics.restored.iter().any(|part| part != KeptWorth::NAME),
             metrics,
             is_read: true,
             last: self.time.monotonic(),
@@ -167,12 +178,14 @@ impl Shared {
         state.last = self.time.monotonic();
         state.operations = self.operations();
         state.checkpoints = self.counters.checkpoints.sum();
-        if sections.is_empty() {
+        let has_learned = sections.iter().any(|section| section.name != KeptWorth::NAME);
+        if sections.is_empty() || (state.has_learned && !has_learned) {
             // What an earlier run has learned is better than nothing.
             return;
         }
         match self.write_learned(home, sections) {
             Ok((number, bytes)) => {
+                state.has_learned = has_learned;
                 state.metrics.number = Some(number);
                 state.metrics.written += 1;
                 state.metrics.bytes = bytes;

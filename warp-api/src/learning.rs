@@ -22,6 +22,7 @@ use warp_physics::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Link, Origin, P
 
 use crate::counters::Counter;
 use crate::entropy::LoadMonitor;
+use crate::marks::Marks;
 use crate::options::Physics;
 use crate::shared::Shared;
 
@@ -38,8 +39,6 @@ const NAME_BYTES: usize = size_of::<Option<Name>>();
 /// Keys that were brought in, and whose use is yet to be seen: so many at most, in this part of the memory for learning.
 const MARKS_MAX: usize = 4096;
 const MARKS_PART: usize = 16;
-/// No mark.
-const UNMARKED: u64 = 0;
 
 /// A key with its keyspace.
 type Name = (u32, Key);
@@ -69,9 +68,8 @@ pub(crate) struct Learning {
     fetched: Counter,
     fetched_bytes: Counter,
     fetched_used: Counter,
-    /// Hashes of keys that were brought in and not used since, each in the place that follows from it; a later one takes the
-    /// place of an earlier.
-    marks: Box<[AtomicU64]>,
+    /// Keys that were brought in and not used since.
+    marks: Marks,
 }
 
 #[derive(Debug)]
@@ -151,7 +149,7 @@ impl Learning {
             fetched: Counter::default(),
             fetched_bytes: Counter::default(),
             fetched_used: Counter::default(),
-            marks: (0..marks).map(|_| AtomicU64::new(UNMARKED)).collect(),
+            marks: Marks::new(marks),
         }
     }
 
@@ -201,29 +199,17 @@ impl Learning {
 
     fn bytes_with(&self, known: &Known) -> u64 {
         let names = known.names.capacity() * NAME_BYTES;
-        (known.bell.bytes() + names + size_of_val(&*self.marks)) as u64
-    }
-
-    /// Where the key with this hash is marked; `None` where nothing is brought in.
-    fn place_of_mark(&self, hash: u64) -> Option<&AtomicU64> {
-        let place = hash.checked_rem(self.marks.len() as u64)?;
-        self.marks.get(usize::try_from(place).ok()?)
-    }
-
-    /// Takes note that a key was brought in.
-    fn mark(&self, hash: u64) {
-        if let Some(mark) = self.place_of_mark(hash) {
-            mark.store(hash, Ordering::Relaxed);
-        }
+        (known.bell.bytes() + names + self.marks.bytes()) as u64
     }
 
     /// Takes the mark off a key that is used. Returns whether it had one: then it was brought in, and not used since.
     pub(crate) fn take_mark(&self, hash: u64) -> bool {
-        self.place_of_mark(hash).is_some_and(|mark| {
-            let is_there = mark.load(Ordering::Relaxed) == hash;
-            // Of two that use it at once one takes it.
-            is_there && mark.compare_exchange(hash, UNMARKED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        })
+        self.marks.take(hash)
+    }
+
+    /// Partners that were brought in, the bytes of their values, and those that were then read from memory.
+    pub(crate) fn fetched(&self) -> (u64, u64, u64) {
+        (self.fetched.sum(), self.fetched_bytes.sum(), self.fetched_used.sum())
     }
 
     /// The learned partners of a key, most confident first.
@@ -379,7 +365,7 @@ impl Shared {
             }
             learned.fetched.add(1);
             learned.fetched_bytes.add(bytes as u64);
-            learned.mark(key.hash);
+            learned.marks.mark(key.hash);
         }
     }
 

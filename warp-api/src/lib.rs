@@ -67,12 +67,14 @@ mod learned;
 mod learning;
 mod limits;
 mod links;
+mod marks;
 mod names;
 mod order;
 mod packed;
 mod pull;
 mod read;
 mod residency;
+mod rival;
 mod scan;
 mod shared;
 mod space;
@@ -115,6 +117,7 @@ mod engine_time;
 mod entropy;
 mod latency;
 mod metrics;
+mod worth;
 
 pub use advice::Advice;
 pub use backup::BackupReport;
@@ -163,6 +166,7 @@ pub use warp_physics::{
 };
 pub use watch::{Change, ChangeOp, Watch};
 pub use wormholes::WormholeMetrics;
+pub use worth::{Worth, WorthMetrics};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

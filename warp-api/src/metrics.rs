@@ -19,6 +19,7 @@ use crate::shared::Shared;
 use crate::types::{Level, Seq, ShardId};
 use crate::warm_start::WarmStartMetrics;
 use crate::wormholes::WormholeMetrics;
+use crate::worth::WorthMetrics;
 
 /// Everything that the engine counts and measures, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +55,8 @@ pub struct CosmicMetrics {
     pub learned: Option<LearnedMetrics>,
     /// What was hot before the open, and was brought into memory since; `None` without files.
     pub warm_start: Option<WarmStartMetrics>,
+    /// What all of this was worth.
+    pub worth: WorthMetrics,
     /// Memory, in bytes.
     pub memory: MemoryMetrics,
     /// Who is in memory, and how that came about.
@@ -344,6 +347,7 @@ impl WarpEngine {
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             learned: shared.learned_metrics(),
             warm_start: shared.home.as_ref().map(|_| shared.warm.metrics()),
+            worth: shared.worth_metrics(),
             memory: MemoryMetrics {
                 table_bytes: table.total(),
                 table_free_bytes: table.free_bytes,

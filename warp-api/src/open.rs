@@ -52,6 +52,7 @@ use crate::tend::Tended;
 use crate::types::Seq;
 use crate::warm_start::WarmStart;
 use crate::wormholes::Network;
+use crate::worth::WorthKept;
 
 /// The first sequence number of a database.
 const SEQ_FIRST: u64 = 1;
@@ -288,6 +289,9 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         // Likewise.
         tracing::error!(%error, "the names of keyspaces cannot be read");
     }
+    if read_only {
+        shared.load_worth();
+    }
     let threads = match environment.background {
         _ if read_only => Threads::default(),
         Background::Threads => Threads::start(&shared, inbox)?,
@@ -327,6 +331,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         laws: ArcSwap::from_pointee(AllLaws::default()),
         tended: Tended::default(),
         learned: LearnedState::default(),
+        worth: WorthKept::default(),
         warm: WarmStart::default(),
         order: Order::default(),
         latencies: Latencies::default(),

@@ -39,13 +39,14 @@ thread_local! {
 }
 
 impl Pull {
-    /// Begins to learn, with `entries` that fit into `budget` bytes, if they are large enough for that.
-    fn begin(&self, entries: u64, budget: u64) {
+    /// Memory gets short: begins to learn, if that `is_on`, with `entries` that fit into `budget` bytes, if they are large enough
+    /// for that.
+    fn begin(&self, is_on: bool, entries: u64, budget: u64) {
         self.0.get_or_init(|| {
             let orbits =
                 (budget / BUDGET_PART / ORBIT_BYTES).min(entries.saturating_mul(ORBITS_AN_ENTRY as u64));
             let (entries, count) = (usize::try_from(entries).ok()?, usize::try_from(orbits).ok()?);
-            (orbits >= ORBITS_AN_ENTRY_MIN * entries as u64).then(|| Learned {
+            (is_on && orbits >= ORBITS_AN_ENTRY_MIN * entries as u64).then(|| Learned {
                 gravity: Gravity::new(entries, count),
                 accesses: AtomicU64::new(0),
                 is_asked: AtomicBool::new(false),
@@ -53,6 +54,8 @@ impl Pull {
         });
     }
 
+    /// Whether memory has become short.
+    #[inline]
     pub(crate) fn has_begun(&self) -> bool {
         self.0.get().is_some()
     }
@@ -122,7 +125,8 @@ impl Learned {
 impl Shared {
     /// Begins to learn which entries are worth their memory.
     pub(crate) fn begin_pull(&self, standing: Standing) {
-        self.residency.pull.begin(self.entries_that_fit(standing), self.budget.limit());
+        let is_on = self.options.physics.horizon;
+        self.residency.pull.begin(is_on, self.entries_that_fit(standing), self.budget.limit());
     }
 
     /// Has the worker learn, if it is time to.
@@ -153,21 +157,24 @@ mod tests {
     #[test]
     fn nothing_is_learned_of_small_entries_and_the_rest_takes_a_part_of_the_budget() {
         let pull = Pull::default();
-        pull.begin(100_000, 16 << 20);
+        pull.begin(true, 100_000, 16 << 20);
         assert!(pull.has_begun() && pull.learned().is_none() && pull.bytes() == 0);
         let pull = Pull::default();
-        pull.begin(4_000, 16 << 20);
+        pull.begin(false, 4_000, 16 << 20);
+        assert!(pull.has_begun() && pull.learned().is_none());
+        let pull = Pull::default();
+        pull.begin(true, 4_000, 16 << 20);
         // The law takes the same, whatever the number of entries.
         assert!((150_000..600_000).contains(&pull.bytes()), "{} bytes", pull.bytes());
         let large = Pull::default();
-        large.begin(300_000, 256 << 20);
+        large.begin(true, 300_000, 256 << 20);
         assert!(large.bytes() < (256 << 20) / 32 + 500_000, "{} bytes", large.bytes());
     }
 
     #[test]
     fn time_passes_with_every_access_of_any_thread() {
         let pull = Pull::default();
-        pull.begin(1_000, 64 << 20);
+        pull.begin(true, 1_000, 64 << 20);
         let learned = pull.learned().unwrap();
         let times: Vec<u64> = (0..100)
             .map(|hash| {

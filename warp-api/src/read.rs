@@ -126,12 +126,23 @@ impl Shared {
         } else {
             entry.touch_once()
         };
-        // Of one that was fetched the first read is told: only reads that are told, few of an entry, look for that.
+        // Of one that came in unasked the first read is told: only reads that are told, few of an entry, look for that.
         if is_told {
             self.follow_if_fetched(key);
+            self.warm.note_use(key.hash);
         }
+        if self.residency.pull.has_begun() {
+            self.tell_read_of_short_memory(key, entry);
+        }
+    }
+
+    #[inline]
+    fn tell_read_of_short_memory(&self, key: KeyRef<'_>, entry: EntryRef<'_>) {
         if let Some(learned) = self.residency.pull.learned() {
             learned.read(key.hash, entry.mass());
+        }
+        if self.residency.rival.follows(key.hash) {
+            self.show_hit(key, entry);
         }
     }
 
@@ -192,8 +203,10 @@ impl Shared {
             None => self.counters.reads.missed(),
             Some(found) if found.level == Level::Cold => {
                 self.counters.reads.cold();
-                // If it was fetched, it left before it was of use.
+                // If it came in unasked, it left before it was of use.
                 self.learning.take_mark(key.hash);
+                self.warm.forget(key.hash);
+                self.show_miss(key, found.value.len());
                 self.want_partners(key);
             }
             Some(_) => self.counters.reads.hot(),

@@ -13,6 +13,7 @@ use crate::keyspace::SYSTEM;
 use crate::options::{AccessPattern, Priority, PutOptions, WhenFull};
 use crate::packed::{PACK_BYTES_MIN, value_of, with_packed};
 use crate::pull::Pull;
+use crate::rival::Rival;
 use crate::shared::Shared;
 use crate::write::Hints;
 
@@ -56,6 +57,8 @@ const RATIO_ONE: u32 = 1 << 10;
 pub(crate) struct Residency {
     /// What is learned of the uses of entries.
     pub(crate) pull: Pull,
+    /// What another cache would have in its place.
+    pub(crate) rival: Rival,
     /// The remnants where nothing is learned, made once the first entry leaves memory: most engines never need them.
     remnants: OnceLock<Remnants>,
     remnants_max: usize,
@@ -133,6 +136,7 @@ impl Residency {
         let remnants = if on { (budget / BUDGET_BYTES_PER_REMNANT).min(REMNANTS_MAX) } else { 0 };
         Residency {
             pull: Pull::default(),
+            rival: Rival::default(),
             remnants: OnceLock::new(),
             remnants_max: usize::try_from(remnants).unwrap_or(1),
             price: AtomicU32::new(0),
@@ -154,7 +158,10 @@ impl Residency {
     /// Bytes of memory that this takes.
     pub(crate) fn bytes(&self) -> u64 {
         let pins = self.pinned.read().memory_bytes() as u64;
-        self.pull.bytes() + self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64) + pins
+        self.pull.bytes()
+            + self.rival.bytes()
+            + self.remnants.get().map_or(0, |remnants| remnants.bytes() as u64)
+            + pins
     }
 
     /// How many of a sample of so many fall.

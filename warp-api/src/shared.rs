@@ -37,6 +37,7 @@ use crate::residency::Residency;
 use crate::tend::Tended;
 use crate::warm_start::WarmStart;
 use crate::wormholes::Network;
+use crate::worth::WorthKept;
 
 /// Writer locks of an engine. More than any machine this runs on has cores, so that two writers seldom meet.
 pub(crate) const SHARDS: u16 = 64;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) tended: Tended,
     /// The file of what was learned.
     pub(crate) learned: LearnedState,
+    /// What the parts of physics were worth before the open.
+    pub(crate) worth: WorthKept,
     /// What was hot before the open, and is brought in.
     pub(crate) warm: WarmStart,
     /// The orders of keyspaces that were scanned.

@@ -1,7 +1,7 @@
 //! Warm start: after an open, bringing in from the layers what was hot before, hottest first, a little at a time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use warp_io::Clock;
 
 use crate::hot_list::HotGroup;
 use crate::layers::LayerList;
+use crate::marks::Marks;
 use crate::pace::times;
 use crate::read::{ENTRY_BYTES, Found};
 use crate::shared::Shared;
@@ -27,6 +28,11 @@ const PAUSE_MIN: Duration = Duration::from_micros(300);
 const PAUSE_FOR_STEP: u32 = 3;
 /// The longest pause, however slow the laws want it: what they say may change.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Places for marks of keys that were brought in and not read yet: twice as many as are marked, so that hardly any is lost.
+const MARKS: usize = 4096;
+const MARKED: usize = MARKS / 2;
+/// Of longer lists a part is marked, chosen by the bits of the hash from this one on.
+const MARKED_SHIFT: u32 = 20;
 
 /// What is yet to be brought in, and what was.
 #[derive(Debug, Default)]
@@ -41,9 +47,26 @@ pub(crate) struct WarmStart {
     entries: AtomicU64,
     bytes: AtomicU64,
     damaged: AtomicU64,
+    /// Those of the entries that were read since, as far as they are marked.
+    used: AtomicU64,
+    marked: OnceLock<Marked>,
     nanos: AtomicU64,
     /// How long the last step took.
     step_nanos: AtomicU64,
+}
+
+/// Which of the entries that were brought in were not read yet, as far as they are marked.
+#[derive(Debug)]
+struct Marked {
+    marks: Marks,
+    /// One entry in so many is marked, and stands for as many: a power of two.
+    one_in: u64,
+}
+
+impl Marked {
+    fn has(&self, hash: u64) -> bool {
+        (hash >> MARKED_SHIFT).is_multiple_of(self.one_in)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +92,8 @@ pub struct WarmStartMetrics {
     pub entries: u64,
     /// Bytes of their keys and values.
     pub bytes: u64,
+    /// Entries that were then read from memory; of a list of more than 2,048 an estimate, from those of a part of all hashes.
+    pub used: u64,
     /// Entries that could not be read, since their layer is damaged.
     pub damaged: u64,
     /// Whether there is more to bring in.
@@ -85,6 +110,10 @@ impl WarmStart {
         groups.reverse();
         *self.waiting.lock() = Waiting { groups, ..Waiting::default() };
         self.listed.store(listed as u64, Ordering::Relaxed);
+        if listed > 0 {
+            let one_in = listed.div_ceil(MARKED).next_power_of_two() as u64;
+            self.marked.get_or_init(|| Marked { marks: Marks::new(MARKS), one_in });
+        }
         self.is_under_way.store(listed > 0, Ordering::Release);
     }
 
@@ -103,7 +132,33 @@ impl WarmStart {
 
     /// Bytes of memory that the list takes, at most.
     pub(crate) fn held_bytes(&self) -> u64 {
-        if self.is_under_way() { self.listed.load(Ordering::Relaxed) * size_of::<u64>() as u64 } else { 0 }
+        let hashes = if self.is_under_way() { self.listed.load(Ordering::Relaxed) } else { 0 };
+        hashes * size_of::<u64>() as u64 + self.marked.get().map_or(0, |marked| marked.marks.bytes() as u64)
+    }
+
+    /// Takes note that an entry was brought in.
+    fn brought_in(&self, hash: u64, bytes: usize) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash)) {
+            marked.marks.mark(hash);
+        }
+    }
+
+    /// Takes note of a read of an entry in memory, if it was brought in and not read before.
+    pub(crate) fn note_use(&self, hash: u64) {
+        if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash))
+            && marked.marks.take(hash)
+        {
+            self.used.fetch_add(marked.one_in, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note that an entry is not in memory any more.
+    pub(crate) fn forget(&self, hash: u64) {
+        if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash)) {
+            marked.marks.take(hash);
+        }
     }
 
     /// Whether there is anything to bring in.
@@ -142,6 +197,12 @@ impl WarmStart {
         }
     }
 
+    /// Entries that were brought in, the bytes of their keys and values, and those that were then read from memory.
+    pub(crate) fn brought(&self) -> (u64, u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.entries), count(&self.bytes), count(&self.used))
+    }
+
     /// Gives up what is left.
     fn end(&self) {
         *self.waiting.lock() = Waiting::default();
@@ -155,6 +216,7 @@ impl WarmStart {
             looked_up: of(&self.looked_up),
             entries: of(&self.entries),
             bytes: of(&self.bytes),
+            used: of(&self.used),
             damaged: of(&self.damaged),
             under_way: self.is_under_way(),
             elapsed_nanos: of(&self.nanos),
@@ -254,9 +316,9 @@ impl Shared {
                     deadline: entry.deadline,
                     level: Level::Cold,
                 };
-                if self.bring_in(key, &found, layers, |entry| entry.set_mass(mass)) {
-                    self.warm.entries.fetch_add(1, Ordering::Relaxed);
-                    self.warm.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                // So that its first read is seen.
+                if self.bring_in(key, &found, layers, |entry| entry.set_mass_before_use(mass)) {
+                    self.warm.brought_in(key.hash, bytes);
                 }
             }
             Ok(None) => {}

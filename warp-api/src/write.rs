@@ -342,6 +342,8 @@ impl Shared {
                 Change::Put { .. } | Change::Delete => learned.forget(hash),
             }
         }
+        let bytes = matches!(op.change, Change::Put { .. }).then(|| op.memory_bytes());
+        self.residency.rival.changed(hash, bytes);
         match op.change {
             Change::Put { hints: Hints { pin: Some(pin), .. }, .. } => self.pin(hash, op.memory_bytes(), pin),
             Change::Put { .. } => {}

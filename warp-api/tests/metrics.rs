@@ -65,6 +65,16 @@ const FIXED: &[&str] = &[
     "/entanglement/learning/learner/predicted",
     "/entanglement/learning/learner/unused",
     "/entanglement/learning/learner/used",
+    "/worth/session/fetched",
+    "/worth/session/fetched_bytes",
+    "/worth/session/fetched_used",
+    "/worth/total/fetched",
+    "/worth/total/fetched_bytes",
+    "/worth/total/fetched_used",
+    // Whether what was brought in is read before it is overwritten is a matter of chance here; in `worth.rs` it is.
+    "/warm_start/used",
+    "/worth/session/warm_used",
+    "/worth/total/warm_used",
     "/entropy/half_life/nanos",
     "/entropy/half_life/secs",
     "/log/archive_failures",
@@ -78,6 +88,9 @@ const FIXED: &[&str] = &[
     "/shards/shard",
     "/wormholes/network/precomputed",
 ];
+
+/// Sums of a session before, in `worth.rs`.
+const BEFORE: &str = "/worth/last/";
 
 #[test]
 fn every_figure_moves() {
@@ -141,7 +154,8 @@ fn every_figure_moves() {
     let still: Vec<&String> = seen
         .iter()
         .filter(|(path, figures)| {
-            !FIXED.contains(&path.as_str()) && figures.iter().all(|figure| figure == &figures[0])
+            let is_fixed = FIXED.contains(&path.as_str()) || path.starts_with(BEFORE);
+            !is_fixed && figures.iter().all(|figure| figure == &figures[0])
         })
         .map(|(path, _)| path)
         .collect();

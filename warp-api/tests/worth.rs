@@ -1,0 +1,217 @@
+//! What the parts of physics were worth is counted beside what would have been without them, and kept over restarts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Machine, small};
+use warp_api::{Demon, Options, Physics, Strategy, WarpEngine, Worth};
+
+const HOT: u64 = 1_200;
+const KEYS: u64 = 12_000;
+/// Keys that a scan reads: more than memory has room for.
+const SCANNED: u64 = 6_000;
+
+/// Memory for some thousand values of 2 KiB.
+fn short() -> Options {
+    Options::new().log_buffer_bytes(1 << 20).memory_budget(16 << 20)
+}
+
+/// 2 KiB that nothing can pack.
+fn noise(number: u64) -> Vec<u8> {
+    let mut state = number;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 16).to_le_bytes()
+    };
+    (0..256).flat_map(|_| next()).collect()
+}
+
+fn fill(engine: &WarpEngine) {
+    for number in 0..KEYS {
+        engine.put(number.to_string(), noise(number)).unwrap();
+        if number % 256 == 0 {
+            engine.step();
+        }
+    }
+    engine.checkpoint().unwrap();
+}
+
+/// Reads what is hot, then scans through others, again and again.
+fn read(machine: &Machine, engine: &WarpEngine, rounds: u64) {
+    for round in 0..rounds {
+        let scan = (0..SCANNED).map(|n| HOT + (round * SCANNED + n) % (KEYS - HOT));
+        for (turn, number) in (0..HOT).chain(scan).enumerate() {
+            assert!(engine.get(number.to_string()).unwrap().is_some());
+            if turn % 64 == 0 {
+                machine.clock.advance(Duration::from_millis(1));
+                engine.step();
+            }
+        }
+    }
+}
+
+fn session(engine: &WarpEngine) -> Worth {
+    engine.worth_metrics().session
+}
+
+fn total(engine: &WarpEngine) -> Worth {
+    engine.worth_metrics().total.unwrap()
+}
+
+#[test]
+fn scans_cost_a_plain_cache_its_hot_set_and_gravity_keeps_it() {
+    let machine = Machine::new(3);
+    let engine = machine.open(short());
+    fill(&engine);
+    read(&machine, &engine, 12);
+    let before = session(&engine);
+    read(&machine, &engine, 8);
+    let after = session(&engine);
+    let (reads, hits) = (after.reads - before.reads, after.hits - before.hits);
+    let all = 8 * (HOT + SCANNED);
+    assert!(reads.abs_diff(all) < all / 8, "{reads} is no estimate of {all}");
+    let lru_hits = after.lru_hits - before.lru_hits;
+    assert!(
+        lru_hits < reads / 100,
+        "a scan has driven out all that a plain cache had: {lru_hits} of {reads}"
+    );
+    // The hot set is a sixth of the reads.
+    assert!(hits > reads / 10, "{hits} of {reads}");
+    assert_eq!(after.hits_gained, (after.hits - after.lru_hits).cast_signed());
+    assert!(after.hit_share_gained.unwrap() > 0.08, "{after:?}");
+    // What it is an estimate of.
+    let ratio = engine.cosmic_metrics().residency.hit_ratio.unwrap();
+    assert!((hits as f64 / reads as f64 - ratio).abs() < 0.1, "{hits} of {reads}, {ratio}");
+}
+
+#[test]
+fn without_a_shortage_or_without_gravity_there_is_nothing_to_gain() {
+    for options in [small(), short().physics(Physics::off())] {
+        let machine = Machine::new(3);
+        let engine = machine.open(options);
+        fill(&engine);
+        read(&machine, &engine, 2);
+        let worth = session(&engine);
+        assert_eq!((worth.reads, worth.hits, worth.lru_hits, worth.hit_share_gained), (0, 0, 0, None));
+    }
+}
+
+/// Where everything that is read is read once again soon, a plain cache does as well: nothing is claimed.
+#[test]
+fn where_the_last_used_is_used_next_nothing_is_gained() {
+    let machine = Machine::new(3);
+    let engine = machine.open(short());
+    fill(&engine);
+    for number in 0..3 * KEYS {
+        for back in [0, 1, 8] {
+            engine.get((number.saturating_sub(back) % KEYS).to_string()).unwrap();
+        }
+        if number % 16 == 0 {
+            machine.clock.advance(Duration::from_millis(1));
+            engine.step();
+        }
+    }
+    let worth = session(&engine);
+    assert!(worth.reads > 50_000 && worth.lru_hits > worth.reads / 2, "{worth:?}");
+    assert!(worth.hit_share_gained.unwrap() < 0.02, "{worth:?}");
+}
+
+/// A database with something of each part: packed values, moved slots, partners, a warm start.
+fn worked(machine: &Machine) -> Worth {
+    let physics = Physics { demon: Demon::Manual, half_life: Duration::from_secs(1), ..Physics::default() };
+    let options = small().physics(physics).memory_budget(64 << 20);
+    let engine = machine.open(options);
+    // What has not looked for an earlier file writes none.
+    engine.step();
+    for number in 0..20_000 {
+        engine.put(format!("hot:{}", number % 50), "value").unwrap();
+    }
+    assert!(engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap().slots_moved > 0);
+    engine.entanglement_rule("hot:{id}", &["cold:{id}"], 1.0).unwrap();
+    engine.put("cold:7", "value").unwrap();
+    engine.quantum_get("hot:7").unwrap();
+    engine.quantum_get("hot:8").unwrap();
+    let worth = session(&engine);
+    assert_eq!((worth.partners_requested, worth.partners_found), (2, 1));
+    assert!(worth.rebalances == 1 && worth.slots_moved > 0, "{worth:?}");
+    assert!(worth.imbalance_removed > 0.01 && worth.max_over_mean_removed > 0.1, "{worth:?}");
+    engine.close().unwrap();
+    worth
+}
+
+#[test]
+fn worth_adds_up_over_restarts() {
+    let machine = Machine::new(1);
+    let first = worked(&machine);
+    let engine = machine.open(small());
+    assert_eq!(engine.worth_metrics().total, None, "the background has yet to read the file");
+    engine.step();
+    let worth = engine.worth_metrics();
+    assert_eq!((worth.last, worth.session.partners_found), (Some(first), 0));
+    // What was hot comes in, and is read.
+    machine.pass(&engine, Duration::from_millis(300));
+    let brought = session(&engine);
+    assert!(brought.warm_entries > 40 && brought.warm_bytes > 0 && brought.warm_used == 0, "{brought:?}");
+    for _ in 0..3 {
+        engine.quantum_get("hot:7").unwrap();
+    }
+    let second = session(&engine);
+    assert_eq!((second.partners_found, second.warm_used), (3, 2), "{second:?}");
+    let both = total(&engine);
+    assert_eq!((both.partners_requested, both.partners_found), (5, 4));
+    assert_eq!((both.rebalances, both.warm_used), (1, 2));
+    assert_eq!(both.imbalance_removed, first.imbalance_removed);
+    engine.close().unwrap();
+    // Whoever only reads is told as well, at once, and adds nothing.
+    let reader = machine.open(small().read_only(true));
+    let seen = reader.worth_metrics();
+    assert_eq!((seen.total, seen.last), (Some(both), Some(second)));
+    drop(reader);
+    // Without anything to add, what was kept stays.
+    machine.open(small().physics(Physics::off())).close().unwrap();
+    let engine = machine.open(small());
+    engine.step();
+    assert_eq!(total(&engine).partners_found, both.partners_found);
+}
+
+#[test]
+fn a_damaged_section_counts_from_nothing_and_costs_no_other() {
+    let machine = Machine::new(1);
+    worked(&machine);
+    let name = "advice-1.warp";
+    // It is the last one.
+    let bytes = machine.disk.read(name).unwrap().len() as u64;
+    machine.disk.flip_bit(name, (bytes - 1) * 8);
+    let reader = machine.open(small().read_only(true));
+    assert_eq!(total(&reader), Worth::default());
+    drop(reader);
+    let engine = machine.open(small());
+    engine.step();
+    let learned = engine.cosmic_metrics().learned.unwrap();
+    assert_eq!((learned.restored, learned.problems.len()), (vec!["hot".to_owned()], 1));
+    assert_eq!((total(&engine).rebalances, engine.worth_metrics().last), (0, Some(Worth::default())));
+    engine.quantum_get("hot:7").unwrap();
+    engine.close().unwrap();
+    let engine = machine.open(small());
+    engine.step();
+    assert_eq!(total(&engine).partners_found, 1);
+}
+
+/// A file with nothing but what the parts were worth does not take the place of one that has what was learned.
+#[test]
+fn worth_alone_is_not_written_over_what_was_learned() {
+    let machine = Machine::new(1);
+    worked(&machine);
+    let physics = Physics { half_life: Duration::from_secs(1), ..Physics::default() };
+    let engine = machine.open(small().physics(physics));
+    // Nothing is hot by then.
+    engine.clear().unwrap();
+    machine.pass(&engine, Duration::from_secs(3));
+    engine.close().unwrap();
+    let engine = machine.open(small());
+    engine.step();
+    assert_eq!(engine.cosmic_metrics().learned.unwrap().restored, ["hot", "worth"]);
+}

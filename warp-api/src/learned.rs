@@ -22,6 +22,7 @@ use crate::home::Home;
 use crate::hot_list::HotList;
 use crate::learning::LearnedPartners;
 use crate::shared::Shared;
+use crate::wormholes::KeptTraffic;
 use crate::worth::KeptWorth;
 
 /// What was learned is written this long after the last time, if anything was read or written since.
@@ -97,6 +98,9 @@ impl Shared {
         let mut parts: Vec<Box<dyn Learned + '_>> = Vec::new();
         if self.options.physics.warm_start {
             parts.push(Box::new(HotList { shared: self }));
+        }
+        if self.network.learns() {
+            parts.push(Box::new(KeptTraffic { shared: self }));
         }
         if self.has_worth() {
             parts.push(Box::new(KeptWorth { shared: self }));

@@ -145,7 +145,8 @@ pub struct Physics {
     /// Default: 0.9999, which 64 shards fall below when their loads vary by 3 %.
     pub rebalance_below: f64,
     /// The most shortcuts that the network of wormholes learns from the routes that are asked for; they are part of the
-    /// answers then. Default: 0, none: where hops are real passages, a shortcut that nobody has built is of no use.
+    /// answers then, and are kept over restarts. Default: 0, none: where hops are real passages, a shortcut that nobody has built
+    /// is of no use.
     pub wormholes_learned: usize,
     /// Time after which a measured load counts half; less than a millisecond is taken for one. Default: 60 s.
     pub half_life: Duration,

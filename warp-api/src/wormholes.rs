@@ -9,6 +9,7 @@ use warp_physics::{
 use crate::counters::Counter;
 use crate::engine::WarpEngine;
 use crate::error::{Error, Result};
+use crate::learned::{BadSection, Learned};
 use crate::shared::Shared;
 use crate::system::SystemEntry;
 use crate::types::Seq;
@@ -71,6 +72,11 @@ impl Network {
         }
     }
 
+    /// Whether shortcuts are learned from what is asked for.
+    pub(crate) fn learns(&self) -> bool {
+        self.learns
+    }
+
     fn route(&self, a: &str, b: &str) -> Option<Route> {
         self.asked.add(1);
         if self.learns {
@@ -87,6 +93,29 @@ impl Network {
         if self.learns {
             *self.learned.lock() = Some(self.network.learn());
         }
+    }
+}
+
+/// The part that keeps the traffic between regions, and the shortcuts that were learned from it.
+pub(crate) struct KeptTraffic<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+impl Learned for KeptTraffic<'_> {
+    fn name(&self) -> &'static str {
+        "traffic"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn save(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        self.shared.network.network.traffic_to_bytes(bytes_max)
+    }
+
+    fn load(&self, bytes: &[u8]) -> std::result::Result<(), BadSection> {
+        self.shared.network.network.restore_traffic(bytes).map_err(|_| BadSection)
     }
 }
 

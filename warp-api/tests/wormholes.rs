@@ -92,3 +92,42 @@ fn shortcuts_are_learned_only_where_that_is_asked_for() {
         assert_eq!((metrics.network.learned, metrics.routes_asked), (learned, 51));
     }
 }
+
+/// What is asked for between two regions, and the shortcut that was made for it, are known after a restart.
+#[test]
+fn what_was_learned_of_traffic_survives_a_restart() {
+    let physics = warp_api::Physics { wormholes_learned: 1, ..warp_api::Physics::default() };
+    let machine = Machine::new(4);
+    let open = |physics| machine.open(small().physics(physics));
+    let engine = open(physics);
+    for region in 0..20 {
+        engine.establish_wormhole(format!("{region}"), format!("{}", (region + 1) % 20), 0.5).unwrap();
+    }
+    (0..50).for_each(|_| drop(engine.route("0", "10")));
+    machine.clock.advance(physics.half_life);
+    engine.step();
+    assert_eq!(hops(&engine, "0", "10"), Some(("0 10".into(), 1.0)));
+    engine.close().unwrap();
+
+    let engine = open(physics);
+    assert_eq!(hops(&engine, "0", "10").unwrap().1, 20.0, "the background has yet to read it");
+    engine.step();
+    assert!(engine.cosmic_metrics().learned.unwrap().restored.iter().any(|part| part == "traffic"));
+    assert_eq!(hops(&engine, "0", "10"), Some(("0 10".into(), 1.0)));
+    // It fades as it would have without the restart: from 25.
+    for epoch in 0..4 {
+        machine.clock.advance(physics.half_life);
+        engine.step();
+        assert_eq!(engine.wormhole_metrics().network.learned, 1, "epoch {epoch}");
+    }
+    for _ in 0..4 {
+        machine.clock.advance(physics.half_life);
+        engine.step();
+    }
+    assert_eq!(hops(&engine, "0", "10").unwrap().1, 20.0);
+    drop(engine);
+    // Where none are learned nothing of it is read.
+    let engine = open(warp_api::Physics::default());
+    engine.step();
+    assert_eq!(hops(&engine, "0", "10").unwrap().1, 20.0);
+}

@@ -12,6 +12,7 @@ mod problems;
 mod repair;
 mod stats;
 mod watch;
+mod worth;
 
 use std::io::Write;
 

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 
 use indicatif::HumanBytes;
 use serde::Serialize;
-use warp_api::{DemonMetrics, Laws, Level, NetworkStats, Origin, WarpEngine};
+use warp_api::{DemonMetrics, Laws, Level, NetworkStats, Origin, WarpEngine, WorthMetrics};
 
 use crate::args::PhysicsArgs;
+use crate::commands::worth;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::text::counted;
@@ -27,11 +28,13 @@ struct Found {
     network: NetworkStats,
     laws: Vec<LevelLaws>,
     learned: Option<LearnedFile>,
-    /// What no file has: the counts of a program that has the database open are in its own metrics.
-    not_stored: [&'static str; 3],
+    /// As far as it is kept; `session` is of the engine that was opened to look.
+    worth: WorthMetrics,
+    /// What no file has, and ends with the engine.
+    not_stored: [&'static str; 1],
 }
 
-const NOT_STORED: [&str; 3] = ["hits of learned partners", "gravity", "traffic of routes"];
+const NOT_STORED: [&str; 1] = ["the law of gravity"];
 
 #[derive(Serialize)]
 struct LevelLaws {
@@ -98,6 +101,7 @@ pub(super) fn physics(args: &PhysicsArgs, session: &Session, out: &mut dyn Write
         network: metrics.wormholes.network,
         laws: laws.into_iter().filter(|of| of.laws != Laws::default()).collect(),
         learned: learned(session)?,
+        worth: metrics.worth,
         not_stored: NOT_STORED,
     };
     if args.json { super::write_json(&found, out) } else { Ok(write_table(&found, out)?) }
@@ -230,6 +234,9 @@ fn write_table(found: &Found, out: &mut dyn Write) -> io::Result<()> {
             row("kept learned", format!("file {}: {}", file.number, sections.join("; ")))?;
         }
         None => row("kept learned", "nothing".to_owned())?,
+    }
+    for (name, text) in worth::rows(&found.worth) {
+        row(name, text)?;
     }
     row("not stored", NOT_STORED.join(", "))
 }

@@ -8,6 +8,7 @@ use warp_api::{CosmicMetrics, Level, RecoveryReport, RegionMetrics};
 
 use crate::commands::keyspaces::existing;
 use crate::commands::physics::{self, Evenness};
+use crate::commands::worth;
 use crate::failure::Failure;
 use crate::session::{LOG_DIR, Session};
 use crate::text::counted;
@@ -21,7 +22,8 @@ struct Stats {
     /// The number of keys that have a value; `None` if it was not asked for.
     keys: Option<u64>,
     log_files: LogFiles,
-    /// Of the engine that was opened to look, for reading only: its counts begin with that.
+    /// Of the engine that was opened to look, for reading only: its counts begin with that, but for `worth`, of which the
+    /// database keeps what was before.
     metrics: CosmicMetrics,
     recovery: RecoveryReport,
 }
@@ -95,6 +97,9 @@ fn write_table(stats: &Stats, session: &Session, out: &mut dyn Write) -> io::Res
     }
     if let Some(evenness) = Evenness::of(&metrics.demon) {
         row("load of shards", evenness.to_string())?;
+    }
+    for (name, text) in worth::rows(&metrics.worth) {
+        row(name, text)?;
     }
     row("memory", HumanBytes(metrics.memory.table_bytes).to_string())?;
     for (name, text) in recovery_rows(recovery) {

@@ -40,6 +40,7 @@ fn each_part_says_what_it_did_and_what_that_was_worth() {
         "  by rules      2 partners named, 1 there, 50.0 %",
         "wormholes       1 declared between 2 regions",
         "laws            warm: pace 0.5, entropy limit 0.75",
+        "not stored      the law of gravity",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
     }
@@ -55,7 +56,26 @@ fn each_part_says_what_it_did_and_what_that_was_worth() {
     assert_eq!(json["laws"][0]["level"], "warm");
     assert_eq!(json["learned"]["sections"][0]["name"], "hot");
 
+    // What the program has moved is known to whoever looks afterwards.
+    let worth = &json["worth"];
+    assert_eq!(worth["total"]["slots_moved"], moved);
+    assert_eq!(worth["last"], worth["total"]);
+    assert_eq!(worth["session"]["slots_moved"], 0);
+    let removed = worth["total"]["max_over_mean_removed"].as_f64().unwrap();
+    assert!(removed > 0.0, "{worth}");
+    let removed = format!("heaviest over mean {removed:.2}, by {moved} slots");
+
     let table = warp.text(&["stats"]);
+    for (what, width) in [(&text, 16), (&table, 20)] {
+        let row = |name: &str| {
+            let found = what.lines().find(|line| line.starts_with(&format!("{name:<width$}")));
+            found.unwrap_or_else(|| panic!("no {name:?} in\n{what}")).to_owned()
+        };
+        assert!(row("worth").contains("since creation") && row("worth").contains("last session"));
+        assert_eq!(row("  hits gained").matches("memory was never full").count(), 2);
+        assert_eq!(row("  imbalance").matches(&removed).count(), 2, "{what}");
+        assert_eq!(row("  partners").matches("none were asked for").count(), 2, "{what}");
+    }
     for start in
         ["wormholes           1 declared between 2 regions", "slots moved         ", "load of shards      "]
     {

@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 use std::ptr::NonNull;
 
 use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES};
+use crate::front::{FRONT_PIECES, Front, Fronts};
 use crate::pages::{Chunks, Pages, RUN_PAGES_MAX};
 use crate::record::Record;
 use crate::shadow;
@@ -53,6 +54,8 @@ const CACHED_PART: usize = 32;
 const CACHED_BYTES_MIN: usize = 64 << 10;
 /// So much goes to its spans at once when there is too much: few enough that nobody waits long for the lock.
 const UNCACHED_BYTES: usize = 16 << 10;
+/// Larger pieces are not kept at hand for each thread.
+const FRONT_PIECE_BYTES_MAX: usize = 512;
 /// "None" among the numbers of spans.
 const NO_SPAN: u32 = u32::MAX;
 
@@ -105,6 +108,8 @@ impl Purpose {
 pub(crate) struct Arena {
     /// The first byte of each chunk, for finding pieces without the lock.
     chunks: ChunkTable,
+    /// Locked before the heap, by whoever locks both.
+    fronts: Fronts,
     heap: Mutex<Heap>,
 }
 
@@ -126,15 +131,75 @@ pub(crate) struct ArenaMemory {
 impl Arena {
     /// An empty arena; `huge` asks the system for huge pages once it has grown a little.
     pub(crate) fn new(huge: bool) -> Arena {
-        Arena { chunks: ChunkTable::new(), heap: Mutex::new(Heap::new(huge)) }
+        Arena { chunks: ChunkTable::new(), fronts: Fronts::new(), heap: Mutex::new(Heap::new(huge)) }
     }
 
     /// Takes a piece of at least `bytes`, and at most [`RUN_BYTES_MAX`]. Its memory is not zeroed.
     pub(crate) fn take(&self, bytes: usize, purpose: Purpose) -> Result<Address, Exhausted> {
-        let mut heap = self.heap.lock();
-        let address = heap.take(bytes, purpose, &self.chunks)?;
+        let at_hand = class_of(bytes).filter(|class| class_bytes(*class) <= FRONT_PIECE_BYTES_MAX);
+        let taken = match at_hand {
+            Some(class) if purpose == Purpose::Entry => self.take_at_hand(class),
+            _ => self.take_apart(bytes, purpose),
+        };
+        let address = taken.or_else(|_| {
+            // The last pieces may be at hand for other threads.
+            self.empty_fronts();
+            self.take_apart(bytes, purpose)
+        })?;
         shadow::taken(self.pointer(address), bytes);
         Ok(address)
+    }
+
+    /// Takes a piece that is not at hand for this thread.
+    fn take_apart(&self, bytes: usize, purpose: Purpose) -> Result<Address, Exhausted> {
+        let mut heap = self.heap.lock();
+        let address = heap.take(bytes, purpose, &self.chunks)?;
+        let next = class_of(bytes).and_then(|class| heap.cached[class].back().copied());
+        drop(heap);
+        self.ask_for(next);
+        Ok(address)
+    }
+
+    /// Asks for a piece that is likely to be taken next, so that it has come when it is its turn.
+    #[inline]
+    fn ask_for(&self, next: Option<Address>) {
+        if let Some(next) = next {
+            Record::prefetch(self.pointer(next));
+        }
+    }
+
+    /// Takes a piece for an entry from those that are at hand for this thread.
+    #[inline]
+    fn take_at_hand(&self, class: usize) -> Result<Address, Exhausted> {
+        let mut front = self.fronts.own();
+        if let Some(address) = front.take(class) {
+            self.ask_for(front.next());
+            return Ok(address);
+        }
+        if front.wants(class) {
+            self.take_and_fill(&mut front, class)
+        } else {
+            self.take_apart(class_bytes(class), Purpose::Entry)
+        }
+    }
+
+    #[inline(never)]
+    fn take_and_fill(&self, front: &mut Front, class: usize) -> Result<Address, Exhausted> {
+        let mut heap = self.heap.lock();
+        let take = |heap: &mut Heap| heap.take(class_bytes(class), Purpose::Entry, &self.chunks);
+        let (former, pieces) = front.empty();
+        pieces.for_each(|piece| heap.take_back(former, piece, &self.chunks));
+        let address = take(&mut heap)?;
+        front.fill(class, std::iter::from_fn(|| take(&mut heap).ok()).take(FRONT_PIECES));
+        Ok(address)
+    }
+
+    /// Gives what is at hand for the threads back to the heap.
+    fn empty_fronts(&self) {
+        for mut front in self.fronts.all() {
+            let (class, pieces) = front.empty();
+            pieces.for_each(|piece| self.heap.lock().take_back(class, piece, &self.chunks));
+        }
     }
 
     /// Gives pieces back, each with the number of bytes and the purpose that it was taken for.
@@ -170,9 +235,13 @@ impl Arena {
     }
 
     pub(crate) fn memory(&self) -> ArenaMemory {
+        let at_hand =
+            self.fronts.all().map(|front| front.count()).map(|(class, count)| class_bytes(class) * count);
+        let at_hand: usize = at_hand.sum();
         let heap = self.heap.lock();
         ArenaMemory {
-            used: heap.used_bytes,
+            // A thread may have taken what was at hand just now.
+            used: heap.used_bytes.saturating_sub(at_hand),
             held: heap.pages.held_bytes(),
             huge: heap.pages.huge_bytes(),
             free: heap.pages.free_bytes(),
@@ -187,6 +256,7 @@ impl Arena {
 
     /// Gives all cached pieces to their spans: nobody waits for the lock while it is more than a few.
     fn lock_uncached(&self) -> MutexGuard<'_, Heap> {
+        self.empty_fronts();
         let steps = self.heap.lock().cached_bytes / UNCACHED_BYTES;
         for _ in 0..steps {
             self.heap.lock().give_most_cached(&self.chunks);
@@ -413,10 +483,6 @@ impl Heap {
             && let Some(address) = cached.pop_back()
         {
             self.cached_bytes -= class_bytes(class);
-            // The one after it is asked for now, so that it has come when it is its turn.
-            if let Some(next) = cached.back() {
-                Record::prefetch(chunks_pointer(chunks, *next));
-            }
             return Ok(address);
         }
         if self.roomy[list] == NO_SPAN {
@@ -452,7 +518,22 @@ impl Heap {
             self.give_pages(address.page(), count, chunks);
             return;
         };
-        if self.is_leaving || purpose == Purpose::Buckets {
+        if purpose == Purpose::Buckets {
+            self.give_to_span(class, address, chunks)
+        } else {
+            self.cache(class, address, chunks)
+        }
+    }
+
+    /// Takes back a piece of an entry that was taken, and not used.
+    fn take_back(&mut self, class: usize, address: Address, chunks: &ChunkTable) {
+        self.used_bytes -= class_bytes(class);
+        self.cache(class, address, chunks);
+    }
+
+    /// Keeps a piece at hand, unless its span is to be emptied.
+    fn cache(&mut self, class: usize, address: Address, chunks: &ChunkTable) {
+        if self.is_leaving {
             return self.give_to_span(class, address, chunks);
         }
         self.cached[class].push_back(address);

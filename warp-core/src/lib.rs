@@ -80,6 +80,7 @@ mod chunk;
 mod epoch;
 mod evict;
 mod fence;
+mod front;
 mod long_values;
 mod pages;
 mod prefetch;

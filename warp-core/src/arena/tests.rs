@@ -122,3 +122,35 @@ fn pieces_are_kept_at_hand_of_the_class_that_is_in_use() {
     assert_eq!(at_hand(640), 0);
     assert_eq!(arena.memory().used, 0);
 }
+
+#[test]
+fn what_is_at_hand_for_one_thread_is_not_lost_to_the_others() {
+    let arena = Arena::new(true);
+    let take = || arena.take(64, Purpose::Entry);
+    let at_hand = || arena.fronts.all().map(|front| front.count().1).sum::<usize>();
+    std::thread::scope(|scope| scope.spawn(|| take().map(drop)).join()).unwrap().unwrap();
+    assert_eq!(at_hand(), FRONT_PIECES);
+    assert_eq!(arena.memory().used, 64, "it counts as free");
+    arena.heap.lock().pages.end_growing();
+    let taken = std::iter::from_fn(|| take().ok()).count();
+    assert!(taken > CHUNK_BYTES / 64 / 2, "{taken}");
+    assert_eq!((at_hand(), arena.memory().used), (0, (taken + 1) * 64));
+    arena.validate().unwrap();
+}
+
+#[test]
+fn sizes_that_are_mixed_do_not_empty_what_is_at_hand() {
+    let arena = Arena::new(true);
+    let sizes = (0..100).map(|n| 16 + n % 10 * 16);
+    let pieces: Vec<(Address, usize)> =
+        sizes.map(|bytes| (arena.take(bytes, Purpose::Entry).unwrap(), bytes)).collect();
+    // Ten asked for in turn: each finds the pieces of another one now and then, and seldom changes them.
+    let used: usize = pieces.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(arena.memory().used, used);
+    // SAFETY: the pieces were taken for that many bytes, and are given back once.
+    unsafe { arena.give(pieces.into_iter().map(|(address, bytes)| (address, bytes, Purpose::Entry))) };
+    arena.discard_free();
+    let memory = arena.memory();
+    assert_eq!((memory.used, memory.free), (0, memory.held - PAGE_BYTES), "{memory:?}");
+    arena.validate().unwrap();
+}

@@ -293,7 +293,7 @@ impl Arena {
     }
 
     /// Takes every piece that is left, and lets no chunk come any more: as of an arena that is full.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn exhaust(&self) {
         self.heap.lock().pages.end_growing();
         while self.take(UNIT_BYTES, Purpose::Tombstone).is_ok() {}

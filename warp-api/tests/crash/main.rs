@@ -11,6 +11,7 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod model;
+mod scarce;
 mod workload;
 
 use std::collections::HashMap;
@@ -28,6 +29,11 @@ const STEPS: usize = 110;
 const WORKLOADS: u64 = 32;
 /// Distinct crash images that each test must have recovered.
 const IMAGES_MIN: usize = 10_000;
+
+/// Steps of a workload with little memory, and crash points that are recovered of it: each costs a hundred times what one of
+/// the others does.
+const SCARCE_STEPS: u64 = 400;
+const SCARCE_POINTS: usize = 100;
 
 /// Recovers every crash point of a run, and returns how many distinct images that were.
 fn enumerate(run: &Run) -> usize {
@@ -104,4 +110,22 @@ fn a_crash_during_recovery_loses_nothing() {
     }
     report(&format!("{images} crash images of recoveries, 0 violations"));
     assert!(images > 500, "only {images} images");
+}
+
+/// Data of half as much again as the memory budget: entries leave memory and come in again all the time.
+#[test]
+fn a_crash_while_entries_leave_memory_and_come_in_loses_nothing() {
+    let mut images = 0;
+    for seed in 0..2 {
+        let (run, moved) = scarce::run(seed, SCARCE_STEPS);
+        assert!(moved.evicted > 100 && moved.came_in > 20, "{moved:?}");
+        let points = run.disk.crash_points();
+        for point in points.iter().copied().step_by(points.len() / SCARCE_POINTS) {
+            let survival = images % SURVIVALS;
+            let image = run.disk.image_at(point, Survival::seeded(survival));
+            scarce::check(&run, &image, point, &format!("seed {seed} operation {point} survival {survival}"));
+            images += 1;
+        }
+    }
+    report(&format!("{images} crash images of engines with little memory, 0 violations"));
 }

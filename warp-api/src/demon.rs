@@ -10,8 +10,8 @@ use serde::Serialize;
 use warp_core::{SLOTS, Table};
 use warp_io::Clock;
 use warp_physics::{
-    BadBalance, Balance, EntropySample, SlotMove, Strategy, imbalance_by_chance, max_over_mean,
-    normalized_entropy, plan_moves,
+    BadBalance, Balance, EntropySample, Plan, SlotMove, Strategy, imbalance_by_chance, max_over_mean,
+    normalized_entropy,
 };
 use warp_wal::{Admit, Encoded, Kind};
 
@@ -204,7 +204,7 @@ impl Shared {
         let chance = imbalance_by_chance(shards.len(), shards.iter().sum());
         let mut moves = Vec::new();
         if entropy < self.entropy_limit() && 1.0 - entropy > CHANCE_TIMES * chance {
-            let plan = plan_moves(&known.load, &shard_of, SHARDS, Strategy::Aggressive);
+            let plan = self.plan(&known.load, &shard_of, Strategy::Aggressive);
             // A slot that is too much for any shard keeps the entropy low whatever is moved: what can be gained counts.
             if plan.entropy_after.is_some_and(|after| after - entropy > CHANCE_TIMES * chance) {
                 moves = plan.moves;
@@ -222,6 +222,13 @@ impl Shared {
     fn shards_of_slots(&self) -> Vec<u16> {
         // The shard of a hash is that of its slot, which is in its highest bits.
         (0..SLOTS as u64).map(|slot| self.table.shard_of(slot << (u64::BITS - SLOTS.ilog2()))).collect()
+    }
+
+    /// The moves that are advised, as far as they can be made.
+    fn plan(&self, load: &[f64], shard_of: &[u16], strategy: Strategy) -> Plan {
+        let mut plan = self.advice.moves(load, shard_of, SHARDS, strategy);
+        plan.moves.retain(|step| step.slot < SLOTS && step.to < SHARDS);
+        plan
     }
 
     /// Moves slots, and stores what was done.
@@ -367,7 +374,7 @@ impl WarpEngine {
         known.look(&shared.table);
         let shard_of = shared.shards_of_slots();
         let has_load = known.shard_load(&shard_of).is_some();
-        let plan = has_load.then(|| plan_moves(&known.load, &shard_of, SHARDS, strategy));
+        let plan = has_load.then(|| shared.plan(&known.load, &shard_of, strategy));
         shared.rebalance(&mut known, &plan.map_or(Vec::new(), |plan| plan.moves), true)
     }
 }

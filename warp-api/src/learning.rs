@@ -329,9 +329,11 @@ impl Shared {
         let Some(mut known) = learned.known.try_lock() else { return };
         let Known { bell, names, found, .. } = &mut *known;
         bell.worth_fetching(key.hash, found);
+        let mut places = found.iter().map(|partner| partner.place).collect();
+        self.advice.fetch(names.len(), &mut places);
         let mut is_wanted = false;
-        for partner in found.iter() {
-            let Some(Some((keyspace, name))) = names.get(partner.place as usize) else { continue };
+        for place in places {
+            let Some(Some((keyspace, name))) = names.get(place as usize) else { continue };
             let partner = self.key(*keyspace, name);
             if self.table.with(partner, |_| ()).is_none() {
                 // The disk is asked now, and the value brought in when it has answered.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use warp_core::{EntryRef, KeyRef, Leaving, SLOTS, Value};
-use warp_physics::{Body, Fall, ReadCosts, Remnants, fall};
+use warp_physics::{Body, Fall, ReadCosts, Remnants};
 
 use crate::environment::finalize;
 use crate::keyspace::SYSTEM;
@@ -359,13 +359,13 @@ impl Shared {
             bytes: entry.memory_bytes(),
             saved_by_packing: if can_pack { self.residency.saving_in_sample(raw) } else { 0 },
         };
-        let (mut way, worth) = fall(body, COSTS);
-        if !may_leave {
-            if !can_pack {
-                return None;
-            }
-            way = Fall::Pack;
-        }
+        let (way, worth) = self.advice.fall(body, COSTS);
+        let way = match (can_pack, may_leave) {
+            (false, false) => return None,
+            (false, true) => Fall::Leave,
+            (true, false) => Fall::Pack,
+            (true, true) => way,
+        };
         let packable = match way {
             Fall::Pack => {
                 Some((entry.keyspace(), entry.key().to_vec(), entry.value_handle()?, entry.deadline()))
@@ -456,7 +456,7 @@ impl Shared {
         // A long value will be packed before it leaves again: it is weighed as what it then takes.
         let saved = if bytes >= PACK_BYTES_MIN { residency.saving(bytes) } else { 0 };
         let body = Body { mass, bytes: (bytes - saved).max(1), saved_by_packing: 0 };
-        let is_worth_it = known.is_some() && fall(body, COSTS).1 >= residency.price() * margin;
+        let is_worth_it = known.is_some() && self.advice.fall(body, COSTS).1 >= residency.price() * margin;
         if is_worth_it && self.admit_read(bytes) {
             // The law lets keys in as well of which nothing is remembered; without it nothing else comes in.
             if is_remembered || learned.is_none() {

@@ -64,16 +64,10 @@ impl Absent {
 impl LayerList {
     /// The newest version of `key` in any layer, a tombstone included; `None` if no layer knows the key.
     pub(crate) fn get(&self, key: KeyRef<'_>) -> Result<Option<LayerValue>> {
-        self.get_from(0, key)
-    }
-
-    /// As [`LayerList::get`], looking only at the layer at `first` and older ones.
-    pub(crate) fn get_from(&self, first: usize, key: KeyRef<'_>) -> Result<Option<LayerValue>> {
+        let Some(last) = self.layers.len().checked_sub(1) else { return Ok(None) };
         let (mut asked, mut probed, mut found) = (0, 0, None);
-        let layers = &self.layers[first..];
-        for (place, layer) in layers.iter().enumerate() {
-            let is_last = place + 1 == layers.len();
-            if !is_last || self.probes.absent.is_often() {
+        for (place, layer) in self.layers.iter().enumerate() {
+            if place < last || self.probes.absent.is_often() {
                 asked += 1;
                 if !layer.may_contain(key.hash).map_err(checkpoint_error)? {
                     continue;
@@ -93,11 +87,16 @@ impl LayerList {
         Ok(found)
     }
 
-    /// Asks the system for the pages that a lookup of `hash` will touch, without waiting for them.
+    /// Asks the system for the pages that a lookup of a key with that hash will touch, without waiting for them.
     pub(crate) fn prefetch(&self, hash: u64) {
-        for layer in &self.layers {
-            layer.prefetch(hash);
-        }
+        let Some((last, newer)) = self.layers.split_last() else { return };
+        newer.iter().for_each(|layer| layer.prefetch(hash));
+        if self.probes.absent.is_often() { last.prefetch(hash) } else { last.prefetch_unfiltered(hash) }
+    }
+
+    /// The same for a lookup by the hash alone.
+    pub(crate) fn prefetch_hash(&self, hash: u64) {
+        self.layers.iter().for_each(|layer| layer.prefetch_hash(hash));
     }
 
     /// Bytes of all layer files.

@@ -182,7 +182,7 @@ mod tests {
     fn a_page_holds_the_first_keys_and_pages_hold_all() {
         // In an order of their own, as a walk meets them.
         let keys: Vec<Vec<u8>> =
-            (0..1000_u32).map(|number| (number * 7919 % 1000).to_be_bytes().to_vec()).collect();
+            (0..1000_u32).map(|number| format!("{:04}", number * 7919 % 1000).into_bytes()).collect();
         let (mut all, mut pages) = (Vec::new(), 0);
         loop {
             let after = all.last().cloned();

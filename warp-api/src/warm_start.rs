@@ -250,7 +250,7 @@ impl Shared {
         let layers = self.layers.snapshot();
         // All pages of the step are on their way before the first is waited for.
         for &hash in &hashes {
-            layers.prefetch(hash);
+            layers.prefetch_hash(hash);
         }
         let mut done = 0;
         for &hash in &hashes {

@@ -219,7 +219,7 @@ fn what_a_killed_process_left_goes_in_the_background() {
 fn the_last_layers_filter_is_asked_once_keys_are_absent() {
     let machine = Machine::new(8);
     let engine = machine.open(small());
-    (0..600_u32).for_each(|n| drop(engine.put(n.to_le_bytes(), "value").unwrap()));
+    (0..600_u32).for_each(|n| _ = engine.put(n.to_le_bytes(), "value").unwrap());
     engine.close().unwrap();
     let engine = machine.open(small().physics(Physics::off()));
     let lookups = |keys: std::ops::Range<u32>| {

@@ -209,12 +209,8 @@ impl Layer {
         key: &[u8],
     ) -> Result<Option<LayerEntryRef<'_>>> {
         let Inner { index, source, .. } = &*self.0;
-        for item in sparse.first_for(source, index, hash)?..sparse.items() {
-            let (first, offset) = sparse.at(source, item)?;
-            if first > hash {
-                break;
-            }
-            if let Some(entry) = self.find_in_block(offset, hash, keyspace, key)? {
+        for first in sparse.items_for(source, index, hash)? {
+            if let Some(entry) = self.find_in_block(first?, hash, keyspace, key)? {
                 return Ok(Some(entry));
             }
         }
@@ -233,7 +229,7 @@ impl Layer {
         let end = (first / BLOCK_BYTES + 1).saturating_mul(BLOCK_BYTES).min(data.end);
         let block = source.checked(first.min(end)..end)?;
         let mut offset = first;
-        while offset < end {
+        loop {
             // Nearly all heads and keys are in the block, which was checked.
             let head =
                 self.head_at(offset, |range| match block.get(range.start - first..range.end - first) {
@@ -253,8 +249,10 @@ impl Layer {
                 }
             }
             offset += of_value.end;
+            if offset >= end {
+                return Ok(None);
+            }
         }
-        Ok(None)
     }
 
     /// Whether a key of that hash may be in the layer. `false` is certain; `true` is wrong for about 4 absent
@@ -273,52 +271,44 @@ impl Layer {
         Ok(filter::contains(&line, hash))
     }
 
-    /// Asks the system to read the pages of the filter and of the index that a lookup of that hash needs. Waits
-    /// for nothing, and changes no answer.
+    /// Asks the system to read the page of the filter that a lookup of that hash needs, and what
+    /// [`prefetch_unfiltered`](Layer::prefetch_unfiltered) asks for. Changes no answer.
     pub fn prefetch(&self, hash: u64) {
         let inner = &*self.0;
-        if inner.filter_lines == 0 {
-            return;
-        }
-        inner.source.will_need(inner.filter_line(hash));
-        // The directory was checked when the layer was opened. If it is no longer good, a lookup will say so.
-        let probable = match &inner.sparse {
-            Some(sparse) => sparse.probable(&inner.source, &inner.index, hash),
-            None => inner.index.probable(&inner.source, hash),
-        };
-        if let Ok(range) = probable {
-            inner.source.will_need(range);
+        if inner.filter_lines > 0 {
+            inner.source.will_need(inner.filter_line(hash));
+            self.prefetch_unfiltered(hash);
         }
     }
 
-    /// Asks the system to read the first page of each entry of that hash. Reads the filter and the index, best
-    /// some time after [`prefetch`](Layer::prefetch). Returns whether there may be such an entry; `false` is certain.
-    ///
-    /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if a block of the filter or of the index is damaged.
-    pub fn prefetch_entry(&self, hash: u64) -> Result<bool> {
-        if !self.may_contain(hash)? {
-            return Ok(false);
-        }
+    /// Asks the system to read the page that a lookup of that hash needs beside the filter: of the data, where a sparse index
+    /// tells which, or else of the index. The sparse index is read for that; it is mostly in the page cache.
+    pub fn prefetch_unfiltered(&self, hash: u64) {
         let Inner { index, source, sparse, .. } = &*self.0;
-        if let Some(sparse) = sparse {
-            let (first, offset) = sparse.at(source, sparse.first_for(source, index, hash)?)?;
-            let head = offset..offset.saturating_add(HEAD_BYTES);
-            source.will_need(head);
-            return Ok(first <= hash);
+        let Some(sparse) = sparse else { return self.prefetch_index(hash) };
+        // What is damaged is said by the lookup.
+        if let Ok(mut items) = sparse.items_for(source, index, hash)
+            && let Some(Ok(first)) = items.next()
+        {
+            source.will_need(first..first.saturating_add(HEAD_BYTES));
         }
-        let mut known = false;
-        let slot = index.slot(source, hash)?;
-        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
-            let (found, offset) = index.at(source, rank)?;
-            if found != hash {
-                break;
-            }
-            source.will_need(offset..offset.saturating_add(HEAD_BYTES));
-            known = true;
+    }
+
+    /// Asks the system to read the pages of the filter and of the index that [`with_hash`](Layer::with_hash) needs. Waits for
+    /// nothing, and changes no answer.
+    pub fn prefetch_hash(&self, hash: u64) {
+        let inner = &*self.0;
+        if inner.filter_lines > 0 {
+            inner.source.will_need(inner.filter_line(hash));
+            self.prefetch_index(hash);
         }
-        Ok(known)
+    }
+
+    fn prefetch_index(&self, hash: u64) {
+        // The directory was checked when the layer was opened. If it is no longer good, a lookup will say so.
+        if let Ok(range) = self.0.index.probable(&self.0.source, hash) {
+            self.0.source.will_need(range);
+        }
     }
 
     /// All entries, in ascending order of their hashes.

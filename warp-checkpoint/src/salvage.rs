@@ -109,9 +109,12 @@ impl Salvage {
     ) -> Missing {
         let mut missing = Missing { damaged: self.damaged(), ..Missing::default() };
         let indexed = self.indexed();
+        let index_is_whole = indexed.len() as u64 == self.entries;
         let (mut whole, mut at) = (0, self.data.start);
-        while at < self.data.end {
-            let Some((head, key)) = self.entry(at) else {
+        // Where the footer is damaged, what follows the last entry is taken for data as well.
+        while at < self.data.end && whole + (missing.entries.len() as u64) < self.entries {
+            let may_be = !index_is_whole || indexed.contains_key(&at);
+            let Some((head, key)) = may_be.then(|| self.entry(at)).flatten() else {
                 if let Some(hash) = indexed.get(&at) {
                     missing.entries.push(MissingEntry { offset: at as u64, hash: Some(*hash), key: None });
                 }
@@ -284,7 +287,8 @@ fn layout_of(file_bytes: usize) -> Option<Layout> {
     Layout::new(low, FOOTER_BYTES).filter(|layout| layout.file_bytes == file_bytes)
 }
 
-/// Where the sections are, as the number of entries tells: they follow each other up to the end of the body.
+/// Where the sections are, as the number of entries tells: they follow each other up to the end of the body. The sparse index,
+/// of which it tells nothing, is taken for the end of the data.
 fn footer_of(info: &LayerInfo, layout: &Layout) -> Option<Footer> {
     let mut footer = Footer { id: info.id, entries: info.entries, ..Footer::default() };
     footer.slot_bits = crate::index::slot_bits_for(info.entries);

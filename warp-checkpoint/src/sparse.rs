@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::checked::Checked;
 use crate::error::{Corruption, Result, corrupt};
-use crate::format::{Footer, INDEX_ENTRY_BYTES, SPARSE_ENTRIES};
+use crate::format::{BLOCK_BYTES, Footer, INDEX_ENTRY_BYTES, SPARSE_ENTRIES};
 use crate::index::{Index, decode_entry, search};
 
 /// Where the sparse index of an open layer is.
@@ -35,29 +35,26 @@ impl Sparse {
         }
     }
 
-    /// How many items there are.
-    pub(crate) fn items(&self) -> u32 {
-        self.items
-    }
-
     /// The hash and the offset of the first entry that begins in a block.
-    pub(crate) fn at(&self, source: &Checked, item: u32) -> Result<(u64, usize)> {
+    fn at(&self, source: &Checked, item: u32) -> Result<(u64, usize)> {
         Ok(decode_entry(&source.array(self.place_of(item))?))
     }
 
-    /// The first item whose block can have an entry with that hash. So can those that follow, as long as theirs is not
-    /// larger.
-    pub(crate) fn first_for(&self, source: &Checked, index: &Index, hash: u64) -> Result<u32> {
-        let below = |item: u32| Ok(self.at(source, item)?.0 < hash);
+    /// The items whose blocks can have an entry with that hash, the likeliest first.
+    pub(crate) fn items_for<'a>(
+        &'a self,
+        source: &'a Checked,
+        index: &Index,
+        hash: u64,
+    ) -> Result<impl Iterator<Item = Result<usize>> + 'a> {
         let guess = self.guess(source, index, hash)?;
-        // The entries before the first of a block lie in the block before.
-        Ok(search(0..self.items, guess, below)?.saturating_sub(1))
-    }
-
-    /// The bytes of the column where `hash` probably is, for reading ahead.
-    pub(crate) fn probable(&self, source: &Checked, index: &Index, hash: u64) -> Result<Range<usize>> {
-        let start = self.place_of(self.guess(source, index, hash)?);
-        Ok(start..(start + INDEX_ENTRY_BYTES).min(self.column.end))
+        let after = search(0..self.items, guess, |item| Ok(self.at(source, item)?.0 < hash))?;
+        // Entries with the hash of a block's first may have begun in the block before; all others are there.
+        let equal = (after..self.items)
+            .map(|item| self.at(source, item))
+            .take_while(move |item| item.as_ref().map_or(true, |(first, _)| *first == hash));
+        let before = after.checked_sub(1).into_iter().map(|item| self.at(source, item));
+        Ok(equal.chain(before).map(|item| Ok(item?.1)))
     }
 
     /// As many entries before it in the index as there should be, and all blocks have as many.
@@ -76,19 +73,21 @@ impl Sparse {
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     item: u32,
-    last_block: Option<usize>,
+    last: Option<usize>,
 }
 
 impl Compared {
     /// Looks at the next entry of the index.
     pub(crate) fn entry(&mut self, source: &Checked, sparse: &Sparse, entry: (u64, usize)) -> Result<()> {
-        let block = Some(entry.1 / crate::format::BLOCK_BYTES);
-        if block != self.last_block {
+        let last = self.last.replace(entry.1);
+        if last.is_some_and(|last| last >= entry.1) {
+            return Err(self.differs(source, sparse));
+        }
+        if last.is_none_or(|last| last / BLOCK_BYTES != entry.1 / BLOCK_BYTES) {
             if self.item >= sparse.items || sparse.at(source, self.item)? != entry {
                 return Err(self.differs(source, sparse));
             }
             self.item += 1;
-            self.last_block = block;
         }
         Ok(())
     }

@@ -34,6 +34,9 @@ const READ_BACK_BYTES: usize = 1 << 20;
 /// Memory for compressing that is kept from one value to the next.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
+/// After so many blocks it is clear whether entries are so large that there will be no sparse index.
+const FIRSTS_TRIED: u64 = 1 << 12;
+
 /// Bytes of a step of the completion of a file.
 pub(crate) const STEP_BYTES: u64 = 64 << 10;
 
@@ -291,7 +294,7 @@ impl LayerWriter {
             .and_then(|()| out.push(entry.key))
             .and_then(|()| out.push(stored.bytes()))
             .and_then(|()| entries.add(entry.hash, offset))
-            .and_then(|()| firsts.add(entry.hash, offset));
+            .and_then(|()| firsts.add(self.counts.entries, entry.hash, offset));
         if let Err(source) = written {
             self.out = None;
             return Err(Error::Io { file: self.target.name.clone(), offset: None, source });
@@ -329,6 +332,9 @@ impl LayerWriter {
             if is_stopped { Err(io::Error::from(io::ErrorKind::Interrupted)) } else { Ok(()) }
         };
         let written = (|| {
+            if let Some(places) = firsts.worth_it(footer.entries) {
+                footer.sparse = section(&mut out, |out| push_index(places, out, &mut go_on))?;
+            }
             let directory = directory(entries, footer.slot_bits);
             footer.directory = section(&mut out, |out| out.push(&directory))?;
             footer.index = section(&mut out, |out| push_index(entries, out, &mut go_on))?;
@@ -341,9 +347,6 @@ impl LayerWriter {
                 })?;
                 filter.finish(out)
             })?;
-            if let Some(places) = firsts.worth_it(footer.entries) {
-                footer.sparse = section(&mut out, |out| push_index(places, out, &mut go_on))?;
-            }
             out.finish()
         })();
         if is_stopped {
@@ -428,28 +431,31 @@ fn push_index(
     })
 }
 
-/// The first entry that begins in each block, as long as entries come in the order of their hashes: the sparse index.
+/// The first entry that begins in each block, as long as entries come in the order of their hashes, and are not large: the sparse
+/// index.
 #[derive(Debug)]
 struct Firsts {
     places: Places,
     /// The hash and the block of the last entry.
     last: Option<(u64, u64)>,
-    in_order: bool,
+    is_of_use: bool,
 }
 
 impl Firsts {
     fn new(places: Places) -> Firsts {
-        Firsts { places, last: None, in_order: true }
+        Firsts { places, last: None, is_of_use: true }
     }
 
-    fn add(&mut self, hash: u64, offset: u64) -> io::Result<()> {
+    /// Takes note of an entry, which is that number of its layer.
+    fn add(&mut self, number: u64, hash: u64, offset: u64) -> io::Result<()> {
         let block = offset / BLOCK_BYTES as u64;
         let last = self.last.replace((hash, block));
-        if last.is_some_and(|(before, _)| hash < before) {
-            self.in_order = false;
+        let are_large = self.places.len() > FIRSTS_TRIED && self.places.len() > number / 2;
+        if self.is_of_use && (last.is_some_and(|(before, _)| hash < before) || are_large) {
+            self.is_of_use = false;
             self.places.clear();
         }
-        if self.in_order && last.is_none_or(|(_, before)| block != before) {
+        if self.is_of_use && last.is_none_or(|(_, before)| block != before) {
             self.places.add(hash, offset)?;
         }
         Ok(())
@@ -457,7 +463,7 @@ impl Firsts {
 
     /// Those of a layer of so many entries, if they save enough.
     fn worth_it(&mut self, entries: u64) -> Option<&mut Places> {
-        let is_worth_it = self.in_order && self.places.len() <= entries / SPARSE_ENTRIES;
+        let is_worth_it = self.is_of_use && self.places.len() <= entries / SPARSE_ENTRIES;
         is_worth_it.then_some(&mut self.places)
     }
 }

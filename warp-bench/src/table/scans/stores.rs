@@ -105,7 +105,9 @@ impl Ordered for WarpEngine {
 
 /// An ordered map under a lock, which readers hold throughout a scan: writers wait for as long.
 #[derive(Debug, Default)]
-pub(super) struct Map(RwLock<BTreeMap<Box<[u8]>, Box<[u8]>>>);
+pub(super) struct Map(RwLock<Tree>);
+
+type Tree = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Ordered for Map {
     fn put(&self, key: &Key, value: &Value) -> Outcome<()> {

@@ -66,6 +66,8 @@ impl Shared {
         }
         let expected = sampled.saturating_mul(every);
         let (room, work) = self.room_for_order(expected)?;
+        // Before the walk, which sees everything below it, so that layers need not be asked once more.
+        let clean_below = self.known_below();
         let mut builder = OrderBuilder::with_memory(sample, expected, work);
         while builder.next_round() {
             for slot in 0..SLOTS {
@@ -75,7 +77,7 @@ impl Shared {
                 })?;
             }
         }
-        Ok((builder.finish(&mut |chunk| self.kept(keyspace, chunk, 0)), room))
+        Ok((builder.finish(&mut |chunk| self.kept(keyspace, chunk, clean_below)), room))
     }
 
     /// Memory for an order of so many keys; and how much of it is for building.

@@ -344,8 +344,14 @@ impl Shared {
     /// An entry as a caller may see it, as [`Shared::is_visible`] says.
     pub(crate) fn live(&self, keyspace: u32, entry: Entry, level: Level) -> Option<Found> {
         let Entry { value, seq, deadline } = entry;
-        let is_there = seq >= self.floors.of(keyspace) && !self.expired(deadline);
+        let is_there = self.is_there(keyspace, seq, deadline);
         Some(Found { value: value.filter(|_| is_there)?, seq, deadline, level })
+    }
+
+    /// Whether a value that was put with this sequence and deadline is there still, as far as its keyspace and time say.
+    #[inline]
+    pub(crate) fn is_there(&self, keyspace: u32, seq: u64, deadline: u64) -> bool {
+        seq >= self.floors.of(keyspace) && !self.expired(deadline)
     }
 
     /// Asks for the pages of keys that are not in memory, all before the first is waited for, as the physics layer

@@ -9,7 +9,6 @@ use crate::from_crates::checkpoint_error;
 use crate::order::Unread;
 use crate::packed::to_entry;
 use crate::shared::Shared;
-use crate::types::Level;
 
 /// Values of a layer that are longer, in bytes, are read when it is their turn: a chunk of compressed ones would take
 /// too much memory.
@@ -28,7 +27,6 @@ pub(crate) struct Item {
     hash: u64,
     /// Without a value it is one that was not asked for, or is to be read when it is its turn.
     entry: Entry,
-    level: Level,
 }
 
 impl Item {
@@ -81,7 +79,7 @@ impl Shared {
                     Values::Take => to_entry(entry),
                     Values::Leave => Entry::default(),
                 };
-                items.push(Item { key: Key::from(key), hash, entry, level: Level::Hot });
+                items.push(Item { key: Key::from(key), hash, entry });
             } else if may_have_layers {
                 gone.push(Gone { hash, key: Key::from(key) });
             }
@@ -178,13 +176,16 @@ impl Shared {
 
     /// A key with its value, when it is its turn in a scan; `None` if it has none any more, as far as that is known.
     pub(crate) fn present(&self, keyspace: u32, item: Item) -> Result<Option<(Key, Value)>> {
-        let Item { key, entry, level, .. } = item;
-        let found = if entry.value.is_some() {
-            self.live(keyspace, entry, level)
-        } else {
-            self.find_witnessed(self.key(keyspace, &key))?.0
-        };
-        Ok(found.map(|found| (key, found.value)))
+        let Item { key, entry: Entry { value, seq, deadline }, .. } = item;
+        match value {
+            // Looked at in its place: a value of some length is copied with every move.
+            Some(value) if self.is_there(keyspace, seq, deadline) => Ok(Some((key, value))),
+            Some(_) => Ok(None),
+            None => {
+                let (found, _) = self.find_witnessed(self.key(keyspace, &key))?;
+                Ok(found.map(|found| (key, found.value)))
+            }
+        }
     }
 }
 
@@ -193,7 +194,7 @@ fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: Values) -> Item {
     // A value that cannot be read is tried again when it is its turn, which tells of the error in its place.
     let value = if early { entry.value().ok().flatten().map(Value::from) } else { None };
     let (seq, deadline) = (entry.seq, entry.deadline);
-    Item { key: Key::from(&*entry.key), hash, entry: Entry { value, seq, deadline }, level: Level::Cold }
+    Item { key: Key::from(&*entry.key), hash, entry: Entry { value, seq, deadline } }
 }
 
 /// A hash that is there twice stands for two keys, of which memory may have told one.

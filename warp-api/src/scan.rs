@@ -23,10 +23,10 @@ const CHUNK_BLOCKS_MAX: usize = 8;
 /// An error in that comes as an item, once, and ends the scan; so does a close of the engine.
 ///
 /// # What it costs
-/// The first scan of a keyspace puts its keys in order, before its first item: about 0.3 microseconds a key in memory
-/// and 0.6 in files only, so a few seconds for ten million, during which writers go on and other scans of the keyspace
-/// wait. It takes up to 32 bytes a key while it works, of at most 16 million keys at a time, and no more than an eighth of
-/// the memory budget: with less memory it takes several rounds. From then on the order is kept up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
+/// The first scan of a keyspace puts its keys in order, before its first item: 0.3 to 0.6 microseconds a key, so some seconds
+/// for ten million, during which writers go on and other scans of the keyspace wait. It takes up to 32 bytes a key while it
+/// works, of at most 16 million keys at a time, and no more than an eighth of the memory budget: with less memory it takes
+/// several rounds. From then on the order is kept up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
 /// next scan, in about a microsecond. A program that never scans pays nothing; the order goes when the engine closes.
 ///
 /// All that is part of the memory budget, and values leave memory for it. Where that has no room, since what is in memory

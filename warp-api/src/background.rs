@@ -204,16 +204,16 @@ fn run_log(shared: &Shared, inbox: &Receiver<LogOrder>) {
 }
 
 fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
-    // Giving gigabytes back to the file system takes seconds, which no opening waits for.
-    if let Some(home) = &shared.home {
-        shared.remove_left_behind(home);
-    }
     let mut warm_due = Duration::ZERO;
     while !shared.is_ending() {
         shared.work();
         let next = shared.time.monotonic() + WORKER_INTERVAL;
         loop {
-            let due = if shared.warm.is_under_way() { warm_due.min(next) } else { next };
+            let due = match shared.warm.is_under_way() {
+                _ if shared.has_left_behind() => Duration::ZERO,
+                true => warm_due.min(next),
+                false => next,
+            };
             match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.
@@ -230,6 +230,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                 shared.warm_step();
                 warm_due = shared.time.monotonic() + shared.warm_pause();
             }
+            shared.remove_one_left_behind();
             // Orders that come all the time must not keep it from the rest.
             if shared.time.monotonic() >= next {
                 break;
@@ -245,6 +246,10 @@ impl Shared {
         let wait = self.tick_log();
         self.work();
         self.warm_step();
+        self.remove_one_left_behind();
+        if self.has_left_behind() {
+            return Duration::ZERO;
+        }
         let next = if self.warm.is_under_way() { self.warm_pause() } else { WORKER_INTERVAL };
         wait.unwrap_or(WORKER_INTERVAL).min(next)
     }
@@ -334,7 +339,7 @@ impl Shared {
             if !anything {
                 // There is nothing to write; older checkpoints may hold what the log needs.
                 catalog.taken = now;
-                self.remove_obsolete(home, &catalog);
+                self.remove_obsolete(home, &mut catalog);
             }
             return anything.then_some(CheckpointReason::Full);
         }

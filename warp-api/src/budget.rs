@@ -58,6 +58,13 @@ const CHECKPOINT_PART: u64 = 8;
 /// What all orders of keys may take, and what it may take to build one, as a part of the budget each.
 const ORDERS_PART: u64 = 2;
 const ORDER_WORK_PART: u64 = 8;
+/// Entries that fall at once for an order are so many bytes; once it was so many, free memory is gathered and given back.
+const ORDER_STEP: u64 = 1 << 20;
+const ORDER_GATHERED: u64 = 8 << 20;
+/// Rounds in which something falls for an order, before it is told that others take all that is freed: so many, and as many
+/// times those that it would take if it were alone.
+const ORDER_ROUNDS_MIN: u64 = 1_000;
+const ORDER_ROUNDS_TIMES: u64 = 4;
 /// What one of the entries takes that are laid out beside their partners.
 const LAYOUT_ENTRY_BYTES: u64 = 32;
 /// What lists of changed keys take of the allocator's memory, as a multiple of their own: they double as they grow, and leave as much behind.
@@ -474,7 +481,8 @@ impl Shared {
     /// are there; from then on they are counted as long as the answer lives.
     ///
     /// # Errors
-    /// `Full` if all orders together would take more than they may, or if what is in memory cannot leave it.
+    /// `Full` if all orders together would take more than they may, if what is in memory cannot leave it, or if others take
+    /// what is freed; `Closed`.
     pub(crate) fn admit_order(&self, lasting: u64, work: u64) -> Result<OrderRoom<'_>> {
         let budget = &self.budget;
         if (self.order_bytes() as u64).saturating_add(lasting) > budget.orders_max() {
@@ -485,8 +493,9 @@ impl Shared {
         let bytes = lasting.saturating_add(work);
         let room = OrderRoom { budget, bytes };
         budget.ordering.fetch_add(bytes, Ordering::Relaxed);
-        let mut waited = Waited::default();
+        let (mut rounds_left, mut fallen, mut waited) = (None, 0, Waited::default());
         loop {
+            self.check_open()?;
             // Counted as held by now; and it does not come from what the table has free.
             let standing = self.memory_standing();
             let above = standing.held.saturating_sub(budget.room_below());
@@ -495,9 +504,13 @@ impl Shared {
             }
             self.want_memory();
             self.table.collect();
-            let fell = self.let_fall(above.min(1 << 20));
-            self.table.shrink();
-            self.table.discard_free();
+            let fell = self.let_fall(above.min(ORDER_STEP));
+            fallen += fell;
+            if fell == 0 || fallen >= above.min(ORDER_GATHERED) {
+                self.table.shrink();
+                self.table.discard_free();
+                fallen = 0;
+            }
             // What is free is given back in several turns.
             let held = self.memory_standing().held;
             if fell == 0 && held > budget.room_below() && held >= standing.held {
@@ -506,7 +519,13 @@ impl Shared {
                     // Also where nobody may write, which is no reason that a scan knows.
                     _ => full("the memory budget has no room for the order of the keys").caused_by(error),
                 })?;
+                continue;
             }
+            let left = rounds_left.get_or_insert(ORDER_ROUNDS_MIN + above / ORDER_STEP * ORDER_ROUNDS_TIMES);
+            if *left == 0 {
+                return Err(full("others take all memory that is freed for the order of the keys"));
+            }
+            *left -= 1;
         }
     }
 
@@ -723,5 +742,24 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    /// Whoever closes the engine does not wait for a scan, and nothing leaves memory for it any more.
+    #[test]
+    fn no_room_is_made_for_an_order_once_the_engine_is_closed() {
+        const BUDGET: u64 = 24 << 20;
+        let options = crate::options::Options::new().memory_budget(BUDGET).when_full(WhenFull::Evict);
+        let engine = options.in_memory();
+        for number in 0..30_000_u32 {
+            engine.put(number.to_le_bytes(), [1; 1000]).unwrap();
+        }
+        let shared = engine.space().shared;
+        assert!(shared.memory_standing().held > BUDGET / 2);
+        let before = engine.cosmic_metrics().residency.evicted;
+        shared.closed.store(true, Ordering::Relaxed);
+        let refused = shared.admit_order(0, BUDGET / 2).map(drop).map_err(|error| error.kind());
+        shared.closed.store(false, Ordering::Relaxed);
+        assert_eq!(refused, Err(ErrorKind::Closed));
+        assert_eq!(engine.cosmic_metrics().residency.evicted, before);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
-use warp_checkpoint::{Layer, LogPlace, Manifest, Published};
+use warp_checkpoint::{Layer, LogPlace, Manifest, Obsolete, Published};
 use warp_io::Clock;
 
 use crate::changed::{Come, Kept};
@@ -281,56 +281,70 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes what the former opener of the files, or a reader that held them, left behind: file by file, so that neither
-    /// a checkpoint nor the end of the engine waits for more than one. What is there at the end the next opener removes.
-    pub(crate) fn remove_left_behind(&self, home: &Home) {
-        home.has_left_behind.store(true, Ordering::Relaxed);
-        loop {
-            let catalog = home.catalog.lock();
-            if self.is_ending() {
-                return;
-            }
-            let removed = self.remove_some_obsolete(home, &catalog, Portion::OneFile);
-            if removed == 0 {
-                home.has_left_behind.store(false, Ordering::Relaxed);
-                return;
-            }
-            // To whoever waits for it, rather than to this loop again.
-            MutexGuard::unlock_fair(catalog);
+    /// Whether there may be files that the former opener, or a reader that held them, left behind.
+    pub(crate) fn has_left_behind(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.has_left_behind.load(Ordering::Relaxed))
+    }
+
+    /// Removes one of the files that were left behind: giving gigabytes back to the file system takes seconds, and neither
+    /// other work nor a checkpoint nor the end of the engine waits for more than one file. What is there at the end the next
+    /// opener removes.
+    pub(crate) fn remove_one_left_behind(&self) {
+        let Some(home) = &self.home else { return };
+        if !home.has_left_behind.load(Ordering::Relaxed) {
+            return;
         }
+        let mut catalog = home.catalog.lock();
+        if self.is_ending() {
+            return;
+        }
+        let removed = self.remove_some_obsolete(home, &mut catalog, Portion::OneFile);
+        if removed == 0 {
+            home.has_left_behind.store(false, Ordering::Relaxed);
+        }
+        // To whoever waits for it, rather than to the next file.
+        MutexGuard::unlock_fair(catalog);
     }
 
     /// Removes what no kept checkpoint needs: manifests, layers, and segments of the log; or one of these files, if others
     /// are just being removed one by one. A failure is reported, and tried again after the next checkpoint: what should have
     /// gone harms nobody.
-    pub(crate) fn remove_obsolete(&self, home: &Home, catalog: &Catalog) {
+    pub(crate) fn remove_obsolete(&self, home: &Home, catalog: &mut Catalog) {
         let has_many = home.has_left_behind.load(Ordering::Relaxed);
         let portion = if has_many { Portion::OneFile } else { Portion::Everything };
         self.remove_some_obsolete(home, catalog, portion);
     }
 
     /// Returns how many files went.
-    fn remove_some_obsolete(&self, home: &Home, catalog: &Catalog, portion: Portion) -> usize {
+    fn remove_some_obsolete(&self, home: &Home, catalog: &mut Catalog, portion: Portion) -> usize {
         if !catalog.may_remove || catalog.is_current_unknown || self.check_open().is_err() {
             return 0;
         }
-        self.try_remove_obsolete(home, portion).unwrap_or_else(|error| {
+        self.try_remove_obsolete(home, catalog, portion).unwrap_or_else(|error| {
             tracing::warn!(%error, "files that no checkpoint needs could not be removed");
+            // A manifest that has not gone is looked for again, before the layers that it names.
+            catalog.left_behind = Obsolete::default();
             0
         })
     }
 
-    fn try_remove_obsolete(&self, home: &Home, portion: Portion) -> Result<usize> {
+    fn find_obsolete(&self, home: &Home) -> Result<Obsolete> {
         // A log that has no space left is worth more than older checkpoints.
         let is_full = self.journal.log().is_some_and(|log| log.stats().full);
         let kept = if is_full { 1 } else { self.options.checkpoints_kept };
-        let mut obsolete =
-            warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)?;
-        let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(0) };
-        if portion == Portion::OneFile {
-            obsolete.layers.truncate(1);
-            obsolete.temporary_layers.truncate(1 - obsolete.layers.len());
+        warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)
+    }
+
+    fn try_remove_obsolete(&self, home: &Home, catalog: &mut Catalog, portion: Portion) -> Result<usize> {
+        // What goes file by file is looked for once.
+        if portion == Portion::Everything || catalog.left_behind.is_empty() {
+            catalog.left_behind = self.find_obsolete(home)?;
         }
+        let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(0) };
+        let obsolete = match portion {
+            Portion::Everything => std::mem::take(&mut catalog.left_behind),
+            Portion::OneFile => take_one_file(&mut catalog.left_behind),
+        };
         let temporary = obsolete.temporary.len() + obsolete.temporary_layers.len();
         let files = obsolete.manifests.len() + obsolete.layers.len() + temporary;
         // The manifests go first, then what only they needed: a crash in between leaves no checkpoint in want.
@@ -347,6 +361,19 @@ impl Shared {
                 self.retire_segments(home, log_from.min(oldest))
             }
         }
+    }
+}
+
+/// One layer, or a file that is beside the layers; and all the small files, with the first of them.
+fn take_one_file(files: &mut Obsolete) -> Obsolete {
+    let layers: Vec<u64> = files.layers.drain(..files.layers.len().min(1)).collect();
+    let beside = files.temporary_layers.len().min(1 - layers.len());
+    Obsolete {
+        layers,
+        temporary_layers: files.temporary_layers.drain(..beside).collect(),
+        manifests: std::mem::take(&mut files.manifests),
+        temporary: std::mem::take(&mut files.temporary),
+        log_from: files.log_from,
     }
 }
 

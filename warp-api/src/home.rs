@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use warp_checkpoint::{LayerAccess, Manifest};
+use warp_checkpoint::{LayerAccess, Manifest, Obsolete};
 use warp_io::{Dir, DirLock};
 
 use crate::merge::Backoff;
@@ -69,6 +69,8 @@ pub(crate) struct Catalog {
     pub(crate) is_current_unknown: bool,
     /// How long merging is left out after it failed.
     pub(crate) backoff: Backoff,
+    /// What is still to be removed of the files that were found to be left behind. Nothing ever needs one of them again.
+    pub(crate) left_behind: Obsolete,
     /// When the layers were last looked at for garbage, by the monotonic clock.
     pub(crate) garbage_looked: Duration,
 }

@@ -61,8 +61,7 @@ impl Shared {
             let unnamed = Some((names_op(&bytes), &witness));
             if let Some(seq) = self.raise_floor(number, name, unnamed, terms)? {
                 self.load_names()?;
-                // Frees what the floor has made invisible.
-                self.table.remove_below(number, DROPPED);
+                self.remove_below_floor(number, DROPPED);
                 self.acknowledge(seq, terms)?;
                 return Ok(true);
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use warp_checkpoint::{ADVICE_BYTES_MAX, Advice, AdviceSection};
+use warp_checkpoint::{ADVICE_BYTES_MAX, Advice, AdviceSection, LoadedAdvice};
 use warp_io::Clock;
 
 use crate::error::{Result, chain};
@@ -125,9 +125,14 @@ impl Shared {
         let Some(home) = &self.home else { return };
         let parts = self.learned_parts();
         let mut metrics = LearnedMetrics::default();
+        // What cannot be looked at may have it.
+        let mut has_learned = true;
         if !parts.is_empty() {
             match warp_checkpoint::newest_advice(&*home.dir, home.current.load().database_id) {
-                Ok(found) => restore(&parts, found, &mut metrics),
+                Ok(found) => {
+                    has_learned = found.loaded.as_ref().is_some_and(has_more_than_worth);
+                    restore(&parts, found, &mut metrics);
+                }
                 Err(error) => metrics.problems.push(chain(&error)),
             }
         }
@@ -142,7 +147,7 @@ impl Shared {
         }
         let mut state = self.learned.0.lock();
         *state = Written {
-            has_learned: metrics.restored.iter().any(|part| part != KeptWorth::NAME),
+            has_learned,
             metrics,
             is_read: true,
             last: self.time.monotonic(),
@@ -248,6 +253,14 @@ impl Shared {
     pub(crate) fn learned_metrics(&self) -> Option<LearnedMetrics> {
         self.home.as_ref().map(|_| self.learned.0.lock().metrics.clone())
     }
+}
+
+/// Whether a file has more than what the parts were worth, be it damaged, of another version, or of a part that is switched off:
+/// another open, or another program, may make use of it.
+fn has_more_than_worth(loaded: &LoadedAdvice) -> bool {
+    let sections = loaded.advice.sections.iter().map(|section| &section.name);
+    let damaged = loaded.damaged.iter().map(|section| &section.name);
+    sections.chain(damaged).any(|name| name != KeptWorth::NAME)
 }
 
 /// Hands each part the section that is its own.

@@ -209,7 +209,9 @@ impl Learning {
 
     /// Partners that were brought in, the bytes of their values, and those that were then read from memory.
     pub(crate) fn fetched(&self) -> (u64, u64, u64) {
-        (self.fetched.sum(), self.fetched_bytes.sum(), self.fetched_used.sum())
+        // Before what it is a part of.
+        let used = self.fetched_used.sum();
+        (self.fetched.sum(), self.fetched_bytes.sum(), used)
     }
 
     /// The learned partners of a key, most confident first.

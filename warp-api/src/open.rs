@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use warp_checkpoint::{Layer, LayerAccess, Manifest};
+use warp_checkpoint::{Layer, LayerAccess, Manifest, Obsolete};
 use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
@@ -199,6 +199,7 @@ impl State {
                 may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
                 is_current_unknown: false,
                 backoff: Backoff::default(),
+                left_behind: Obsolete::default(),
                 garbage_looked: now,
             }),
             current,
@@ -296,8 +297,8 @@ fn start_engine(parts: Parts, options: Options, environment: &Environment) -> Re
         _ if read_only => Threads::default(),
         Background::Threads => Threads::start(&shared, inbox)?,
         Background::Stepped => {
-            if let Some(home) = &shared.home {
-                shared.remove_left_behind(home);
+            while shared.has_left_behind() {
+                shared.remove_one_left_behind();
             }
             Threads::default()
         }

@@ -13,8 +13,8 @@ mod build;
 mod gather;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use warp_core::{Chunk, Kept, Key, OrderedKeys};
@@ -35,12 +35,19 @@ const SWEEP_FACTOR: usize = 2;
 /// The orders of an engine.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    spaces: RwLock<BTreeMap<u32, Arc<Space>>>,
-    /// Held by whoever takes what the table has noted, until it is merged: so that who gets the lock and finds
-    /// nothing noted knows that everything is merged.
+    spaces: RwLock<Spaces>,
+    /// Held by whoever takes what the table has noted, until it is merged or the orders that lack it are let go: so that
+    /// who gets the lock and finds nothing noted knows that everything is merged in the orders that are kept.
     merging: Mutex<Merging>,
-    /// One order is built at a time.
+    /// One order is built at a time, and none is let go meanwhile. Taken before `merging`.
     building: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Spaces {
+    kept: BTreeMap<u32, Arc<Space>>,
+    /// Those that were let go: scans that have begun may hold them for long.
+    let_go: Vec<Weak<Space>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,11 +102,25 @@ impl Space {
 
 impl Order {
     fn spaces(&self) -> Vec<Arc<Space>> {
-        self.spaces.read().values().cloned().collect()
+        self.spaces.read().kept.values().cloned().collect()
     }
 
     fn get(&self, keyspace: u32) -> Option<Arc<Space>> {
-        self.spaces.read().get(&keyspace).cloned()
+        self.spaces.read().kept.get(&keyspace).cloned()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.spaces.read().kept.is_empty()
+    }
+
+    /// Whether this order is still kept: then it is also kept up.
+    fn has(&self, space: &Arc<Space>) -> bool {
+        self.spaces.read().kept.get(&space.keyspace).is_some_and(|kept| Arc::ptr_eq(kept, space))
+    }
+
+    /// The orders that were let go, and are held by scans.
+    fn held_by_scans(&self) -> Vec<Arc<Space>> {
+        self.spaces.read().let_go.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -114,8 +135,12 @@ impl Shared {
     /// `Full` if memory has no room for it. As of a read, where a layer cannot tell of keys that were put lately; asked again, it is tried again.
     pub(crate) fn ordered(&self, keyspace: u32) -> Result<Arc<Space>> {
         if let Some(space) = self.order.get(keyspace) {
-            self.merge_added()?;
-            return Ok(space);
+            let mut merging = self.order.merging.lock();
+            self.merge_locked(&mut merging)?;
+            // If it was let go meanwhile, what was noted for it may have gone, too.
+            if self.order.has(&space) {
+                return Ok(space);
+            }
         }
         let _alone = self.order.building.lock();
         if let Some(space) = self.order.get(keyspace) {
@@ -132,7 +157,7 @@ impl Shared {
         let (keys, room) = match built {
             Ok(built) => built,
             Err(error) => {
-                if self.order.spaces.read().is_empty() {
+                if self.order.is_empty() {
                     self.table.note_added(false);
                     drop(self.table.take_added());
                 }
@@ -143,7 +168,7 @@ impl Shared {
             Arc::new(Space { keyspace, keys, floor: AtomicU64::new(floor), owed: AtomicUsize::new(0) });
         let mut unread = Unread::default();
         self.merge_hashes(late, std::slice::from_ref(&space), 0, &mut unread);
-        self.order.spaces.write().insert(keyspace, Arc::clone(&space));
+        self.order.spaces.write().kept.insert(keyspace, Arc::clone(&space));
         merging.unread.hashes.append(&mut unread.hashes);
         self.count_orders();
         drop(room);
@@ -156,18 +181,17 @@ impl Shared {
         self.home.as_ref().map_or(0, |home| home.current.load().replay_from)
     }
 
-    /// Bytes that the orders and the notes for them take.
+    /// Bytes that the orders and the notes for them take; those of orders that only scans hold are among them.
     pub(crate) fn order_bytes(&self) -> usize {
-        let spaces = self.order.spaces();
-        if spaces.is_empty() {
-            return 0;
-        }
-        self.table.added_bytes() + spaces.iter().map(|space| space.keys.memory_bytes()).sum::<usize>()
+        let sum = |spaces: &[Arc<Space>]| spaces.iter().map(|space| space.keys.memory_bytes()).sum::<usize>();
+        let kept = self.order.spaces();
+        let notes = if kept.is_empty() { 0 } else { self.table.added_bytes() };
+        notes + sum(&kept) + sum(&self.order.held_by_scans())
     }
 
     /// Merges what was noted, and sweeps what is owed, in bounded steps: background work.
     pub(crate) fn keep_order(&self) {
-        if self.order.spaces.read().is_empty() {
+        if self.order.is_empty() {
             return;
         }
         self.forget_too_large();
@@ -190,16 +214,11 @@ impl Shared {
         }
     }
 
-    /// Lets the orders of dropped keyspaces go; with the last one, the notes.
+    /// Lets the orders of dropped keyspaces go.
     fn forget_dropped(&self) {
         // An order that is being built needs the notes, too.
         let Some(_alone) = self.order.building.try_lock() else { return };
-        let mut spaces = self.order.spaces.write();
-        spaces.retain(|keyspace, _| self.floors.of(*keyspace) != DROPPED);
-        if spaces.is_empty() {
-            self.table.note_added(false);
-            drop(self.table.take_added());
-        }
+        self.let_go(&mut self.order.merging.lock(), |space| self.floors.of(space.keyspace) == DROPPED);
     }
 
     /// Lets all orders go once they take more than they may, as they do when keys go on to come: scans that have begun end
@@ -210,14 +229,30 @@ impl Shared {
             return;
         }
         let Some(_alone) = self.order.building.try_lock() else { return };
-        self.order.spaces.write().clear();
-        self.table.note_added(false);
-        drop(self.table.take_added());
+        self.let_go(&mut self.order.merging.lock(), |_| true);
         self.count_orders();
         tracing::warn!(
             bytes,
             "the order of the keys takes more than half of the memory budget, and is given up"
         );
+    }
+
+    /// Lets some orders go; with the last one, the notes. No order is being built, and nobody is between taking notes and
+    /// merging them.
+    fn let_go(&self, merging: &mut Merging, goes: impl Fn(&Space) -> bool) {
+        let mut spaces = self.order.spaces.write();
+        let Spaces { kept, let_go } = &mut *spaces;
+        let_go.retain(|space| space.strong_count() > 0);
+        kept.retain(|_, space| {
+            let goes = goes(space);
+            let_go.extend(goes.then(|| Arc::downgrade(space)));
+            !goes
+        });
+        if kept.is_empty() {
+            self.table.note_added(false);
+            drop(self.table.take_added());
+            merging.unread = Unread::default();
+        }
     }
 
     fn sweep(&self, space: &Space, clean_below: u64) {
@@ -275,5 +310,68 @@ impl Shared {
             keys: gathered.items.into_iter().map(Item::into_key).collect::<Vec<(Key, u64)>>(),
             unreadable: gathered.unreadable.into_iter().map(|(hash, _)| hash).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::WarpEngine;
+    use crate::environment::{Background, Environment};
+    use crate::keyspace::DEFAULT;
+    use crate::options::Options;
+
+    fn stepped() -> WarpEngine {
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        crate::open::in_memory(Options::new(), environment)
+    }
+
+    fn forget_all(shared: &Shared) {
+        let _alone = shared.order.building.lock();
+        shared.let_go(&mut shared.order.merging.lock(), |_| true);
+    }
+
+    /// Between the scan's look for the order and its merge, which waits here, the order goes, and the notes with it.
+    #[test]
+    fn a_scan_finds_what_was_put_before_it_though_the_order_is_let_go() {
+        let engine = stepped();
+        let shared = engine.space().shared;
+        engine.put("a", "1").unwrap();
+        let space = shared.ordered(DEFAULT).unwrap();
+        engine.put("b", "1").unwrap();
+        std::thread::scope(|scope| {
+            let mut merging = shared.order.merging.lock();
+            let before = Arc::strong_count(&space);
+            let scan = scope.spawn(|| engine.iter().map(|item| item.unwrap().0).collect::<Vec<Key>>());
+            while Arc::strong_count(&space) == before {
+                std::thread::yield_now();
+            }
+            shared.let_go(&mut merging, |_| true);
+            drop(merging);
+            assert_eq!(scan.join().unwrap(), ["a", "b"].map(Key::from));
+        });
+    }
+
+    #[test]
+    fn an_order_counts_as_long_as_a_scan_holds_it() {
+        let engine = stepped();
+        let shared = engine.space().shared;
+        for number in 0..10_000_u32 {
+            engine.put(format!("{number:05}"), "v").unwrap();
+        }
+        let mut scan = engine.iter();
+        assert!(scan.next().unwrap().is_ok());
+        let one = shared.order_bytes();
+        assert!(one > 10_000, "{one}");
+        forget_all(shared);
+        // The notes are counted no more.
+        let held = shared.order_bytes();
+        assert!(held > 10_000 && held <= one, "{held} of {one}");
+        assert_eq!(engine.iter().count(), 10_000);
+        assert!(shared.order_bytes() > held + one / 2, "both are there");
+        drop(scan);
+        assert!(shared.order_bytes() <= one);
+        forget_all(shared);
+        assert_eq!(shared.order_bytes(), 0);
     }
 }

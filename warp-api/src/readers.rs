@@ -98,13 +98,13 @@ impl Shared {
         Ok(nobody_reads)
     }
 
-    /// Removes what readers have kept from being removed, once a second until they are gone.
+    /// Has what readers have kept from being removed go, once a second until they are gone.
     pub(crate) fn remove_held_back(&self) {
         let Some(home) = &self.home else { return };
         if home.is_held_back.load(Ordering::Relaxed)
             && self.tended.retried.is_due(self.time.monotonic(), RETRY)
         {
-            self.remove_left_behind(home);
+            home.has_left_behind.store(true, Ordering::Relaxed);
         }
     }
 }

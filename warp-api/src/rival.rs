@@ -4,7 +4,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
 use warp_core::{EntryRef, KeyRef};
 use warp_physics::{LruShadow, ShadowCounts};
 
@@ -19,15 +20,32 @@ const BUDGET_BYTES_PER_ENTRY: u64 = 16 << 10;
 /// The model of a cache by least recent use, from the time on at which memory gets short: until then there is nothing to compare.
 ///
 /// It follows the keys whose hashes pass a filter, one in 16 or fewer. So a read of memory that is short pays a look at the filter,
-/// and one in so many of them a few steps in the model; while there is room, nothing.
+/// and one in so many of them a few steps in the model; while there is room, nothing. A read or a write that another thread is in the
+/// model's way of is left out: nobody waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Rival(OnceLock<Model>);
 
 #[derive(Debug)]
 struct Model {
-    /// That of the shadow, for those who do not hold its lock.
-    filter: AtomicU64,
+    /// That of the shadow, for those who do not hold its lock: all of them look at it, so that it is alone on its cache line, and
+    /// stored where it has changed only.
+    filter: CachePadded<AtomicU64>,
     shadow: Mutex<LruShadow>,
+}
+
+impl Model {
+    fn new(shadow: LruShadow) -> Model {
+        Model { filter: CachePadded::new(AtomicU64::new(shadow.filter())), shadow: Mutex::new(shadow) }
+    }
+
+    /// Changes the shadow, whose lock is held.
+    fn change(&self, mut shadow: MutexGuard<'_, LruShadow>, change: impl FnOnce(&mut LruShadow)) {
+        change(&mut shadow);
+        let filter = shadow.filter();
+        if self.filter.load(Ordering::Relaxed) != filter {
+            self.filter.store(filter, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Rival {
@@ -35,8 +53,7 @@ impl Rival {
     pub(crate) fn begin(&self, budget: u64, capacity: u64) {
         self.0.get_or_init(|| {
             let entries = usize::try_from(ENTRIES_MAX.min(budget / BUDGET_BYTES_PER_ENTRY)).unwrap_or(1);
-            let shadow = LruShadow::new(entries, capacity);
-            Model { filter: AtomicU64::new(shadow.filter()), shadow: Mutex::new(shadow) }
+            Model::new(LruShadow::new(entries, capacity))
         });
     }
 
@@ -46,23 +63,31 @@ impl Rival {
         self.0.get().is_some_and(|model| LruShadow::follows(model.filter.load(Ordering::Relaxed), hash))
     }
 
-    /// Takes note of a read of a key that is followed. One that another thread is in the way of is left out.
+    /// Takes note of a read of a key that is followed.
     fn read(&self, hash: u64, bytes: usize, is_hit: bool) {
         let Some(model) = self.0.get() else { return };
-        let Some(mut shadow) = model.shadow.try_lock() else { return };
-        shadow.read(hash, bytes as u64, is_hit);
-        model.filter.store(shadow.filter(), Ordering::Relaxed);
+        if let Some(shadow) = model.shadow.try_lock() {
+            model.change(shadow, |shadow| shadow.read(hash, bytes as u64, is_hit));
+        }
     }
 
-    /// Takes note of a write of so many bytes, or of a deletion, where the key is followed.
+    /// Takes note of a write of so many bytes, or of a deletion, where the key is followed. Of one that is left out the model has the
+    /// former size, or a value that is no more and leaves by not being used.
     pub(crate) fn changed(&self, hash: u64, bytes: Option<usize>) {
         let Some(model) = self.0.get().filter(|_| self.follows(hash)) else { return };
-        let mut shadow = model.shadow.lock();
-        match bytes {
-            Some(bytes) => shadow.written(hash, bytes as u64),
-            None => shadow.removed(hash),
+        if let Some(shadow) = model.shadow.try_lock() {
+            model.change(shadow, |shadow| match bytes {
+                Some(bytes) => shadow.written(hash, bytes as u64),
+                None => shadow.removed(hash),
+            });
         }
-        model.filter.store(shadow.filter(), Ordering::Relaxed);
+    }
+
+    /// Takes note that most of what was in memory is no more: what was counted stays.
+    fn clear(&self) {
+        if let Some(model) = self.0.get() {
+            model.change(model.shadow.lock(), LruShadow::clear);
+        }
     }
 
     /// From now on there is memory for so many bytes of entries.
@@ -83,6 +108,14 @@ impl Rival {
 }
 
 impl Shared {
+    /// Frees what a keyspace has below its floor, which nobody sees any more. Where that is most of what is in memory, the rival begins
+    /// anew, as if it had never been full; of less it is not told.
+    pub(crate) fn remove_below_floor(&self, keyspace: u32, floor: u64) {
+        if self.table.remove_below(keyspace, floor) > self.table.len() {
+            self.residency.rival.clear();
+        }
+    }
+
     /// Shows the rival a read that memory served, of a key that it follows.
     #[cold]
     pub(crate) fn show_hit(&self, key: KeyRef<'_>, entry: EntryRef<'_>) {
@@ -100,5 +133,46 @@ impl Shared {
         if self.residency.rival.follows(key.hash) {
             self.residency.rival.read(key.hash, ENTRY_BYTES + key.bytes.len() + value, false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Followed by any model.
+    const HASH: u64 = 7;
+
+    fn rival() -> Rival {
+        let rival = Rival::default();
+        rival.begin(64 << 20, 1 << 20);
+        rival
+    }
+
+    #[test]
+    fn the_filter_is_that_of_the_model() {
+        let rival = rival();
+        let model = rival.0.get().unwrap();
+        let start = model.filter.load(Ordering::Relaxed);
+        // So short that many of them are in it before it is full.
+        (0..4 * ENTRIES_MAX).for_each(|n| rival.changed(n << 24, Some(1)));
+        let filter = model.filter.load(Ordering::Relaxed);
+        assert!(filter > start && filter == model.shadow.lock().filter());
+        rival.clear();
+        assert_eq!(model.filter.load(Ordering::Relaxed), start);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_model() {
+        let rival = rival();
+        let model = rival.0.get().unwrap();
+        let held = model.shadow.lock();
+        rival.changed(HASH, Some(100));
+        rival.changed(HASH, None);
+        rival.read(HASH, 100, true);
+        drop(held);
+        assert_eq!(rival.bytes(), 0, "all of them were left out");
+        rival.changed(HASH, Some(100));
+        assert!(rival.bytes() > 0);
     }
 }

@@ -23,14 +23,17 @@ const CHUNK_BLOCKS_MAX: usize = 8;
 /// An error in that comes as an item, once, and ends the scan; so does a close of the engine.
 ///
 /// # What it costs
-/// The first scan of a keyspace puts its keys in order, before its first item: 0.3 to 0.6 microseconds a key, so some seconds
-/// for ten million, during which writers go on and other scans of the keyspace wait. It takes up to 32 bytes a key while it
-/// works, of at most 16 million keys at a time, and no more than an eighth of the memory budget: with less memory it takes
-/// several rounds. From then on the order is kept up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
-/// next scan, in about a microsecond. A program that never scans pays nothing; the order goes when the engine closes.
+/// The first scan of a keyspace puts its keys in order, before its first item: 0.3 to 0.6 microseconds a key, so some
+/// seconds for ten million, during which writers go on and other scans of the keyspace
+/// wait. It takes up to 32 bytes a key while it works, of at most 16 million keys at a time, and no more than an eighth of
+/// the memory budget: with less memory it takes several rounds. From then on the order is kept up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
+/// next scan, in about a microsecond. A program that never scans pays nothing. The order goes when the
+/// engine closes, and once all orders have come to take more than half of the memory budget: a scan that has begun goes on
+/// with it, and the next one needs a new one.
 ///
 /// All that is part of the memory budget, and values leave memory for it. Where that has no room, since what is in memory
-/// cannot leave it, or since the orders would take more than half of it, the scan's first item is the error `Full`.
+/// cannot leave it or others take it as fast, or since the orders would take more than half of it, those that scans still
+/// hold among them, the scan's first item is the error `Full`.
 ///
 /// ```
 /// # fn main() -> warp_api::Result<()> {
@@ -158,11 +161,16 @@ impl Scan {
             }
             End::Back => (chunk.low != *low).then(|| (low.clone(), Some(chunk.low))),
         };
+        if self.left.is_none() {
+            // An order that was let go meanwhile has no other use.
+            self.begun = None;
+        }
         Ok(())
     }
 
     fn fail(&mut self, error: crate::error::Error) -> crate::error::Error {
         self.left = None;
+        self.begun = None;
         self.front.items = Vec::new().into_iter();
         self.back.items = Vec::new().into_iter();
         error

@@ -12,6 +12,8 @@ use crate::shared::Shared;
 
 /// Keys in memory that a walk holds at a time, about: an entry that leaves memory meanwhile is then not met again in a layer.
 const RANGE_KEYS: usize = 1 << 14;
+/// What these keys take at most, beside those of one slot: where keys are long, they are fewer.
+const RANGE_BYTES: usize = 4 << 20;
 /// What a page of keys takes, as a part of the memory budget; until it is cut down for the last time, twice as much.
 const PAGE_PART: u64 = 32;
 
@@ -114,20 +116,23 @@ impl Shared {
     fn walk(&self, keyspace: u32, mut f: impl FnMut(&[u8])) -> Result<()> {
         let ranges = self.table.len().div_ceil(RANGE_KEYS).clamp(1, SLOTS);
         let width = SLOTS.div_ceil(ranges);
-        for first in (0..SLOTS).step_by(width) {
-            self.walk_slots(keyspace, first..SLOTS.min(first + width), &mut f)?;
+        let mut first = 0;
+        while first < SLOTS {
+            first = self.walk_slots(keyspace, first..SLOTS.min(first + width), &mut f)?;
         }
         Ok(())
     }
 
-    /// The same for the keys of some slots, of which those in memory are held meanwhile.
-    fn walk_slots(&self, keyspace: u32, slots: Range<usize>, f: &mut impl FnMut(&[u8])) -> Result<()> {
+    /// The same for the keys of some slots, of which those in memory are held meanwhile: of one slot at least, and of no more
+    /// once they take too much. Returns the slot to go on with.
+    fn walk_slots(&self, keyspace: u32, slots: Range<usize>, f: &mut impl FnMut(&[u8])) -> Result<usize> {
         // Memory first, then the list of layers, as in every read. What memory knew of a key stands, even where
         // its entry moves into a layer before that is walked; without files there never is one.
         let may_have_layers = self.home.is_some();
         let mut in_memory: HashSet<Key> = HashSet::new();
-        for slot in slots.clone() {
-            self.table.for_each_in(slot, |entry| {
+        let (mut bytes, mut end) = (0, slots.start);
+        while end < slots.end && bytes < RANGE_BYTES {
+            self.table.for_each_in(end, |entry| {
                 if entry.keyspace() != keyspace {
                     return;
                 }
@@ -136,14 +141,16 @@ impl Shared {
                 }
                 if may_have_layers {
                     in_memory.insert(Key::from(entry.key()));
+                    bytes += key_bytes(entry.key());
                 }
             });
+            end += 1;
         }
         let list = self.layers.snapshot();
         for (index, layer) in list.layers.iter().enumerate() {
             for entry in layer.iter_from(first_hash_of(slots.start)).map_err(checkpoint_error)? {
                 let entry = entry.map_err(checkpoint_error)?;
-                if slot_of(entry.hash) >= slots.end {
+                if slot_of(entry.hash) >= end {
                     break;
                 }
                 if entry.keyspace == keyspace
@@ -155,7 +162,7 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        Ok(end)
     }
 
     pub(crate) fn is_live_in_layer(&self, entry: &LayerEntryRef<'_>) -> bool {
@@ -176,7 +183,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
+    use crate::environment::{Background, Environment};
+    use crate::keyspace::DEFAULT;
+    use crate::options::Options;
 
     #[test]
     fn a_page_holds_the_first_keys_and_pages_hold_all() {
@@ -211,5 +222,34 @@ mod tests {
             page.add(key, 1);
         }
         assert_eq!((page.keys, page.end.as_deref()), (vec![Key::from("a")], Some(&b"b"[..])));
+    }
+
+    #[test]
+    fn a_walk_holds_few_long_keys_at_a_time_and_meets_each_once() {
+        const KEYS: usize = 400;
+        let disk = warp_io::SimDisk::new(1);
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        let engine = Options::new().open_in(&disk.root(), environment).unwrap();
+        let key = |number: usize| format!("{number:050000}");
+        for number in 0..KEYS {
+            engine.put(key(number), "v").unwrap();
+            if number == KEYS / 2 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        let shared = engine.space().shared;
+        let (mut first, mut ranges, mut most, mut met) = (0, 0, 0, Vec::new());
+        while first < SLOTS {
+            let before = met.len();
+            first =
+                shared.walk_slots(DEFAULT, first..SLOTS, &mut |key: &[u8]| met.push(Key::from(key))).unwrap();
+            ranges += 1;
+            most = most.max(met.len() - before);
+        }
+        // A slot or two have a key more than the last that fits.
+        assert!(ranges >= 4 && most <= RANGE_BYTES / 50_000 + 4, "{ranges} ranges, {most} keys");
+        met.sort_unstable();
+        assert!(met.iter().map(|key| &**key).eq((0..KEYS).map(key).map(String::into_bytes)));
+        assert_eq!(shared.count(DEFAULT).unwrap(), KEYS as u64);
     }
 }

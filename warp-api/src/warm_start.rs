@@ -136,13 +136,17 @@ impl WarmStart {
         hashes * size_of::<u64>() as u64 + self.marked.get().map_or(0, |marked| marked.marks.bytes() as u64)
     }
 
-    /// Takes note that an entry was brought in.
-    fn brought_in(&self, hash: u64, bytes: usize) {
-        self.entries.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Marks an entry that is about to be brought in.
+    fn mark(&self, hash: u64) {
         if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash)) {
             marked.marks.mark(hash);
         }
+    }
+
+    /// Takes note that an entry was brought in.
+    fn brought_in(&self, bytes: usize) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Takes note of a read of an entry in memory, if it was brought in and not read before.
@@ -154,7 +158,7 @@ impl WarmStart {
         }
     }
 
-    /// Takes note that an entry is not in memory any more.
+    /// Takes note that an entry is not in memory, or not any more.
     pub(crate) fn forget(&self, hash: u64) {
         if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash)) {
             marked.marks.take(hash);
@@ -211,12 +215,13 @@ impl WarmStart {
 
     pub(crate) fn metrics(&self) -> WarmStartMetrics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (entries, bytes, used) = self.brought();
         WarmStartMetrics {
             listed: of(&self.listed),
             looked_up: of(&self.looked_up),
-            entries: of(&self.entries),
-            bytes: of(&self.bytes),
-            used: of(&self.used),
+            entries,
+            bytes,
+            used: used.min(entries),
             damaged: of(&self.damaged),
             under_way: self.is_under_way(),
             elapsed_nanos: of(&self.nanos),
@@ -316,9 +321,12 @@ impl Shared {
                     deadline: entry.deadline,
                     level: Level::Cold,
                 };
-                // So that its first read is seen.
+                // Before it is there, so that its first read finds the mark; and with a mass by which that read is told.
+                self.warm.mark(key.hash);
                 if self.bring_in(key, &found, layers, |entry| entry.set_mass_before_use(mass)) {
-                    self.warm.brought_in(key.hash, bytes);
+                    self.warm.brought_in(bytes);
+                } else {
+                    self.warm.forget(key.hash);
                 }
             }
             Ok(None) => {}

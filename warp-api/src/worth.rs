@@ -47,7 +47,8 @@ pub struct Worth {
     pub warm_entries: u64,
     /// Bytes of their keys and values.
     pub warm_bytes: u64,
-    /// Those that were then read from memory, each of which would have been a read from a layer.
+    /// Those that were then read from memory, each of which would have been a read from a layer; where more than 2,048 were listed, an
+    /// estimate, from those of a part of all hashes.
     pub warm_used: u64,
     /// Maxwell's demon: how often slots were moved.
     pub rebalances: u64,
@@ -74,12 +75,19 @@ pub struct WorthMetrics {
 }
 
 impl Worth {
-    /// With what follows from the counts.
+    /// With what follows from the counts; and no part of one above the whole, which was read at another moment, or estimated.
     fn completed(self) -> Worth {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let hits_gained = signed(self.hits) - signed(self.lru_hits);
         let hit_share_gained = (self.reads > 0).then(|| hits_gained as f64 / self.reads as f64);
-        Worth { hits_gained, hit_share_gained, ..self }
+        Worth {
+            hits_gained,
+            hit_share_gained,
+            partners_found: self.partners_found.min(self.partners_requested),
+            fetched_used: self.fetched_used.min(self.fetched),
+            warm_used: self.warm_used.min(self.warm_entries),
+            ..self
+        }
     }
 
     /// Of two times together.
@@ -153,14 +161,17 @@ impl Shared {
         let (warm_entries, warm_bytes, warm_used) = self.warm.brought();
         let (rebalances, slots_moved, imbalance_removed, max_over_mean_removed) = self.demon.worth();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Before what it is a part of.
+        let partners_found = counters.partners_found.sum();
+        let partners_requested = counters.partners_requested.sum();
         Worth {
             reads,
             hits,
             lru_hits,
             packed: count(&residency.packed),
             packed_saved_bytes: count(&residency.packed_saved_bytes),
-            partners_requested: counters.partners_requested.sum(),
-            partners_found: counters.partners_found.sum(),
+            partners_requested,
+            partners_found,
             fetched,
             fetched_bytes,
             fetched_used,

@@ -235,8 +235,7 @@ impl Shared {
     pub(crate) fn clear_keyspace(&self, keyspace: u32, terms: Terms) -> Result<u64> {
         self.check_open()?;
         let seq = self.raise_floor(keyspace, "", None, terms)?.ok_or_else(dropped)?;
-        // Frees what the floor has made invisible.
-        self.table.remove_below(keyspace, seq);
+        self.remove_below_floor(keyspace, seq);
         self.acknowledge(seq, terms)?;
         Ok(seq)
     }

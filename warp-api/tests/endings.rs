@@ -11,6 +11,7 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -65,27 +66,43 @@ fn writes_of_other_handles_are_flushed_while_the_close_takes_its_checkpoint() {
     assert_eq!(*flushed.lock().unwrap(), Some(true));
 }
 
-/// A disk with files that a crash has left, each of which takes long to remove, and how many were.
-fn disk_with_left_behind(files: u64) -> (SimDisk, Arc<AtomicU64>) {
+/// Files that a crash has left. They are so many that they last for a minute if they go as [`while_files_go`] lets them.
+const LEFT_BEHIND: u64 = 3_000;
+
+/// A disk with [`LEFT_BEHIND`]. Each of them is removed once something comes from the channel, or its other end is gone; the
+/// counter says how many were.
+fn disk_with_left_behind() -> (SimDisk, SyncSender<()>, Arc<AtomicU64>) {
     let disk = SimDisk::new(1);
     let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
     engine.put("key", "1").unwrap();
     engine.close().unwrap();
     let layers = disk.root().subdir("layers", false).unwrap();
-    for number in 0..files {
+    for number in 0..LEFT_BEHIND {
         let file = layers.create_new(&warp_checkpoint::layer_name(1_000 + number)).unwrap();
         file.append(b"half a layer").unwrap();
     }
+    let (sender, receiver) = sync_channel(0);
     let removed = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&removed);
     disk.inject_when(move |operation| {
         if operation.kind == OpKind::Remove && operation.path.starts_with("layers/") {
-            std::thread::sleep(Duration::from_millis(20));
+            let _ = receiver.recv();
             count.fetch_add(1, Ordering::SeqCst);
         }
         None
     });
-    (disk, removed)
+    (disk, sender, removed)
+}
+
+/// Lets one file after the other go until this is done in another thread.
+fn while_files_go(sender: &SyncSender<()>, act: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let acting = scope.spawn(act);
+        while !acting.is_finished() {
+            let _ = sender.try_send(());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
 }
 
 fn layer_files(disk: &SimDisk) -> usize {
@@ -95,16 +112,19 @@ fn layer_files(disk: &SimDisk) -> usize {
 /// Giving gigabytes back to the file system takes long; what waits for it is the next opener's worker.
 #[test]
 fn closing_does_not_wait_until_all_is_removed_that_a_crash_left() {
-    const FILES: u64 = 100;
-    let (disk, removed) = disk_with_left_behind(FILES);
+    let (disk, sender, removed) = disk_with_left_behind();
     let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
-    assert!(wait_until(|| removed.load(Ordering::SeqCst) > 0), "nothing is removed");
-    engine.put("key", "2").unwrap();
-    engine.close().unwrap();
+    // Taken by the first removal: the worker is at it.
+    sender.send(()).unwrap();
+    while_files_go(&sender, || {
+        engine.put("key", "2").unwrap();
+        engine.close().unwrap();
+    });
     let at_close = removed.load(Ordering::SeqCst);
-    assert!(at_close < FILES / 2, "{at_close} files were removed first");
-    assert!(layer_files(&disk) > (FILES / 2) as usize);
+    assert!((1..LEFT_BEHIND).contains(&at_close), "{at_close} files were removed first");
+    assert_eq!(layer_files(&disk) as u64, LEFT_BEHIND - at_close + 2);
 
+    drop(sender);
     let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
     assert!(wait_until(|| layer_files(&disk) == 2), "the next opener removes the rest");
     assert_eq!(engine.get("key").unwrap().as_deref(), Some(&b"2"[..]));
@@ -113,15 +133,36 @@ fn closing_does_not_wait_until_all_is_removed_that_a_crash_left() {
 
 #[test]
 fn a_checkpoint_does_not_wait_until_all_is_removed_that_a_crash_left() {
-    const FILES: u64 = 100;
-    let (disk, removed) = disk_with_left_behind(FILES);
+    let (disk, sender, removed) = disk_with_left_behind();
     let engine = Options::new().open_in(&disk.root(), Environment::default()).unwrap();
-    assert!(wait_until(|| removed.load(Ordering::SeqCst) > 0), "nothing is removed");
-    engine.put("key", "2").unwrap();
-    engine.checkpoint().unwrap();
+    sender.send(()).unwrap();
+    while_files_go(&sender, || {
+        engine.put("key", "2").unwrap();
+        engine.checkpoint().unwrap();
+    });
     let by_then = removed.load(Ordering::SeqCst);
-    assert!(by_then < FILES / 2, "{by_then} files were removed first");
+    assert!(by_then < LEFT_BEHIND, "{by_then} files were removed first");
+    drop(sender);
     assert!(wait_until(|| layer_files(&disk) == 2), "the worker goes on");
+    engine.close().unwrap();
+}
+
+/// The worker has other things to do, for which others may be waiting: a checkpoint that is due, for one.
+#[test]
+fn the_worker_does_its_other_work_between_two_files_that_a_crash_left() {
+    let (disk, sender, removed) = disk_with_left_behind();
+    let options = Options::new().checkpoint_interval(Duration::from_millis(1));
+    let engine = options.open_in(&disk.root(), Environment::default()).unwrap();
+    sender.send(()).unwrap();
+    while_files_go(&sender, || {
+        let taken = || engine.cosmic_metrics().checkpoints.unwrap().taken;
+        let before = taken();
+        engine.put("key", "2").unwrap();
+        assert!(wait_until(|| taken() > before), "no checkpoint is taken");
+    });
+    let by_then = removed.load(Ordering::SeqCst);
+    assert!(by_then < LEFT_BEHIND, "{by_then} files were removed first");
+    drop(sender);
     engine.close().unwrap();
 }
 

@@ -99,6 +99,28 @@ fn without_a_shortage_or_without_gravity_there_is_nothing_to_gain() {
     }
 }
 
+#[test]
+fn after_a_clear_nothing_is_compared_until_memory_would_be_full_again() {
+    let machine = Machine::new(3);
+    let engine = machine.open(short());
+    fill(&engine);
+    read(&machine, &engine, 2);
+    let before = session(&engine);
+    assert!(before.reads > 0);
+    engine.clear().unwrap();
+    let read_some = |from: u64| {
+        for number in from..from + HOT {
+            engine.put(number.to_string(), noise(number)).unwrap();
+            engine.get(number.to_string()).unwrap();
+        }
+        engine.step();
+        session(&engine)
+    };
+    assert_eq!(read_some(0).reads, before.reads);
+    let after = (1..12).fold(0, |_, turn| read_some(turn * HOT).reads);
+    assert!(after > before.reads, "it goes on");
+}
+
 /// Where everything that is read is read once again soon, a plain cache does as well: nothing is claimed.
 #[test]
 fn where_the_last_used_is_used_next_nothing_is_gained() {
@@ -200,18 +222,55 @@ fn a_damaged_section_counts_from_nothing_and_costs_no_other() {
     assert_eq!(total(&engine).partners_found, 1);
 }
 
-/// A file with nothing but what the parts were worth does not take the place of one that has what was learned.
+/// A file with nothing but what the parts were worth does not take the place of one that has what was learned, sound or damaged.
 #[test]
 fn worth_alone_is_not_written_over_what_was_learned() {
+    for is_damaged in [false, true] {
+        let machine = Machine::new(1);
+        worked(&machine);
+        // The hot list is the first section; where it begins is said 24 bytes behind the header.
+        let name = "advice-1.warp";
+        let begins =
+            machine.disk.read(name).unwrap()[32 + 24..].first_chunk().map(|at| u64::from_le_bytes(*at));
+        let flip_if_damaged = || _ = is_damaged.then(|| machine.disk.flip_bit(name, begins.unwrap() * 8));
+        flip_if_damaged();
+        let physics = Physics { half_life: Duration::from_secs(1), ..Physics::default() };
+        let engine = machine.open(small().physics(physics));
+        // Nothing is hot by then.
+        engine.clear().unwrap();
+        machine.pass(&engine, Duration::from_secs(3));
+        assert_eq!(engine.cosmic_metrics().learned.unwrap().problems.len(), usize::from(is_damaged));
+        engine.close().unwrap();
+        flip_if_damaged();
+        let engine = machine.open(small());
+        engine.step();
+        assert_eq!(engine.cosmic_metrics().learned.unwrap().restored, ["hot", "worth"]);
+    }
+}
+
+/// Nor of one with what a part has learned that is switched off now.
+#[test]
+fn worth_alone_is_not_written_over_what_another_open_can_use() {
     let machine = Machine::new(1);
-    worked(&machine);
-    let physics = Physics { half_life: Duration::from_secs(1), ..Physics::default() };
-    let engine = machine.open(small().physics(physics));
-    // Nothing is hot by then.
-    engine.clear().unwrap();
-    machine.pass(&engine, Duration::from_secs(3));
-    engine.close().unwrap();
-    let engine = machine.open(small());
+    let open = |learning| {
+        let physics = Physics { learning, learning_every: 1, warm_start: false, ..Physics::default() };
+        let engine = machine.open(small().physics(physics));
+        engine.step();
+        engine
+    };
+    let engine = open(true);
+    engine.entanglement_rule("user:{id}", &["profile:{id}"], 1.0).unwrap();
+    for name in ["user:1", "profile:1"] {
+        engine.put(name, "value").unwrap();
+    }
+    for _ in 0..500 {
+        engine.quantum_get("user:1").unwrap();
+    }
     engine.step();
-    assert_eq!(engine.cosmic_metrics().learned.unwrap().restored, ["hot", "worth"]);
+    engine.close().unwrap();
+    let engine = open(false);
+    engine.quantum_get("user:1").unwrap();
+    assert_eq!(session(&engine).partners_found, 1);
+    engine.close().unwrap();
+    assert_eq!(open(true).cosmic_metrics().learned.unwrap().restored, ["worth", "bell"]);
 }

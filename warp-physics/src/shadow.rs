@@ -148,6 +148,12 @@ impl LruShadow {
         }
     }
 
+    /// Takes note that no key has a value any more: as a new one, but for what was counted. So nothing is counted until it has been
+    /// full again.
+    pub fn clear(&mut self) {
+        *self = LruShadow { counts: self.counts, ..LruShadow::new(self.entries_max, self.capacity) };
+    }
+
     /// What was counted.
     #[must_use]
     pub fn counts(&self) -> ShadowCounts {
@@ -312,5 +318,20 @@ mod tests {
         assert_eq!(shadow.counts(), ShadowCounts { reads: 32, hits: 32, lru_hits: 16 });
         shadow.removed(b);
         assert_eq!((shadow.bytes, shadow.newest, shadow.oldest), (0, NOBODY, NOBODY));
+    }
+
+    #[test]
+    fn what_is_cleared_counts_again_once_it_is_full_again() {
+        let mut shadow = LruShadow::new(100, 1_000 * SIZE);
+        let start = shadow.filter();
+        (0..10_000).for_each(|key| shadow.read(hash(key), SIZE, true));
+        let before = shadow.counts();
+        assert!(before.reads > 0 && shadow.filter() >= start);
+        shadow.clear();
+        assert_eq!((shadow.counts(), shadow.filter(), shadow.memory_bytes()), (before, start, 0));
+        (0..500).for_each(|key| shadow.read(hash(key), SIZE, true));
+        assert_eq!(shadow.counts(), before, "half full");
+        (0..10_000).for_each(|key| shadow.read(hash(key), SIZE, true));
+        assert!(shadow.counts().reads > before.reads);
     }
 }

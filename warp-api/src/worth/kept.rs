@@ -182,6 +182,24 @@ mod tests {
         assert_eq!((both.imbalance_removed, both.max_over_mean_removed), (0.5, 7.0));
     }
 
+    /// Counts are read one after the other, while others count.
+    #[test]
+    fn what_was_counted_meanwhile_does_not_make_it_unreadable() {
+        let torn = Worth {
+            partners_requested: 2,
+            partners_found: 3,
+            fetched: 4,
+            fetched_used: 5,
+            warm_entries: 6,
+            warm_used: 8,
+            ..Worth::default()
+        }
+        .completed();
+        assert_eq!((torn.partners_found, torn.fetched_used, torn.warm_used), (2, 4, 6));
+        let kept = Kept { total: torn.plus(&torn), last: torn };
+        assert_eq!(decode(&encode(&kept)), Some(kept));
+    }
+
     #[test]
     fn what_cannot_have_been_written_is_refused() {
         let good = encode(&Kept { total: some(100), last: some(0) });

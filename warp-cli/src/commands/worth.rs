@@ -78,7 +78,11 @@ fn warm_start(worth: &Worth) -> String {
     match worth.warm_entries {
         0 => "nothing was brought in".to_owned(),
         entries => {
-            format!("{} of {entries} brought in were used, {}", worth.warm_used, HumanBytes(worth.warm_bytes))
+            format!(
+                "{} of {entries} entries used (estimate), {}",
+                worth.warm_used,
+                HumanBytes(worth.warm_bytes)
+            )
         }
     }
 }
@@ -124,6 +128,8 @@ mod tests {
         assert_eq!(packing(&worth), "2.00 KiB by 1 packed value");
         (worth.fetched, worth.fetched_used, worth.fetched_bytes) = (4, 3, 1024);
         assert_eq!(fetched(&worth), "3 of 4 fetched were used, 1.00 KiB");
+        (worth.warm_entries, worth.warm_used, worth.warm_bytes) = (9, 7, 512);
+        assert_eq!(warm_start(&worth), "7 of 9 entries used (estimate), 512 B");
         (worth.slots_moved, worth.imbalance_removed, worth.max_over_mean_removed) = (2, 0.03, 1.5);
         assert_eq!(demon(&worth), "0.03000 removed, heaviest over mean 1.50, by 2 slots");
     }

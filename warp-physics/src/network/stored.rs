@@ -1,5 +1,6 @@
 //! The bytes in which what was learned of traffic is kept: `docs/format/advice.md`, "Traffic of routes".
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::learn::{Shortcut, ordered};
@@ -14,6 +15,8 @@ const VERSION: u8 = 1;
 const COUNT_BYTES: usize = 4;
 const HEAD_BYTES: usize = 1 + 2 * COUNT_BYTES;
 const FIGURE_BYTES: usize = 8;
+/// The largest figure. Sums of many of these are finite, and so exact that one more is not lost in them.
+const FIGURE_MAX: f64 = 1e15;
 
 /// A pair of names, with the figures that stand behind them.
 type Named<'a, const N: usize> = (&'a str, &'a str, [f64; N]);
@@ -99,7 +102,7 @@ fn encode<const N: usize>(
             out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
             out.extend_from_slice(name.as_bytes());
         }
-        figures.iter().for_each(|figure| out.extend_from_slice(&figure.to_le_bytes()));
+        figures.iter().for_each(|figure| out.extend_from_slice(&figure.min(FIGURE_MAX).to_le_bytes()));
     }
     out[at..at + COUNT_BYTES].copy_from_slice(&len_u32(count).to_le_bytes());
     count
@@ -108,14 +111,15 @@ fn encode<const N: usize>(
 /// `None` for what [`encode`] does not make. Memory stays within a small multiple of the bytes.
 fn decode<'a, const N: usize>(reader: &mut Reader<'a>) -> Option<Vec<Named<'a, N>>> {
     let count = reader.u32()?;
-    let mut all = Vec::new();
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
     for _ in 0..count {
         let (a, b) = (read_name(reader)?, read_name(reader)?);
         let mut figures = [0.0; N];
         for figure in &mut figures {
-            *figure = reader.f64().filter(|figure| figure.is_finite() && *figure >= 0.0)?;
+            *figure = reader.f64().filter(|figure| (0.0..=FIGURE_MAX).contains(figure))?;
         }
-        if a == b {
+        // A pair is the same whichever is named first.
+        if a == b || !seen.insert((a.min(b), a.max(b))) {
             return None;
         }
         all.push((a, b, figures));
@@ -221,5 +225,45 @@ mod tests {
         *negative.last_mut().unwrap() |= 0x80;
         negative[good.len() - 2] = 0x40;
         assert_eq!(ring(2).restore_traffic(&negative), Err(BadTraffic));
+    }
+
+    /// Bytes with these pairs, and no shortcut.
+    fn with_pairs(pairs: &[(&str, &str, f64)]) -> Vec<u8> {
+        let mut out = vec![VERSION, 0, 0, 0, 0];
+        out.extend_from_slice(&len_u32(pairs.len()).to_le_bytes());
+        for (a, b, figure) in pairs {
+            for name in [a, b] {
+                out.push(u8::try_from(name.len()).unwrap());
+                out.extend_from_slice(name.as_bytes());
+            }
+            out.extend_from_slice(&figure.to_le_bytes());
+            out.extend_from_slice(&0_f64.to_le_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn figures_beyond_the_largest_are_refused() {
+        let restored = |figure| ring(2).restore_traffic(&with_pairs(&[("0", "1", figure), ("0", "2", 0.0)]));
+        assert_eq!(restored(FIGURE_MAX), Ok(()));
+        for figure in [FIGURE_MAX.next_up(), f64::MAX, f64::INFINITY, f64::NAN, -1.0] {
+            assert_eq!(restored(figure), Err(BadTraffic), "{figure}");
+        }
+    }
+
+    #[test]
+    fn figures_beyond_the_largest_are_not_written() {
+        let network = ring(2);
+        (0..2).for_each(|_| assert!(network.traffic("0", "10", f64::MAX)));
+        network.learn();
+        let bytes = network.traffic_to_bytes(1 << 16).unwrap();
+        assert_eq!(ring(2).restore_traffic(&bytes), Ok(()));
+    }
+
+    #[test]
+    fn a_pair_that_comes_twice_is_refused() {
+        for again in [("0", "1", 1.0), ("1", "0", 1.0)] {
+            assert_eq!(ring(2).restore_traffic(&with_pairs(&[("0", "1", 1.0), again])), Err(BadTraffic));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Little-endian fields: written from values that are within their limits, read from bytes that may be anything.
 
 /// What is left to read. Every method answers `None`, and takes nothing, where too few bytes are left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -14,6 +14,11 @@ impl<'a> Reader<'a> {
     /// How many bytes are left.
     pub(crate) fn len(&self) -> usize {
         self.rest.len()
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {

@@ -1,8 +1,7 @@
 //! Which keys belong with a key: what is declared and what rules make, put together.
 
-use crate::links::{Link, Links, Origin};
-use crate::rules::Rules;
-use crate::template::PartKey;
+use crate::links::{Link, LinkRef, Links, Origin, StoredLinks};
+use crate::rules::{Made, Match, Rules};
 
 /// How many partners are asked for unless a caller says otherwise.
 pub const PARTNERS_DEFAULT: usize = 10;
@@ -58,37 +57,50 @@ impl Entanglement {
         limit: usize,
         strength_min: f64,
     ) -> Vec<Link> {
-        let declared = declared.map_or(&[][..], Links::as_slice);
-        let declared = &declared[..declared.partition_point(|link| link.strength >= strength_min)];
-        let ruled = self.ruled(key, strength_min);
-        let mut found = Vec::with_capacity(limit.min(declared.len() + ruled.len()));
-
-        let not_itself = |link: &&Link| link.keyspace != keyspace || link.key != key;
-        let mut next_declared = declared.iter().filter(not_itself).peekable();
-        let mut next_ruled = ruled.into_iter().peekable();
-        while found.len() < limit {
-            let link = match (next_declared.peek(), next_ruled.peek()) {
-                (None, None) => break,
-                (Some(link), Some(made)) if !made.comes_before(keyspace, link) => {
-                    next_declared.next().cloned()
-                }
-                (Some(_), None) => next_declared.next().cloned(),
-                (_, Some(_)) => {
-                    // Looked up here, where few get to, and not for each link of a hub.
-                    let undeclared = |made: &Made<'_>| !declared.iter().any(|link| made.is(keyspace, link));
-                    next_ruled.next().filter(undeclared).map(|made| made.into_link(keyspace))
-                }
-            };
-            found.extend(link);
-        }
+        let declared = declared.map_or(&[][..], Links::as_slice).iter().map(LinkRef::from);
+        let mut found = Vec::new();
+        let asked = Asked { keyspace, key, limit, strength_min };
+        self.find(asked, declared, |edge| found.push(edge.into()));
         found
     }
 
+    /// Calls `found` with what [`Entanglement::partners`] would return, one after the other, without copying or
+    /// joining a key.
+    pub fn each_partner(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        declared: StoredLinks<'_>,
+        limit: usize,
+        strength_min: f64,
+        found: impl FnMut(Edge<'_>),
+    ) {
+        self.find(Asked { keyspace, key, limit, strength_min }, declared.iter(), found);
+    }
+
+    fn find<'a>(
+        &'a self,
+        asked: Asked<'a>,
+        declared: impl Iterator<Item = LinkRef<'a>> + Clone,
+        found: impl FnMut(Edge<'a>),
+    ) {
+        let declared = declared.take_while(|link| link.strength >= asked.strength_min);
+        let mut matches = self.rules.matches(asked.key);
+        let Some(first) = matches.next() else { return asked.merge(declared, std::iter::empty(), found) };
+        let second = matches.next();
+        // One rule alone, mostly, whose partners need no sorting.
+        if second.is_none()
+            && let Some(made) = self.rules.made_in_order(first)
+        {
+            return asked.merge(declared, made, found);
+        }
+        let all = std::iter::once(first).chain(second).chain(matches);
+        asked.merge(declared, self.sorted(all).into_iter(), found);
+    }
+
     /// The partners that rules make, each once, strongest first and then by key.
-    fn ruled<'a>(&'a self, key: &'a [u8], strength_min: f64) -> Vec<Made<'a>> {
-        let made = self.rules.candidates(key).map(|(partner, strength)| Made { partner, strength });
-        let wanted = |made: &Made<'_>| made.strength >= strength_min && !made.partner.is(key);
-        let mut made: Vec<Made<'a>> = made.filter(wanted).collect();
+    fn sorted<'a>(&'a self, matches: impl Iterator<Item = Match<'a>>) -> Vec<Made<'a>> {
+        let mut made: Vec<Made<'a>> = matches.flat_map(|found| self.rules.made(found)).collect();
         made.sort_unstable_by(|a, b| a.partner.cmp(b.partner).then(b.strength.total_cmp(&a.strength)));
         made.dedup_by(|weaker, stronger| weaker.partner.cmp(stronger.partner).is_eq());
         made.sort_by(|a, b| b.strength.total_cmp(&a.strength)); // Stable: keys stay in order within a strength.
@@ -96,27 +108,96 @@ impl Entanglement {
     }
 }
 
-/// A partner that a rule makes, in the keyspace of the key that was asked about.
-struct Made<'a> {
-    partner: PartKey<'a>,
-    strength: f64,
+/// One edge of the graph, as a [`Link`], lent by what it follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge<'a> {
+    /// The keyspace of the other key.
+    pub keyspace: u32,
+    /// The other key, in parts that are to be joined.
+    pub key: [&'a [u8]; 3],
+    /// How strongly the two belong together, in `0.0..=1.0`; higher is stronger.
+    pub strength: f64,
+    /// Where the link comes from.
+    pub origin: Origin,
 }
 
-impl Made<'_> {
-    /// Whether a declared link is to the same key.
-    fn is(&self, keyspace: u32, link: &Link) -> bool {
-        keyspace == link.keyspace && self.partner.is(&link.key)
+impl From<Edge<'_>> for Link {
+    fn from(edge: Edge<'_>) -> Link {
+        let Edge { keyspace, key, strength, origin } = edge;
+        Link { keyspace, key: key.concat(), strength, origin }
+    }
+}
+
+impl<'a> From<&'a Link> for Edge<'a> {
+    fn from(link: &'a Link) -> Edge<'a> {
+        Edge { origin: link.origin, ..LinkRef::from(link).into() }
+    }
+}
+
+impl<'a> From<LinkRef<'a>> for Edge<'a> {
+    fn from(link: LinkRef<'a>) -> Edge<'a> {
+        let LinkRef { keyspace, key, strength } = link;
+        Edge { keyspace, key: [key, &[], &[]], strength, origin: Origin::Declared }
+    }
+}
+
+/// Whose partners are asked for, and which of them.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    keyspace: u32,
+    key: &'a [u8],
+    limit: usize,
+    strength_min: f64,
+}
+
+impl<'a> Asked<'a> {
+    /// Puts declared links and what rules make into one order. Both are in it, and no key is in one of them twice.
+    fn merge(
+        self,
+        declared: impl Iterator<Item = LinkRef<'a>> + Clone,
+        made: impl Iterator<Item = Made<'a>>,
+        mut found: impl FnMut(Edge<'a>),
+    ) {
+        let is_other = |link: &LinkRef<'_>| link.keyspace != self.keyspace || link.key != self.key;
+        let is_wanted = |made: &Made<'_>| made.strength >= self.strength_min && !made.partner.is(self.key);
+        let mut next_declared = declared.clone().filter(is_other).peekable();
+        let mut next_made = made.filter(is_wanted).peekable();
+        let mut left = self.limit;
+        while left > 0 {
+            let edge = match (next_declared.peek(), next_made.peek()) {
+                (None, None) => break,
+                (Some(link), Some(made)) if !self.comes_before(made, link) => {
+                    next_declared.next().map(Edge::from)
+                }
+                (Some(_), None) => next_declared.next().map(Edge::from),
+                (_, Some(_)) => {
+                    // Looked up here, where few get to, and not for each link of a hub.
+                    let is_new = |made: &Made<'_>| !declared.clone().any(|link| self.is_same(made, &link));
+                    next_made.next().filter(is_new).map(|made| self.edge(made))
+                }
+            };
+            if let Some(edge) = edge {
+                found(edge);
+                left -= 1;
+            }
+        }
     }
 
-    /// Whether this one is ahead of a declared link to another key: the order of [`Links`].
-    fn comes_before(&self, keyspace: u32, link: &Link) -> bool {
-        let strengths = link.strength.total_cmp(&self.strength);
-        let keys = || keyspace.cmp(&link.keyspace).then_with(|| self.partner.cmp_key(&link.key));
+    /// Whether a declared link is to the key that a rule makes.
+    fn is_same(self, made: &Made<'_>, link: &LinkRef<'_>) -> bool {
+        self.keyspace == link.keyspace && made.partner.is(link.key)
+    }
+
+    /// Whether what a rule makes is ahead of a declared link to another key: the order of [`Links`].
+    fn comes_before(self, made: &Made<'_>, link: &LinkRef<'_>) -> bool {
+        let strengths = link.strength.total_cmp(&made.strength);
+        let keys = || self.keyspace.cmp(&link.keyspace).then_with(|| made.partner.cmp_key(link.key));
         strengths.then_with(keys).is_lt()
     }
 
-    fn into_link(self, keyspace: u32) -> Link {
-        Link { keyspace, key: self.partner.join(), strength: self.strength, origin: Origin::Rule }
+    fn edge(self, made: Made<'a>) -> Edge<'a> {
+        let Made { partner, strength } = made;
+        Edge { keyspace: self.keyspace, key: partner.parts(), strength, origin: Origin::Rule }
     }
 }
 

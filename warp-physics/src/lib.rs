@@ -62,7 +62,7 @@ pub use bell::{
     Prediction,
 };
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
-pub use entanglement::{Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
+pub use entanglement::{Edge, Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use horizon::{
@@ -70,7 +70,9 @@ pub use horizon::{
     Horizon, HorizonLevel, HotKey, Levels, ORBITS_AN_ENTRY, Orbit, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting,
 };
 pub use layout::layout;
-pub use links::{BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin};
+pub use links::{
+    BadLinks, LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, LinkRef, Links, Origin, StoredLinks,
+};
 pub use monitor::{EntropyMonitor, EntropyReport};
 pub use network::{
     BadTraffic, LearnReport, NetworkOptions, NetworkStats, RegionId, Route, Routes, Topology, Wormhole,

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use crate::strength::{BadStrength, checked};
 
-pub use stored::BadLinks;
+pub use stored::{BadLinks, StoredLinks};
 
 /// Most declared links a key has. Bounds what reading and rewriting one hub costs.
 pub const LINKS_MAX: usize = 1024;
@@ -37,6 +37,30 @@ pub struct Link {
     pub strength: f64,
     /// Where the link comes from.
     pub origin: Origin,
+}
+
+/// A declared link, lent by whatever holds it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinkRef<'a> {
+    /// The keyspace of the other key.
+    pub keyspace: u32,
+    /// The other key.
+    pub key: &'a [u8],
+    /// How strongly the two belong together, in `0.0..=1.0`; higher is stronger.
+    pub strength: f64,
+}
+
+impl<'a> From<&'a Link> for LinkRef<'a> {
+    fn from(link: &'a Link) -> LinkRef<'a> {
+        LinkRef { keyspace: link.keyspace, key: &link.key, strength: link.strength }
+    }
+}
+
+impl From<LinkRef<'_>> for Link {
+    fn from(link: LinkRef<'_>) -> Link {
+        let LinkRef { keyspace, key, strength } = link;
+        Link { keyspace, key: key.to_vec(), strength, origin: Origin::Declared }
+    }
 }
 
 /// The declared links of one key: what an engine stores beside that key.
@@ -83,9 +107,9 @@ impl Links {
             None if self.links.len() >= LINKS_MAX => return Err(LinkError::TooMany),
             None => {}
         }
-        let link = Link { keyspace, key: key.to_vec(), strength, origin: Origin::Declared };
-        let at = self.links.partition_point(|other| strongest_first(other, &link) == Ordering::Less);
-        self.links.insert(at, link);
+        let link = LinkRef { keyspace, key, strength };
+        let at = self.links.partition_point(|other| strongest_first(other.into(), link) == Ordering::Less);
+        self.links.insert(at, link.into());
         Ok(true)
     }
 
@@ -142,8 +166,8 @@ pub enum LinkError {
 }
 
 /// The order of links: strength, highest first, then keyspace and key.
-fn strongest_first(a: &Link, b: &Link) -> Ordering {
-    let keys = || (a.keyspace, &a.key).cmp(&(b.keyspace, &b.key));
+fn strongest_first(a: LinkRef<'_>, b: LinkRef<'_>) -> Ordering {
+    let keys = || (a.keyspace, a.key).cmp(&(b.keyspace, b.key));
     b.strength.total_cmp(&a.strength).then_with(keys)
 }
 

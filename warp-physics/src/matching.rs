@@ -41,6 +41,8 @@ impl Matching {
 #[derive(Clone, Debug)]
 struct Beginnings<T> {
     texts: Vec<Text<T>>,
+    /// The [`head`] of each text: mostly it is enough to look at these numbers.
+    heads: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,20 +63,41 @@ impl<T> Beginnings<T> {
             let shorter = chain.find(|&at| bytes.starts_with(&texts[at].bytes));
             texts.push(Text { bytes, shorter, value });
         }
-        Beginnings { texts }
+        let heads = texts.iter().map(|text| head(&text.bytes)).collect();
+        Beginnings { texts, heads }
     }
 
     /// The values of all texts that the key begins with, the longest text first.
     fn of<'a>(&'a self, key: impl Read + 'a) -> impl Iterator<Item = &'a T> {
-        let above = self.texts.partition_point(|text| !key.is_before(&text.bytes));
+        let head = key.head();
+        let from = self.heads.partition_point(|other| *other < head);
+        let alike = self.heads[from..].partition_point(|other| *other == head);
+        let alike = &self.texts[from..from + alike];
+        let above = from + alike.partition_point(|text| !key.is_before(&text.bytes));
         let chain = std::iter::successors(above.checked_sub(1), |&at| self.texts[at].shorter);
         let begins = move |text: &&Text<T>| key.begins_with(&text.bytes);
         chain.map(|at| &self.texts[at]).filter(begins).map(|text| &text.value)
     }
 }
 
+/// The first eight bytes of a text as a number, zeros for those that it has not: in the order of texts, but for those that
+/// are alike in it.
+fn head(text: &[u8]) -> u64 {
+    text.first_chunk()
+        .map_or_else(|| short_head(text.iter()), |bytes| u64::from_le_bytes(*bytes).swap_bytes())
+}
+
+/// The same of fewer than eight bytes.
+fn short_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
+    let mut head = [0; size_of::<u64>()];
+    head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(head).swap_bytes()
+}
+
 /// A key that is read in one direction or the other.
 trait Read {
+    /// As [`head`].
+    fn head(&self) -> u64;
     /// Whether it is ahead of a text in the order of texts.
     fn is_before(&self, text: &[u8]) -> bool;
     fn begins_with(&self, text: &[u8]) -> bool;
@@ -85,6 +108,10 @@ struct Forwards<'a>(&'a [u8]);
 struct Backwards<'a>(&'a [u8]);
 
 impl Read for Forwards<'_> {
+    fn head(&self) -> u64 {
+        head(self.0)
+    }
+
     fn is_before(&self, text: &[u8]) -> bool {
         self.0 < text
     }
@@ -95,6 +122,11 @@ impl Read for Forwards<'_> {
 }
 
 impl Read for Backwards<'_> {
+    fn head(&self) -> u64 {
+        let short = || short_head(self.0.iter().rev());
+        self.0.last_chunk().map_or_else(short, |bytes| u64::from_le_bytes(*bytes))
+    }
+
     fn is_before(&self, text: &[u8]) -> bool {
         self.0.iter().rev().lt(text)
     }
@@ -106,7 +138,7 @@ impl Read for Backwards<'_> {
 
 impl<T> Default for Beginnings<T> {
     fn default() -> Beginnings<T> {
-        Beginnings { texts: Vec::new() }
+        Beginnings { texts: Vec::new(), heads: Vec::new() }
     }
 }
 
@@ -141,5 +173,11 @@ mod tests {
         check(&texts[1..], "", &[]);
         check(&["b", "c"], "a", &[]);
         check(&[], "a", &[]);
+        let alike = ["eight by", "eight bytes", "eight bytes and", "eight bytes or"];
+        check(&alike, "eight bytes or more", &["eight bytes or", "eight bytes", "eight by"]);
+        check(&alike, "eight bytes an", &["eight bytes", "eight by"]);
+        check(&alike, "eight b", &[]);
+        check(&["a", "a\0", "a\0\0"], "a\0", &["a\0", "a"]);
+        check(&["a", "a\0", "a\0\0"], "a", &["a"]);
     }
 }

@@ -73,15 +73,26 @@ pub struct Rule {
 pub struct Rules {
     /// By ascending id.
     rules: Vec<Rule>,
-    /// Which rules may match a key; made anew with every change.
+    /// Which rules may match a key; made anew with every change, as what follows.
     matching: Matching,
+    /// For each rule its partners in the order of their keys, where that is the same for every id.
+    orders: Vec<Option<Order>>,
     next_id: u64,
 }
 
 impl Rules {
     /// No rules.
     pub fn new() -> Rules {
-        Rules { rules: Vec::new(), matching: Matching::default(), next_id: 1 }
+        Rules::of(Vec::new(), 1)
+    }
+
+    fn of(rules: Vec<Rule>, next_id: u64) -> Rules {
+        let (matching, orders) = (Matching::new(&rules), rules.iter().map(order).collect());
+        Rules { rules, matching, orders, next_id }
+    }
+
+    fn has_changed(&mut self) {
+        *self = Rules::of(std::mem::take(&mut self.rules), self.next_id);
     }
 
     /// The usual relations of an application, each of strength 0.8, and each partner with the same id:
@@ -126,7 +137,7 @@ impl Rules {
         self.next_id = self.next_id.checked_add(1).ok_or(RuleError::TooManyRules)?;
         let id = rule.id;
         self.rules.push(rule);
-        self.matching = Matching::new(&self.rules);
+        self.has_changed();
         Ok(id)
     }
 
@@ -134,7 +145,7 @@ impl Rules {
     pub fn remove(&mut self, id: RuleId) -> Option<Rule> {
         let index = self.rules.binary_search_by_key(&id, |rule| rule.id).ok()?;
         let rule = self.rules.remove(index);
-        self.matching = Matching::new(&self.rules);
+        self.has_changed();
         Some(rule)
     }
 
@@ -157,18 +168,68 @@ impl Rules {
     /// several rules make is there several times, and the key itself may be. A partner that would be longer
     /// than a key can be is left out.
     pub fn partners_of(&self, key: &[u8], out: &mut Vec<(Vec<u8>, f64)>) {
-        out.extend(self.candidates(key).map(|(partner, strength)| (partner.join(), strength)));
+        let made = self.matches(key).flat_map(|found| self.made(found));
+        out.extend(made.map(|Made { partner, strength }| (partner.join(), strength)));
     }
 
-    /// What [`Rules::partners_of`] gives, without joining the parts of each key.
-    pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = (PartKey<'a>, f64)> {
-        let rules = self.matching.rules(key).map(|index| &self.rules[index]);
-        let matching = rules.filter_map(move |rule| Some((rule, rule.pattern.id_of(key)?)));
-        let made = matching.flat_map(|(rule, id)| {
-            rule.partners.iter().map(move |partner| (partner.part_key(id), rule.strength))
-        });
-        made.filter(|(partner, _)| partner.len() <= LINK_KEY_BYTES_MAX)
+    /// The rules that match a key.
+    pub(crate) fn matches<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Match<'a>> {
+        let of = move |index: usize| Some(Match { index, id: self.rules[index].pattern.id_of(key)? });
+        self.matching.rules(key).filter_map(of)
     }
+
+    /// The partners that a rule makes for a key that it matches, in the order in which they are stated.
+    pub(crate) fn made<'a>(&'a self, Match { index, id }: Match<'a>) -> impl Iterator<Item = Made<'a>> {
+        let rule = &self.rules[index];
+        rule.partners.iter().filter_map(move |template| rule.make(template, id))
+    }
+
+    /// The same in the order of their keys, none of which is there twice; `None` if that order depends on the id.
+    pub(crate) fn made_in_order<'a>(
+        &'a self,
+        Match { index, id }: Match<'a>,
+    ) -> Option<impl Iterator<Item = Made<'a>>> {
+        let (rule, order) = (&self.rules[index], self.orders[index].as_ref()?);
+        Some(order.iter().filter_map(move |at| rule.make(&rule.partners[usize::from(*at)], id)))
+    }
+}
+
+impl Rule {
+    /// The partner that a template makes, unless it would be longer than a key can be.
+    fn make<'a>(&self, template: &'a Template, id: &'a [u8]) -> Option<Made<'a>> {
+        let partner = template.part_key(id);
+        (partner.len() <= LINK_KEY_BYTES_MAX).then_some(Made { partner, strength: self.strength })
+    }
+}
+
+/// A rule that matches a key: its position, and what stands where its pattern has the `{id}`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Match<'a> {
+    index: usize,
+    id: &'a [u8],
+}
+
+/// A partner that a rule makes, in the keyspace of the key that was asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made<'a> {
+    pub(crate) partner: PartKey<'a>,
+    pub(crate) strength: f64,
+}
+
+/// Positions of templates.
+type Order = Box<[u8]>;
+
+const _: () = assert!(TEMPLATES_MAX <= 1 << u8::BITS);
+
+/// The partners of a rule in the order of their keys, if no prefix begins another one: then the prefixes decide, whatever the
+/// id is.
+fn order(rule: &Rule) -> Option<Order> {
+    let prefix = |at: u8| rule.partners[usize::from(at)].prefix();
+    let mut order: Vec<u8> = (0..=u8::MAX).take(rule.partners.len()).collect();
+    order.sort_unstable_by_key(|at| prefix(*at));
+    // What begins any of those behind it begins the next one.
+    let is_fixed = order.windows(2).all(|pair| !prefix(pair[1]).starts_with(prefix(pair[0])));
+    is_fixed.then(|| order.into_boxed_slice())
 }
 
 impl Default for Rules {
@@ -352,5 +413,23 @@ mod tests {
         let mut found = Vec::new();
         rules.partners_of(&vec![b'k'; LINK_KEY_BYTES_MAX], &mut found);
         assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn partners_are_in_a_fixed_order_where_no_prefix_begins_another() {
+        let in_order = |partners: &[&str]| {
+            let mut rules = Rules::new();
+            rules.add("k{id}", partners, 0.5).unwrap();
+            let found = rules.matches(b"kz").next().unwrap();
+            let made: Option<Vec<_>> =
+                rules.made_in_order(found).map(|made| made.map(|m| m.partner.join()).collect());
+            made.map(|keys| keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect::<Vec<_>>())
+        };
+        let expected = ["az", "bz1", "cz"].map(str::to_owned).to_vec();
+        assert_eq!(in_order(&["c{id}", "a{id}", "b{id}1"]), Some(expected));
+        assert_eq!(in_order(&["a{id}", "ab{id}"]), None, "abz is before az, and ab0 behind a0");
+        assert_eq!(in_order(&["b{id}", "a{id}", "aa{id}", "ab{id}"]), None);
+        assert_eq!(in_order(&["a{id}1", "a{id}2"]), None, "the same one");
+        assert_eq!(in_order(&["{id}", "a{id}"]), None, "the empty one begins all");
     }
 }

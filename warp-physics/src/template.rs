@@ -111,13 +111,18 @@ pub(crate) struct PartKey<'a> {
     suffix: &'a [u8],
 }
 
-impl PartKey<'_> {
+impl<'a> PartKey<'a> {
+    /// The parts that are to be joined.
+    pub(crate) fn parts(self) -> [&'a [u8]; 3] {
+        [self.prefix, self.id, self.suffix]
+    }
+
     pub(crate) fn len(self) -> usize {
         self.prefix.len() + self.id.len() + self.suffix.len()
     }
 
     pub(crate) fn join(self) -> Vec<u8> {
-        [self.prefix, self.id, self.suffix].concat()
+        self.parts().concat()
     }
 
     /// Whether this is the key. The length is compared first, because it differs most cheaply.
@@ -127,20 +132,17 @@ impl PartKey<'_> {
     }
 
     pub(crate) fn cmp_key(self, key: &[u8]) -> Ordering {
-        self.parts().cmp(key.iter())
+        self.bytes().cmp(key.iter())
     }
 
     pub(crate) fn cmp(self, other: PartKey<'_>) -> Ordering {
         // Names of different kinds differ in the prefix, mostly.
         let common = self.prefix.len().min(other.prefix.len());
         let prefixes = self.prefix[..common].cmp(&other.prefix[..common]);
-        prefixes.then_with(|| self.parts().cmp(other.parts()))
+        prefixes.then_with(|| self.bytes().cmp(other.bytes()))
     }
 
-    fn parts<'a>(self) -> impl Iterator<Item = &'a u8>
-    where
-        Self: 'a,
-    {
+    fn bytes(self) -> impl Iterator<Item = &'a u8> {
         self.prefix.iter().chain(self.id).chain(self.suffix)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use warp_physics::{
-    BELL_KEY_BYTES, Bell, BellOptions, Entanglement, Link, Links, Origin, Prediction, Rules,
+    BELL_KEY_BYTES, Bell, BellOptions, Entanglement, Link, Links, Origin, Prediction, Rules, StoredLinks,
     coefficient_of_variation, layout, max_over_mean, normalized_entropy, shannon_bits,
 };
 
@@ -269,7 +269,12 @@ proptest! {
         stated in stated(), declared in declared(), key in key(), limit in 0..30_usize, strength_min in strength(),
     ) {
         let graph = Entanglement::new(rules(&stated));
-        let found = graph.partners(0, &key, Some(&links(&declared)), limit, strength_min);
+        let links = links(&declared);
+        let found = graph.partners(0, &key, Some(&links), limit, strength_min);
+        let (bytes, mut lent) = (links.to_bytes(), Vec::new());
+        let stored = StoredLinks::new(&bytes).unwrap();
+        graph.each_partner(0, &key, stored, limit, strength_min, |edge| lent.push(Link::from(edge)));
+        prop_assert_eq!(&lent, &found);
         let mut expected = partners_by_hand(&stated, &declared, &key, strength_min);
         expected.truncate(limit);
         prop_assert_eq!(found, expected);

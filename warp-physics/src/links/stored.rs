@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{LINK_KEY_BYTES_MAX, LINKS_MAX, Link, LinkError, Links, Origin, checked_link, strongest_first};
+use super::{LINK_KEY_BYTES_MAX, LINKS_MAX, LinkError, LinkRef, Links, checked_link, strongest_first};
 use crate::bytes::{Reader, len_u32};
 use crate::strength::BadStrength;
 
@@ -41,6 +41,36 @@ impl Links {
     /// # Errors
     /// [`BadLinks`] for any bytes that `to_bytes` does not make.
     pub fn from_bytes(bytes: &[u8]) -> Result<Links, BadLinks> {
+        Ok(Links { links: StoredLinks::new(bytes)?.iter().map(Into::into).collect() })
+    }
+}
+
+/// The bytes of [`Links`], read where they are: nothing is copied. The default has no links.
+///
+/// ```
+/// use warp_physics::{Links, StoredLinks};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut links = Links::new();
+/// links.declare(0, b"basket:7", 0.9)?;
+/// let bytes = links.to_bytes();
+/// let keys: Vec<&[u8]> = StoredLinks::new(&bytes)?.iter().map(|link| link.key).collect();
+/// assert_eq!(keys, [b"basket:7"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoredLinks<'a> {
+    /// The links one after the other, all of them valid.
+    bytes: &'a [u8],
+}
+
+impl<'a> StoredLinks<'a> {
+    /// Takes what [`Links::to_bytes`] made, which is checked once, here.
+    ///
+    /// # Errors
+    /// [`BadLinks`] for any bytes that `to_bytes` does not make.
+    pub fn new(bytes: &'a [u8]) -> Result<StoredLinks<'a>, BadLinks> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8().ok_or(BadLinks::Cut)?;
         if version != VERSION {
@@ -50,22 +80,76 @@ impl Links {
         if count as usize > LINKS_MAX {
             return Err(BadLinks::TooMany { count });
         }
-        let mut links: Vec<Link> = Vec::with_capacity((reader.len() / LINK_HEADER_BYTES).min(count as usize));
+        let links = StoredLinks { bytes: reader.rest() };
+        let mut last: Option<LinkRef<'_>> = None;
+        let mut is_uniform = true;
         for index in 0..count {
-            let link = read_link(&mut reader, index)?;
-            if links.last().is_some_and(|last| strongest_first(last, &link) != Ordering::Less) {
-                return Err(BadLinks::OutOfOrder { index });
+            let link = read_link(&mut reader).ok_or(BadLinks::Cut)?;
+            check(link, index)?;
+            if let Some(last) = last {
+                if strongest_first(last, link) != Ordering::Less {
+                    return Err(BadLinks::OutOfOrder { index });
+                }
+                is_uniform &= last.strength == link.strength;
             }
-            links.push(link);
+            last = Some(link);
         }
         if reader.len() > 0 {
             return Err(BadLinks::LeftOver { bytes: reader.len() });
         }
-        if holds_a_key_twice(&links) {
+        // Where all are equally strong, they are in the order of their keys, none of which is there twice.
+        if !is_uniform && links.hold_a_key_twice() {
             return Err(BadLinks::Twice);
         }
-        Ok(Links { links })
+        Ok(links)
     }
+
+    /// The links, strongest first.
+    pub fn iter(self) -> impl Iterator<Item = LinkRef<'a>> + Clone {
+        let mut reader = Reader::new(self.bytes);
+        std::iter::from_fn(move || read_link(&mut reader))
+    }
+
+    fn hold_a_key_twice(self) -> bool {
+        let mut seen = Seen::default();
+        // Few links are hardly ever taken for the same, and then nothing need be sorted.
+        if self.iter().all(|link| seen.is_new(link)) {
+            return false;
+        }
+        let mut names: Vec<(u32, &[u8])> = self.iter().map(|link| (link.keyspace, link.key)).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
+/// Which keys were there, about: one that is new may be taken for one that was there, and never the other way round.
+#[derive(Default)]
+struct Seen([u64; Seen::WORDS]);
+
+impl Seen {
+    const WORDS: usize = 32;
+    const BITS: usize = Seen::WORDS * u64::BITS as usize;
+    /// 2^64 divided by the golden ratio.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+    /// Whether a key was certainly not there before. It is from now on.
+    fn is_new(&mut self, LinkRef { keyspace, key, .. }: LinkRef<'_>) -> bool {
+        // Keys differ at their beginning, their end, or in their length, mostly.
+        let first = key.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let last = key.last_chunk().map_or_else(|| short(key), |bytes| u64::from_le_bytes(*bytes));
+        let mixed = (first.wrapping_mul(Seen::SPREAD) ^ last).rotate_left(32) ^ u64::from(keyspace);
+        let hash = (mixed ^ key.len() as u64).wrapping_mul(Seen::SPREAD);
+        let number = (hash >> (u64::BITS / 2)) as usize % Seen::BITS;
+        let (word, bit) = (&mut self.0[number / 64], 1_u64 << (number % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+}
+
+/// Fewer than eight bytes as a number.
+fn short(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What is wrong with bytes that should be links.
@@ -110,24 +194,22 @@ pub enum BadLinks {
     Twice,
 }
 
-fn read_link(reader: &mut Reader<'_>, index: u32) -> Result<Link, BadLinks> {
-    let keyspace = reader.u32().ok_or(BadLinks::Cut)?;
-    let strength = reader.f64().ok_or(BadLinks::Cut)?;
-    let key_bytes = reader.u32().ok_or(BadLinks::Cut)?;
-    let key = reader.bytes(key_bytes as usize).ok_or(BadLinks::Cut)?;
+/// The next link; `None` if there are too few bytes for one.
+#[inline]
+fn read_link<'a>(reader: &mut Reader<'a>) -> Option<LinkRef<'a>> {
+    let (keyspace, strength, key_bytes) = (reader.u32()?, reader.f64()?, reader.u32()?);
+    Some(LinkRef { keyspace, strength, key: reader.bytes(key_bytes as usize)? })
+}
+
+fn check(link: LinkRef<'_>, index: u32) -> Result<(), BadLinks> {
+    let LinkRef { key, strength, .. } = link;
     let checked = checked_link(key, strength).map_err(|source| BadLinks::Invalid { index, source })?;
     if checked.to_bits() != strength.to_bits() {
         // A negative zero, which is never written.
         let source = BadStrength { strength }.into();
         return Err(BadLinks::Invalid { index, source });
     }
-    Ok(Link { keyspace, key: key.to_vec(), strength, origin: Origin::Declared })
-}
-
-fn holds_a_key_twice(links: &[Link]) -> bool {
-    let mut names: Vec<(u32, &[u8])> = links.iter().map(|link| (link.keyspace, &link.key[..])).collect();
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
+    Ok(())
 }
 
 #[cfg(test)]
@@ -167,6 +249,47 @@ mod tests {
         }
         for len in 0..good.len() {
             assert_eq!(Links::from_bytes(&good[..len]), Err(BadLinks::Cut), "cut to {len}");
+        }
+    }
+
+    /// Bytes of these links as they are, strongest first.
+    fn stored(links: &[(String, f64)]) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend(len_u32(links.len()).to_le_bytes());
+        for (key, strength) in links {
+            out.extend(0_u32.to_le_bytes());
+            out.extend(strength.to_le_bytes());
+            out.extend(len_u32(key.len()).to_le_bytes());
+            out.extend(key.as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn a_key_is_found_twice_among_few_and_many_and_in_keys_of_any_kind() {
+        let names: [fn(usize) -> String; 4] = [
+            |number| number.to_string(),
+            |number| format!("{number:08}:with much behind it"),
+            |number| format!("with much before it:{number:08}"),
+            |number| format!("the same at the ends {number} as in any other"),
+        ];
+        for name in names {
+            for count in [2, 3, 10, 100, LINKS_MAX] {
+                let strength = |number: usize| 1.0 - number as f64 / LINKS_MAX as f64;
+                let mut links: Vec<_> = (0..count).map(|number| (name(number), strength(number))).collect();
+                let bytes = stored(&links);
+                let read = StoredLinks::new(&bytes).unwrap();
+                let keys = links.iter().map(|(key, _)| key.as_bytes());
+                assert!(read.iter().map(|link| link.key).eq(keys), "{count} as {:?}", links[0]);
+                links[count - 1].0 = name(0);
+                let bytes = stored(&links);
+                assert_eq!(
+                    StoredLinks::new(&bytes).err(),
+                    Some(BadLinks::Twice),
+                    "{count} as {:?}",
+                    links[0]
+                );
+            }
         }
     }
 }

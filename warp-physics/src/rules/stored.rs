@@ -2,7 +2,6 @@
 
 use super::{RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_MAX, parse_rule};
 use crate::bytes::{Reader, len_u16, len_u32};
-use crate::matching::Matching;
 use crate::strength::BadStrength;
 use crate::template::TEMPLATE_BYTES_MAX;
 
@@ -75,8 +74,7 @@ impl Rules {
         if next_id == 0 {
             return Err(BadRules::NoNextId);
         }
-        let matching = Matching::new(&rules);
-        Ok(Rules { rules, matching, next_id })
+        Ok(Rules::of(rules, next_id))
     }
 }
 

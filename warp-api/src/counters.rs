@@ -53,6 +53,13 @@ impl ReadCounts {
         add(&self.cells.get_or_default().hot, 1);
     }
 
+    /// So many values were found in memory, and so many keys there had none.
+    pub(crate) fn of_memory(&self, hot: u64, missed: u64) {
+        let cells = self.cells.get_or_default();
+        add(&cells.hot, hot);
+        add(&cells.missed, missed);
+    }
+
     /// A value was found in a layer.
     pub(crate) fn cold(&self) {
         add(&self.cells.get_or_default().cold, 1);

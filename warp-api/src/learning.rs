@@ -215,7 +215,7 @@ impl Learning {
     }
 
     /// The learned partners of a key, most confident first.
-    fn partners(&self, hash: u64, strength_min: f64) -> Vec<Link> {
+    pub(crate) fn partners(&self, hash: u64, strength_min: f64) -> Vec<Link> {
         if !self.on {
             return Vec::new();
         }
@@ -309,28 +309,33 @@ impl Shared {
         self.fetch_wanted();
     }
 
-    /// Goes on with the partners of a key that is read, if it was brought in as one and not read since.
+    /// Whether a key that is read was brought in as a partner and not read since: then it is gone on with its own partners, by
+    /// [`Shared::want_partners`] once nothing is pinned.
     ///
     /// Without this every few keys of a sequence would be read from the layers, since partners reach only so far. Partners of
     /// what is brought in could be brought in with it, but what is foretold from what was foretold comes true less often; a use
     /// says for certain that the sequence goes on. That it is the first use is seen where heat is told, which an entry that is
     /// read all the time comes to once a tick: so other reads pay nothing for it, and all first uses are seen, sampled or not.
-    pub(crate) fn follow_if_fetched(&self, key: KeyRef<'_>) {
-        if self.learning.take_mark(key.hash) {
+    #[inline]
+    pub(crate) fn is_first_use(&self, hash: u64) -> bool {
+        let was_fetched = self.learning.take_mark(hash);
+        if was_fetched {
             self.learning.fetched_used.add(1);
-            self.want_partners(key);
         }
+        was_fetched
     }
 
-    /// Asks that the learned partners of a key that was not in memory, or would not have been, be brought in.
-    pub(crate) fn want_partners(&self, key: KeyRef<'_>) {
+    /// Asks that the learned partners of a key that was not in memory, or would not have been, be brought in: of the disk, too,
+    /// so not in the middle of a read of the table.
+    #[cold]
+    pub(crate) fn want_partners(&self, hash: u64) {
         let learned = &self.learning;
         if !learned.on || learned.prefetch_bytes == 0 {
             return;
         }
         let Some(mut known) = learned.known.try_lock() else { return };
         let Known { bell, names, found, .. } = &mut *known;
-        bell.worth_fetching(key.hash, found);
+        bell.worth_fetching(hash, found);
         let mut places = found.iter().map(|partner| partner.place).collect();
         self.advice.fetch(names.len(), &mut places);
         let mut is_wanted = false;
@@ -371,31 +376,5 @@ impl Shared {
             learned.fetched_bytes.add(bytes as u64);
             learned.marks.mark(key.hash);
         }
-    }
-
-    /// Puts learned partners behind those that are declared or made by rules, where they are not among them, and all in the order
-    /// of their strength.
-    pub(crate) fn with_learned(
-        &self,
-        key: KeyRef<'_>,
-        links: &mut Vec<Link>,
-        limit: usize,
-        strength_min: f64,
-    ) {
-        let learned = self.learning.partners(key.hash, strength_min);
-        if learned.is_empty() {
-            return;
-        }
-        for link in learned {
-            // As declared ones, they are between keys of one keyspace.
-            if link.keyspace == key.keyspace
-                && link.key != key.bytes
-                && !links.iter().any(|other| other.key == link.key)
-            {
-                links.push(link);
-            }
-        }
-        links.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-        links.truncate(limit);
     }
 }

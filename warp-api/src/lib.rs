@@ -72,6 +72,7 @@ mod names;
 mod order;
 mod packed;
 mod pull;
+mod quantum;
 mod read;
 mod residency;
 mod rival;

@@ -9,14 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warp_core::{EntryRef, Key, KeyRef, Value};
-use warp_io::Clock;
 use warp_physics::{
     BadLinks, Entanglement, Link, LinkError, Links, Origin, PARTNERS_DEFAULT, RuleError, RuleId, Rules,
-    STRENGTH_MIN_DEFAULT, check_strength,
+    STRENGTH_MIN_DEFAULT, StoredLinks, check_strength,
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
+use crate::keyspace::SYSTEM;
 use crate::keyspaces::dropped;
 use crate::limits;
 use crate::read::Witness;
@@ -90,7 +89,16 @@ pub(crate) fn parse_links_key(key: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
-    [LINKS_PREFIX, &keyspace.to_le_bytes(), key].concat()
+    let mut name = Vec::with_capacity(LINKS_KEY_BYTES + key.len());
+    write_links_key(keyspace, key, &mut name);
+    name
+}
+
+fn write_links_key(keyspace: u32, key: &[u8], name: &mut Vec<u8>) {
+    name.clear();
+    name.extend_from_slice(LINKS_PREFIX);
+    name.extend_from_slice(&keyspace.to_le_bytes());
+    name.extend_from_slice(key);
 }
 
 /// The strength of the links that a put declares.
@@ -186,21 +194,25 @@ impl Shared {
 
     fn links_entry(&self, system_key: &[u8]) -> Result<LinksEntry> {
         let (found, witness) = self.find_witnessed(self.key(SYSTEM, system_key))?;
-        let links = found.as_ref().map(|found| decode(&found.value)).transpose()?;
+        let links = found.as_ref().map(|found| Links::from_bytes(&found.value)).transpose();
+        let links = links.map_err(bad_links)?;
         let existed = found.is_some();
         Ok(LinksEntry { links: links.unwrap_or_default(), witness, existed, changed: false })
     }
 
     /// The declared links of a key.
     pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
-        let Some(name) = self.links_name(keyspace, key) else { return Ok(None) };
-        let found = self.find(self.key(SYSTEM, &name))?;
-        found.map(|found| decode(&found.value)).transpose()
+        let declared = self.declared(keyspace, key, &mut Vec::new())?;
+        declared.map(|bytes| Links::from_bytes(&bytes).map_err(bad_links)).transpose()
     }
 
-    /// The name of the entry of a key's declared links, if there can be one.
-    fn links_name(&self, keyspace: u32, key: &[u8]) -> Option<Vec<u8>> {
-        self.may_have_links.load(Ordering::Acquire).then(|| links_key(keyspace, key))
+    /// The declared links of a key, as they are stored. `name` is room for the name of their entry.
+    pub(crate) fn declared(&self, keyspace: u32, key: &[u8], name: &mut Vec<u8>) -> Result<Option<Value>> {
+        if !self.may_have_links.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        write_links_key(keyspace, key, name);
+        Ok(self.find(self.key(SYSTEM, name))?.map(|found| found.value))
     }
 
     /// The partners of a key, strongest first.
@@ -210,96 +222,41 @@ impl Shared {
         key: &[u8],
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        self.partners_by(self.declared_links(keyspace, key)?.as_ref(), self.key(keyspace, key), options)
+        let declared = self.declared(keyspace, key, &mut Vec::new())?;
+        let learned = self.learning.partners(self.key(keyspace, key).hash, options.strength_min);
+        self.links_with_learned(keyspace, key, stored_links(declared.as_ref())?, learned, options)
     }
 
-    /// The same, given its declared links.
-    fn partners_by(
+    /// The same, given what is declared and what was learned.
+    pub(crate) fn links_with_learned(
         &self,
-        declared: Option<&Links>,
-        key: KeyRef<'_>,
+        keyspace: u32,
+        key: &[u8],
+        declared: StoredLinks<'_>,
+        learned: Vec<Link>,
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
+        let QuantumOptions { partners_max, strength_min } = *options;
         let graph = self.graph()?;
-        let (limit, strength_min) = (options.partners_max, options.strength_min);
-        let mut links = graph.partners(key.keyspace, key.bytes, declared, limit, strength_min);
-        self.with_learned(key, &mut links, limit, strength_min);
+        let mut links = Vec::new();
+        graph.each_partner(keyspace, key, declared, partners_max, strength_min, |edge| {
+            links.push(Link::from(edge));
+        });
+        add_learned(&mut links, keyspace, key, learned);
+        links.truncate(partners_max);
         Ok(links)
     }
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        let declared = self.links_name(keyspace, key).and_then(|name| {
+        let mut name = Vec::new();
+        let declared = self.may_have_links.load(Ordering::Acquire).then(|| {
+            write_links_key(keyspace, key, &mut name);
             let links = |entry: EntryRef<'_>| entry.value().and_then(|value| Links::from_bytes(value).ok());
             self.table.with(self.key(SYSTEM, &name), links).flatten()
         });
         let graph = self.entanglement.load();
-        graph.partners(keyspace, key, declared.as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
-    }
-
-    /// A key's value, with those of its partners.
-    pub(crate) fn quantum_get(
-        &self,
-        keyspace: u32,
-        key: &[u8],
-        options: &QuantumOptions,
-    ) -> Result<Option<Entangled>> {
-        let start = self.time.monotonic();
-        let own = self.key(keyspace, key);
-        self.counters.quantum_gets.add(1);
-        // All is asked for from memory before any of it is waited for.
-        self.table.prefetch(own.hash);
-        let declared = self.declared_links(keyspace, key);
-        let links = declared.and_then(|declared| self.partners_by(declared.as_ref(), own, options));
-        // What is wrong with the links of a key without a value is nobody's concern.
-        let (links, wrong) = links.map_or_else(|wrong| (Vec::new(), Some(wrong)), |links| (links, None));
-        let keys: Vec<KeyRef<'_>> = links.iter().map(|link| self.key(link.keyspace, &link.key)).collect();
-        let hashes: Vec<u64> = [own].iter().chain(&keys).map(|key| key.hash).collect();
-        self.table.prefetch_many(&hashes);
-        let Some(found) = self.find_counted(own)? else { return Ok(None) };
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
-        if links.is_empty() {
-            let elapsed = self.time.monotonic().saturating_sub(start);
-            return Ok(Some(Entangled {
-                value: found.value,
-                partners: Vec::new(),
-                found: 0,
-                requested: 0,
-                elapsed,
-            }));
-        }
-        // A link is between keys of one keyspace.
-        let name = self.keyspace_name(keyspace)?;
-        let partner = |&Link { ref key, strength, origin, .. }: &Link| Partner {
-            keyspace: Arc::clone(&name),
-            key: Key::from(&key[..]),
-            value: None,
-            strength,
-            origin,
-        };
-        let mut partners: Vec<Partner> = links.iter().map(partner).collect();
-        self.find_many(&keys, |place, seen| partners[place].value = seen.into_value())?;
-        let requested = partners.len();
-        let found_partners = partners.iter().filter(|partner| partner.value.is_some()).count();
-        self.counters.partners_requested.add(requested as u64);
-        self.counters.partners_found.add(found_partners as u64);
-        let elapsed = self.time.monotonic().saturating_sub(start);
-        Ok(Some(Entangled { value: found.value, partners, found: found_partners, requested, elapsed }))
-    }
-
-    fn keyspace_name(&self, keyspace: u32) -> Result<Arc<str>> {
-        if keyspace == DEFAULT {
-            thread_local! {
-                /// One for each thread: threads would contend for the counter of a shared one.
-                static NAME: Arc<str> = DEFAULT_NAME.into();
-            }
-            return Ok(NAME.try_with(Arc::clone).unwrap_or_else(|_| DEFAULT_NAME.into()));
-        }
-        let names = self.names()?;
-        let name = names.iter().find(|(_, number)| *number == keyspace);
-        name.map(|(name, _)| Arc::clone(name)).ok_or_else(dropped)
+        graph.partners(keyspace, key, declared.flatten().as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
     }
 
     /// Changes the rules, durably as `terms` ask, and returns what the change did.
@@ -389,12 +346,30 @@ fn link_error(error: LinkError) -> Error {
     Error::invalid("the link is refused").caused_by(error)
 }
 
-fn decode(bytes: &[u8]) -> Result<Links> {
-    Links::from_bytes(bytes).map_err(|error| {
-        let kind = match error {
-            BadLinks::UnknownVersion(_) => ErrorKind::Unsupported,
-            _ => ErrorKind::Corrupt,
-        };
-        Error::new(kind, "stored links cannot be read").caused_by(error)
-    })
+/// Puts learned partners behind those that are declared or made by rules, where they are not among them, and all in the order of
+/// their strength.
+fn add_learned(links: &mut Vec<Link>, keyspace: u32, key: &[u8], learned: Vec<Link>) {
+    if learned.is_empty() {
+        return;
+    }
+    for link in learned {
+        // As declared ones, they are between keys of one keyspace.
+        if link.keyspace == keyspace && link.key != key && !links.iter().any(|other| other.key == link.key) {
+            links.push(link);
+        }
+    }
+    links.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+}
+
+/// Declared links as they are stored, which may be none.
+pub(crate) fn stored_links(declared: Option<&Value>) -> Result<StoredLinks<'_>> {
+    declared.map_or_else(|| Ok(StoredLinks::default()), |bytes| StoredLinks::new(bytes).map_err(bad_links))
+}
+
+fn bad_links(error: BadLinks) -> Error {
+    let kind = match error {
+        BadLinks::UnknownVersion(_) => ErrorKind::Unsupported,
+        _ => ErrorKind::Corrupt,
+    };
+    Error::new(kind, "stored links cannot be read").caused_by(error)
 }

@@ -66,6 +66,17 @@ impl Seen<'_> {
     }
 }
 
+/// What a pass over memory found, and what it leaves to be done when nothing is pinned any more.
+#[derive(Default)]
+struct Pass {
+    hot: u64,
+    missed: u64,
+    /// Hashes of keys that were brought in as partners, and are used for the first time.
+    first_used: Vec<u64>,
+    /// Places of keys that memory has nothing for.
+    not_in_memory: Vec<usize>,
+}
+
 /// How long reads from layers have taken of late.
 #[derive(Debug, Default)]
 pub(crate) struct ColdReads {
@@ -117,9 +128,10 @@ impl Shared {
         }
     }
 
-    /// Takes note of a read of an entry in its heat, and in what is learned of its uses.
+    /// Takes note of a read of an entry in its heat, and in what is learned of its uses. Returns whether its partners are to be
+    /// brought in, since it was brought in like them: by [`Shared::want_partners`], after the read.
     #[inline]
-    fn tell_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) {
+    fn tell_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) -> bool {
         let is_told = if is_turn && LoadMonitor::is_counted() {
             entry.touch();
             true
@@ -127,13 +139,14 @@ impl Shared {
             entry.touch_once()
         };
         // Of one that came in unasked the first read is told: only reads that are told, few of an entry, look for that.
+        let is_first = is_told && self.is_first_use(key.hash);
         if is_told {
-            self.follow_if_fetched(key);
             self.warm.note_use(key.hash);
         }
         if self.residency.pull.has_begun() {
             self.tell_read_of_short_memory(key, entry);
         }
+        is_first
     }
 
     #[inline]
@@ -153,8 +166,9 @@ impl Shared {
     #[inline]
     fn read_hot(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>)) -> bool {
         let is_turn = LoadMonitor::is_turn();
+        let mut is_first = false;
         let is_visible = self.table.with(key, |entry| {
-            self.tell_read(key, entry, is_turn);
+            is_first = self.tell_read(key, entry, is_turn);
             let is_visible = self.is_visible(key.keyspace, entry);
             if is_visible {
                 read(entry);
@@ -165,6 +179,9 @@ impl Shared {
             LoadMonitor::take_back(is_turn);
             return false;
         };
+        if is_first {
+            self.want_partners(key.hash);
+        }
         if is_turn {
             self.read_in_turn(key);
         }
@@ -207,7 +224,7 @@ impl Shared {
                 self.learning.take_mark(key.hash);
                 self.warm.forget(key.hash);
                 self.show_miss(key, found.value.len());
-                self.want_partners(key);
+                self.want_partners(key.hash);
             }
             Some(_) => self.counters.reads.hot(),
         }
@@ -267,16 +284,9 @@ impl Shared {
     /// Calls `each` with the place of each key and the value that it has when its turn comes, with no lock held; counted
     /// as reads of the program's. What is in memory has its turn first, what is not comes after it.
     pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
-        self.prefetch_cold(keys);
-        let mut not_in_memory = Vec::new();
+        let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match entry {
-            Some(entry) if self.is_visible(keys[place].keyspace, entry) => {
-                self.counters.reads.hot();
-                let is_turn = LoadMonitor::is_turn();
-                self.tell_read(keys[place], entry, is_turn);
-                if is_turn {
-                    self.read_in_turn(keys[place]);
-                }
+            Some(entry) if self.is_read(keys[place], entry, &mut pass) => {
                 let seen = if entry.packed_from().is_none() {
                     Seen::Hot(entry)
                 } else {
@@ -284,12 +294,74 @@ impl Shared {
                 };
                 each(place, seen);
             }
-            Some(_) => {
-                self.counters.reads.missed();
-                each(place, Seen::Nothing);
-            }
-            None => not_in_memory.push(place),
+            Some(_) => each(place, Seen::Nothing),
+            None => pass.not_in_memory.push(place),
         });
+        self.end_pass(keys, pass, each)
+    }
+
+    /// The value of the first key, and if it has one, calls `each` with the place among the others, and the value, of each of
+    /// them that has one; in one pass where the first one is in memory. Counted as reads of the program's.
+    pub(crate) fn find_group(
+        &self,
+        keys: &[KeyRef<'_>],
+        mut each: impl FnMut(usize, Option<Value>),
+    ) -> Result<Option<Value>> {
+        let Some((first, others)) = keys.split_first() else { return Ok(None) };
+        let (mut pass, mut value) = (Pass::default(), None);
+        self.table.multi_get_with(keys, |place, entry| match (place.checked_sub(1), entry) {
+            (None, Some(entry)) if self.is_read(*first, entry, &mut pass) => {
+                value = self.take_value(*first, entry);
+            }
+            // Without a value of the first one the others are not asked for.
+            (Some(place), Some(entry))
+                if value.is_some() && self.is_read(others[place], entry, &mut pass) =>
+            {
+                each(place, self.take_value(others[place], entry));
+            }
+            (Some(place), None) if value.is_some() => pass.not_in_memory.push(place),
+            _ => {}
+        });
+        let is_in_memory = pass.hot + pass.missed > 0;
+        self.end_pass(others, pass, |place, seen| each(place, seen.into_value()))?;
+        if !is_in_memory {
+            value = self.read_cold(*first)?.map(|found| found.value);
+            if value.is_some() {
+                self.find_many(others, |place, seen| each(place, seen.into_value()))?;
+            }
+        }
+        Ok(value)
+    }
+
+    /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
+    #[inline]
+    fn is_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, pass: &mut Pass) -> bool {
+        if !self.is_visible(key.keyspace, entry) {
+            pass.missed += 1;
+            return false;
+        }
+        pass.hot += 1;
+        let is_turn = LoadMonitor::is_turn();
+        if self.tell_read(key, entry, is_turn) {
+            pass.first_used.push(key.hash);
+        }
+        if is_turn {
+            self.read_in_turn(key);
+        }
+        true
+    }
+
+    /// Does what a pass over memory has left to be done.
+    fn end_pass(&self, keys: &[KeyRef<'_>], pass: Pass, mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
+        let Pass { hot, missed, first_used, not_in_memory } = pass;
+        self.counters.reads.of_memory(hot, missed);
+        for hash in first_used {
+            self.want_partners(hash);
+        }
+        if not_in_memory.is_empty() {
+            return Ok(());
+        }
+        self.prefetch_cold(keys, &not_in_memory);
         for place in not_in_memory {
             let found = self.read_cold(keys[place])?;
             each(place, found.map_or(Seen::Nothing, Seen::Cold));
@@ -354,18 +426,17 @@ impl Shared {
         seq >= self.floors.of(keyspace) && !self.expired(deadline)
     }
 
-    /// Asks for the pages of keys that are not in memory, all before the first is waited for, as the physics layer
+    /// Asks for the pages of those keys that are not in memory, all before the first is waited for, as the physics layer
     /// advises.
-    pub(crate) fn prefetch_cold(&self, keys: &[KeyRef<'_>]) {
+    #[cold]
+    fn prefetch_cold(&self, keys: &[KeyRef<'_>], not_in_memory: &[usize]) {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
             return;
         }
-        for index in self.advice.prefetch(keys.len(), self.cold_reads.recent()) {
-            if let Some(key) = keys.get(index)
-                && self.table.with(*key, |_| ()).is_none()
-            {
-                layers.prefetch(key.hash);
+        for index in self.advice.prefetch(not_in_memory.len(), self.cold_reads.recent()) {
+            if let Some(place) = not_in_memory.get(index) {
+                layers.prefetch(keys[*place].hash);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use warp_api::{Durability, Options, PutOptions, WarpEngine, WriteBatch};
+use warp_api::{Durability, MEMORY_BUDGET_MIN, Options, PutOptions, WarpEngine, WriteBatch};
 
 use crate::corpus::Corpus;
 use crate::load::put_all;
@@ -47,9 +47,16 @@ const READ_PAUSE: Duration = Duration::from_millis(1);
 /// What is said once the database is ready and the steps begin.
 pub(crate) const READY: &[u8] = b"ready\n";
 
+/// So small that most of the data does not fit: it leaves memory, and comes in again, while the process is killed.
+const LOG_BUFFER_BYTES: usize = 1 << 20;
+const MEMORY_BUDGET: u64 = MEMORY_BUDGET_MIN + LOG_BUFFER_BYTES as u64;
+
 /// The settings of the database that is killed.
 pub(crate) fn options() -> Options {
-    Options::new().checkpoint_log_bytes(CHECKPOINT_LOG_BYTES)
+    Options::new()
+        .checkpoint_log_bytes(CHECKPOINT_LOG_BYTES)
+        .log_buffer_bytes(LOG_BUFFER_BYTES)
+        .memory_budget(MEMORY_BUDGET)
 }
 
 /// One write of one thread; each is a write of its own in the order of sequence numbers.

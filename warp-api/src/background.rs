@@ -209,11 +209,8 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
         shared.work();
         let next = shared.time.monotonic() + WORKER_INTERVAL;
         loop {
-            let due = match shared.warm.is_under_way() {
-                _ if shared.has_left_behind() => Duration::ZERO,
-                true => warm_due.min(next),
-                false => next,
-            };
+            let due = if shared.warm.is_under_way() { warm_due.min(next) } else { next };
+            let due = if shared.has_left_behind() { Duration::ZERO } else { due };
             match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.

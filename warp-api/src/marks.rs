@@ -33,15 +33,14 @@ impl Marks {
 
     /// Where the key with this hash may be marked; nowhere if nothing is.
     fn places(&self, hash: u64) -> &[AtomicU64] {
-        let line =
-            hash.checked_rem(self.0.len() as u64).and_then(|line| self.0.get(usize::try_from(line).ok()?));
-        line.map_or(&[], |line| &line.0)
+        let Some(line) = hash.checked_rem(self.0.len() as u64) else { return &[] };
+        &self.0[usize::try_from(line).unwrap_or(0)].0
     }
 
     /// Takes note that a key was brought in.
     pub(crate) fn mark(&self, hash: u64) {
         let places = self.places(hash);
-        let find = |wanted| places.iter().find(|place| place.load(Ordering::Relaxed) == wanted);
+        let find = |wanted: u64| places.iter().find(|place| place.load(Ordering::Relaxed) == wanted);
         // One that it has may lie behind a free place, and would be there twice.
         if let Some(place) = find(hash).or_else(|| find(UNMARKED)).or(places.first()) {
             place.store(hash, Ordering::Relaxed);

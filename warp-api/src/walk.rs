@@ -183,7 +183,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::environment::{Background, Environment};
     use crate::keyspace::DEFAULT;

@@ -322,11 +322,11 @@ mod tests {
 
     #[test]
     fn what_is_cleared_counts_again_once_it_is_full_again() {
-        let mut shadow = LruShadow::new(100, 1_000 * SIZE);
+        let mut shadow = LruShadow::new(40, 1_000 * SIZE);
         let start = shadow.filter();
         (0..10_000).for_each(|key| shadow.read(hash(key), SIZE, true));
         let before = shadow.counts();
-        assert!(before.reads > 0 && shadow.filter() >= start);
+        assert!(before.reads > 0 && shadow.filter() > start);
         shadow.clear();
         assert_eq!((shadow.counts(), shadow.filter(), shadow.memory_bytes()), (before, start, 0));
         (0..500).for_each(|key| shadow.read(hash(key), SIZE, true));

@@ -335,12 +335,21 @@ impl Shared {
         warp_checkpoint::obsolete(&*home.dir, &*home.layers_dir, kept).map_err(checkpoint_error)
     }
 
+    /// Whether there are no more files to remove, and segments of the log, than a short run leaves, which are gone at once. One by
+    /// one they would become more with each run.
+    fn are_few(&self, obsolete: &Obsolete) -> bool {
+        let segments = self.journal.log().map_or(0, |log| log.stats().segments);
+        let files = (obsolete.layers.len() + obsolete.temporary_layers.len()) as u64;
+        files + segments <= FEW_FILES
+    }
+
     fn try_remove_obsolete(&self, home: &Home, catalog: &mut Catalog, portion: Portion) -> Result<usize> {
         // What goes file by file is looked for once.
         if portion == Portion::Everything || catalog.left_behind.is_empty() {
             catalog.left_behind = self.find_obsolete(home)?;
         }
         let Some(nobody_reads) = self.may_remove_files(home)? else { return Ok(0) };
+        let portion = if self.are_few(&catalog.left_behind) { Portion::Everything } else { portion };
         let obsolete = match portion {
             Portion::Everything => std::mem::take(&mut catalog.left_behind),
             Portion::OneFile => take_one_file(&mut catalog.left_behind),
@@ -376,6 +385,9 @@ fn take_one_file(files: &mut Obsolete) -> Obsolete {
         log_from: files.log_from,
     }
 }
+
+/// So many files that no checkpoint needs are removed at once, whoever waits.
+const FEW_FILES: u64 = 16;
 
 /// How much is removed at once of what no checkpoint needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -713,6 +713,8 @@ fn asks_now(bytes: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::{Background, Environment};
+    use crate::options::Options;
 
     #[test]
     fn room_is_scarce_before_there_is_none() {
@@ -748,8 +750,10 @@ mod tests {
     #[test]
     fn no_room_is_made_for_an_order_once_the_engine_is_closed() {
         const BUDGET: u64 = 24 << 20;
-        let options = crate::options::Options::new().memory_budget(BUDGET).when_full(WhenFull::Evict);
-        let engine = options.in_memory();
+        let options = Options::new().memory_budget(BUDGET).when_full(WhenFull::Evict);
+        // A worker would let entries fall as well.
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        let engine = crate::open::in_memory(options, environment);
         for number in 0..30_000_u32 {
             engine.put(number.to_le_bytes(), [1; 1000]).unwrap();
         }

@@ -206,7 +206,7 @@ impl State {
             archive: found.archive,
             removing: RwLock::new(()),
             is_held_back: AtomicBool::new(false),
-            has_left_behind: AtomicBool::new(true),
+            has_left_behind: AtomicBool::new(!options.read_only),
             lock: Mutex::new(lock),
         };
         let layers = Layers::default();

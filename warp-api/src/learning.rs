@@ -316,8 +316,9 @@ impl Shared {
     /// what is brought in could be brought in with it, but what is foretold from what was foretold comes true less often; a use
     /// says for certain that the sequence goes on. That it is the first use is seen where heat is told, which an entry that is
     /// read all the time comes to once a tick: so other reads pay nothing for it, and all first uses are seen, sampled or not.
-    #[inline]
+    #[inline(never)] // What a get compiles to stays small, so that the processor gets to the next one while it waits.
     pub(crate) fn is_first_use(&self, hash: u64) -> bool {
+        self.warm.note_use(hash);
         let was_fetched = self.learning.take_mark(hash);
         if was_fetched {
             self.learning.fetched_used.add(1);

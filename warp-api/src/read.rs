@@ -56,6 +56,8 @@ impl Seen<'_> {
         }
     }
 
+    /// The value in a handle. Always inlined: a handle is 120 bytes, which each return would move.
+    #[inline(always)]
     pub(crate) fn into_value(self) -> Option<Value> {
         match self {
             Seen::Hot(entry) => entry.value_handle(),
@@ -140,16 +142,13 @@ impl Shared {
         };
         // Of one that came in unasked the first read is told: only reads that are told, few of an entry, look for that.
         let is_first = is_told && self.is_first_use(key.hash);
-        if is_told {
-            self.warm.note_use(key.hash);
-        }
         if self.residency.pull.has_begun() {
             self.tell_read_of_short_memory(key, entry);
         }
         is_first
     }
 
-    #[inline]
+    #[inline(never)]
     fn tell_read_of_short_memory(&self, key: KeyRef<'_>, entry: EntryRef<'_>) {
         if let Some(learned) = self.residency.pull.learned() {
             learned.read(key.hash, entry.mass());
@@ -193,7 +192,7 @@ impl Shared {
         true
     }
 
-    #[inline]
+    #[inline(always)] // As what calls it: so a handle is made where it is wanted.
     fn take_value(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
         if entry.packed_from().is_none() { entry.value_handle() } else { self.read_warm(key, entry) }
     }
@@ -259,7 +258,7 @@ impl Shared {
     }
 
     /// The value that `key` has now; counted as a read of the program's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
         let mut value = None;
         if !self.read_hot(key, |entry| value = self.take_value(key, entry)) {
@@ -334,7 +333,7 @@ impl Shared {
     }
 
     /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
-    #[inline]
+    #[inline(always)] // Short, and called for each key while the memory of the next ones is on its way.
     fn is_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, pass: &mut Pass) -> bool {
         if !self.is_visible(key.keyspace, entry) {
             pass.missed += 1;

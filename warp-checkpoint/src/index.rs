@@ -105,6 +105,17 @@ impl Index {
         search(slot.clone(), self.guess(slot, hash), |rank| Ok(self.at(source, rank)?.0 < hash))
     }
 
+    /// The offsets of the entries with that hash: none, one, or several whose keys collide.
+    pub(crate) fn offsets_of<'a>(
+        &'a self,
+        source: &'a Checked,
+        hash: u64,
+    ) -> Result<impl Iterator<Item = Result<usize>> + 'a> {
+        let slot = self.slot(source, hash)?;
+        let first = self.lower_bound(source, &slot, hash)?;
+        Ok(while_hash(hash, (first..slot.end).map(|rank| self.at(source, rank))))
+    }
+
     /// The bytes of the index where `hash` probably is, for reading ahead.
     pub(crate) fn probable(&self, source: &Checked, hash: u64) -> Result<Range<usize>> {
         let start = self.place_of(self.probable_rank(source, hash)?);
@@ -177,6 +188,15 @@ pub(crate) fn search(range: Range<u32>, guess: u32, below: impl Fn(u32) -> Resul
         if below(middle)? { low = middle + 1 } else { high = middle }
     }
     Ok(low)
+}
+
+/// The offsets of pairs of a hash and an offset, as long as they have that hash.
+pub(crate) fn while_hash(
+    hash: u64,
+    pairs: impl Iterator<Item = Result<(u64, usize)>>,
+) -> impl Iterator<Item = Result<usize>> {
+    let has_hash = move |pair: &Result<(u64, usize)>| !matches!(pair, Ok((other, _)) if *other != hash);
+    pairs.take_while(has_hash).map(|pair| Ok(pair?.1))
 }
 
 /// The hash and the offset in an entry of the index.

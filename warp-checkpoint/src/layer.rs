@@ -187,13 +187,8 @@ impl Layer {
 
     fn find_in_index(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
         let Inner { index, source, .. } = &*self.0;
-        let slot = index.slot(source, hash)?;
-        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
-            let (found, offset) = index.at(source, rank)?;
-            if found != hash {
-                break;
-            }
-            let entry = self.entry_at(hash, offset)?;
+        for offset in index.offsets_of(source, hash)? {
+            let entry = self.entry_at(hash, offset?)?;
             if entry.keyspace == keyspace && *entry.key == *key {
                 return Ok(Some(entry));
             }
@@ -346,20 +341,11 @@ impl Layer {
     /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that the answer depends on is damaged.
     pub fn with_hash(&self, hash: u64) -> Result<Vec<LayerEntryRef<'_>>> {
-        let mut found = Vec::new();
         if !self.may_contain(hash)? {
-            return Ok(found);
+            return Ok(Vec::new());
         }
         let Inner { index, source, .. } = &*self.0;
-        let slot = index.slot(source, hash)?;
-        for rank in index.lower_bound(source, &slot, hash)?..slot.end {
-            let (of_rank, offset) = index.at(source, rank)?;
-            if of_rank != hash {
-                break;
-            }
-            found.push(self.entry_at(hash, offset)?);
-        }
-        Ok(found)
+        index.offsets_of(source, hash)?.map(|offset| self.entry_at(hash, offset?)).collect()
     }
 
     /// Reads the whole file, and checks everything that a reader ever relies on.

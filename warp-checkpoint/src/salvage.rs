@@ -20,8 +20,9 @@ use crate::error::{Corruption, Result, corrupt, io_at};
 use crate::filter;
 use crate::format::{
     BLOCK_BYTES, CHECK_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, INDEX_ENTRY_BYTES, Layout, SECTION_ALIGN,
-    u32_at, u64_at,
+    u32_at,
 };
+use crate::index::decode_entry;
 use crate::layer::LayerInfo;
 use crate::layer_bytes::LayerBytes;
 use crate::names::layer_name;
@@ -198,9 +199,8 @@ impl Salvage {
         let ranks = self.index.clone().step_by(INDEX_ENTRY_BYTES);
         let entry = |start: usize| {
             let bytes = self.bytes(start..start + INDEX_ENTRY_BYTES)?;
-            let upper =
-                u64::from(u32_at(&bytes, 8)) | u64::from(bytes[12]) << 32 | u64::from(bytes[13]) << 40;
-            Some((usize::try_from(upper).ok()?, u64_at(&bytes, 0)))
+            let (hash, offset) = decode_entry(bytes.first_chunk()?);
+            Some((offset, hash))
         };
         ranks.filter_map(entry).filter(|(offset, _)| self.data.contains(offset)).collect()
     }

@@ -2,15 +2,15 @@
 //!
 //! The index has 14 bytes for each entry, too many to stay in the page cache beside data that is larger than memory, so
 //! that a lookup through it reads a page of the index and a page of the data. Where entries lie in the order of their
-//! hashes, one item for each block of data is enough, as in the tables of Chang et al., "Bigtable" (2006): a hundredth
-//! part of it, which stays in the cache, and the lookup reads the one block.
+//! hashes, one item for each block of data is enough, as in the tables of Chang et al., "Bigtable" (2006): of small entries a
+//! thirtieth part of the index, which stays in the cache, and the lookup reads the one block.
 
 use std::ops::Range;
 
 use crate::checked::Checked;
 use crate::error::{Corruption, Result, corrupt};
 use crate::format::{BLOCK_BYTES, Footer, INDEX_ENTRY_BYTES, SPARSE_ENTRIES};
-use crate::index::{Index, decode_entry, search};
+use crate::index::{Index, decode_entry, search, while_hash};
 
 /// Where the sparse index of an open layer is.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Sparse {
         Ok(decode_entry(&source.array(self.place_of(item))?))
     }
 
-    /// The items whose blocks can have an entry with that hash, the likeliest first.
+    /// The first entries of the blocks that can have an entry with that hash, as offsets, the likeliest block first.
     pub(crate) fn items_for<'a>(
         &'a self,
         source: &'a Checked,
@@ -50,11 +50,9 @@ impl Sparse {
         let guess = self.guess(source, index, hash)?;
         let after = search(0..self.items, guess, |item| Ok(self.at(source, item)?.0 < hash))?;
         // Entries with the hash of a block's first may have begun in the block before; all others are there.
-        let equal = (after..self.items)
-            .map(|item| self.at(source, item))
-            .take_while(move |item| item.as_ref().map_or(true, |(first, _)| *first == hash));
-        let before = after.checked_sub(1).into_iter().map(|item| self.at(source, item));
-        Ok(equal.chain(before).map(|item| Ok(item?.1)))
+        let equal = while_hash(hash, (after..self.items).map(|item| self.at(source, item)));
+        let before = after.checked_sub(1).into_iter().map(|item| Ok(self.at(source, item)?.1));
+        Ok(equal.chain(before))
     }
 
     /// As many entries before it in the index as there should be, and all blocks have as many.

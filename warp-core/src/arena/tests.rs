@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::classes::{PIECE_BYTES_MAX, STEPS};
+use super::heap::{CACHED_BYTES_MIN, UNCACHED_BYTES};
 use super::*;
+use crate::chunk::CHUNK_BYTES;
 
 #[test]
 fn a_class_holds_what_it_is_chosen_for_and_wastes_little() {

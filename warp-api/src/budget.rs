@@ -152,31 +152,25 @@ struct Waited {
     clean_rounds: u32,
 }
 
-/// The buffers of a large write, counted until it is done.
+/// Memory that is counted as long as this lives: the buffers of a large write until it is done, or what an order of keys
+/// takes until the order itself is counted.
 #[derive(Debug)]
-#[must_use = "they are counted as long as it lives"]
-pub(crate) struct Passing<'a> {
-    budget: &'a Budget,
+#[must_use = "it is counted as long as it lives"]
+pub(crate) struct Counted<'a> {
+    count: &'a AtomicU64,
     bytes: u64,
 }
 
-impl Drop for Passing<'_> {
-    fn drop(&mut self) {
-        self.budget.passing.fetch_sub(self.bytes, Ordering::Relaxed);
+impl Counted<'_> {
+    fn new(count: &AtomicU64, bytes: u64) -> Counted<'_> {
+        count.fetch_add(bytes, Ordering::Relaxed);
+        Counted { count, bytes }
     }
 }
 
-/// Memory for an order of keys, counted until the order itself is.
-#[derive(Debug)]
-#[must_use = "it is counted as long as it lives"]
-pub(crate) struct OrderRoom<'a> {
-    budget: &'a Budget,
-    bytes: u64,
-}
-
-impl Drop for OrderRoom<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.budget.ordering.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.count.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -276,11 +270,9 @@ impl Budget {
 
     /// Begins to count the encoding of a large write, which has room for what does not compress. The log counts its copy
     /// itself.
-    fn pass(&self, bytes: u64) -> Passing<'_> {
+    fn pass(&self, bytes: u64) -> Counted<'_> {
         self.largest.fetch_max(bytes, Ordering::Relaxed);
-        let bytes = (bytes + bytes / 128).min(self.limit() / PASSING_PART);
-        self.passing.fetch_add(bytes, Ordering::Relaxed);
-        Passing { budget: self, bytes }
+        Counted::new(&self.passing, (bytes + bytes / 128).min(self.limit() / PASSING_PART))
     }
 
     /// What the buffers of large writes take, with `more` to come: those in use, or, as an estimate, those that the allocator
@@ -417,7 +409,7 @@ impl Shared {
     /// `Full` if the budget is used up by what cannot leave memory, `Busy` if the caller would have to wait and does not
     /// want to.
     #[inline]
-    pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<Option<Passing<'_>>> {
+    pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<Option<Counted<'_>>> {
         match asks_now(bytes) {
             None => Ok(None),
             // Deletions without files leave nothing behind.
@@ -483,16 +475,14 @@ impl Shared {
     /// # Errors
     /// `Full` if all orders together would take more than they may, if what is in memory cannot leave it, or if others take
     /// what is freed; `Closed`.
-    pub(crate) fn admit_order(&self, lasting: u64, work: u64) -> Result<OrderRoom<'_>> {
+    pub(crate) fn admit_order(&self, lasting: u64, work: u64) -> Result<Counted<'_>> {
         let budget = &self.budget;
         if (self.order_bytes() as u64).saturating_add(lasting) > budget.orders_max() {
             return Err(full(
                 "the order of the keys, which a scan needs, would take more than half of the memory budget",
             ));
         }
-        let bytes = lasting.saturating_add(work);
-        let room = OrderRoom { budget, bytes };
-        budget.ordering.fetch_add(bytes, Ordering::Relaxed);
+        let room = Counted::new(&budget.ordering, lasting.saturating_add(work));
         let (mut rounds_left, mut fallen, mut waited) = (None, 0, Waited::default());
         loop {
             self.check_open()?;

@@ -19,6 +19,9 @@ use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 use crate::types::Seq;
 
+/// So many files that no checkpoint needs are removed at once, whoever waits.
+const FEW_FILES: u64 = 16;
+
 /// What a checkpoint did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -385,9 +388,6 @@ fn take_one_file(files: &mut Obsolete) -> Obsolete {
         log_from: files.log_from,
     }
 }
-
-/// So many files that no checkpoint needs are removed at once, whoever waits.
-const FEW_FILES: u64 = 16;
 
 /// How much is removed at once of what no checkpoint needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

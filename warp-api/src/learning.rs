@@ -309,15 +309,15 @@ impl Shared {
         self.fetch_wanted();
     }
 
-    /// Whether a key that is read was brought in as a partner and not read since: then it is gone on with its own partners, by
-    /// [`Shared::want_partners`] once nothing is pinned.
+    /// Takes note of a use of what may have been brought in before it was asked for. `true` if it came as a partner and was
+    /// not read since: then it is gone on with its own partners, by [`Shared::want_partners`] once nothing is pinned.
     ///
     /// Without this every few keys of a sequence would be read from the layers, since partners reach only so far. Partners of
     /// what is brought in could be brought in with it, but what is foretold from what was foretold comes true less often; a use
     /// says for certain that the sequence goes on. That it is the first use is seen where heat is told, which an entry that is
     /// read all the time comes to once a tick: so other reads pay nothing for it, and all first uses are seen, sampled or not.
     #[inline(never)] // What a get compiles to stays small, so that the processor gets to the next one while it waits.
-    pub(crate) fn is_first_use(&self, hash: u64) -> bool {
+    pub(crate) fn note_use_of_brought(&self, hash: u64) -> bool {
         self.warm.note_use(hash);
         let was_fetched = self.learning.take_mark(hash);
         if was_fetched {

@@ -141,7 +141,7 @@ impl Shared {
             entry.touch_once()
         };
         // Of one that came in unasked the first read is told: only reads that are told, few of an entry, look for that.
-        let is_first = is_told && self.is_first_use(key.hash);
+        let is_first = is_told && self.note_use_of_brought(key.hash);
         if self.residency.pull.has_begun() {
             self.tell_read_of_short_memory(key, entry);
         }

@@ -204,7 +204,8 @@ impl WarmStart {
     /// Entries that were brought in, the bytes of their keys and values, and those that were then read from memory.
     pub(crate) fn brought(&self) -> (u64, u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (count(&self.entries), count(&self.bytes), count(&self.used))
+        let entries = count(&self.entries);
+        (entries, count(&self.bytes), count(&self.used).min(entries))
     }
 
     /// Gives up what is left.
@@ -221,7 +222,7 @@ impl WarmStart {
             looked_up: of(&self.looked_up),
             entries,
             bytes,
-            used: used.min(entries),
+            used,
             damaged: of(&self.damaged),
             under_way: self.is_under_way(),
             elapsed_nanos: of(&self.nanos),

@@ -66,11 +66,11 @@ pub struct Worth {
 pub struct WorthMetrics {
     /// Since this open.
     pub session: Worth,
-    /// Of the session that was last kept in the file of what was learned, before this one, or beside it where this one only reads.
-    /// `None` without files, and as long as the file has not been read.
+    /// From the open before this one to its close, as last kept in the file of what was learned; or of the process that
+    /// writes beside this one, if this one only reads. `None` without files, and as long as the file has not been read.
     pub last: Option<Worth>,
-    /// Since the database was created, this session included, as far as it was kept: a crash loses some minutes, and a damaged
-    /// file all. `None` as `last` is.
+    /// Since the database was created, what came since this open included, as far as it was kept: a crash loses some minutes,
+    /// and a damaged file all. `None` as `last` is.
     pub total: Option<Worth>,
 }
 

@@ -4,7 +4,7 @@ use warp_checkpoint::{Layer, LayerBytes, LayerEntryRef};
 use warp_core::{Key, ORDER_WORK_KEY_BYTES, OrderBuilder, OrderedKeys, SLOTS};
 use warp_io::Clock;
 
-use crate::budget::OrderRoom;
+use crate::budget::Counted;
 use crate::error::Result;
 use crate::from_crates::checkpoint_error;
 use crate::shared::Shared;
@@ -46,7 +46,7 @@ impl Shared {
     ///
     /// # Errors
     /// `Full` if memory has no room for it; as of a read.
-    pub(super) fn build_order(&self, keyspace: u32) -> Result<(OrderedKeys, OrderRoom<'_>)> {
+    pub(super) fn build_order(&self, keyspace: u32) -> Result<(OrderedKeys, Counted<'_>)> {
         let in_layers = || self.layers.load().layers.iter().map(|layer| layer.info().entries).sum::<u64>();
         let in_layers = usize::try_from(in_layers()).unwrap_or(usize::MAX);
         let at_most = self.table.len().saturating_add(in_layers);
@@ -81,7 +81,7 @@ impl Shared {
     }
 
     /// Memory for an order of so many keys; and how much of it is for building.
-    fn room_for_order(&self, expected: usize) -> Result<(OrderRoom<'_>, usize)> {
+    fn room_for_order(&self, expected: usize) -> Result<(Counted<'_>, usize)> {
         let work = expected.saturating_mul(ORDER_WORK_KEY_BYTES) as u64;
         let work = work.min(self.budget.order_work_max());
         let room = self.admit_order(expected as u64 * ORDER_KEY_BYTES, work)?;

@@ -18,7 +18,7 @@ const SECTION_BYTES: usize = 2 * WORTH_BYTES;
 #[derive(Debug, Default)]
 pub(crate) struct WorthKept(Mutex<Option<Kept>>);
 
-/// The worth of what was before this session.
+/// The worth of what was before this open.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Kept {
     /// Since the database was created.

@@ -161,7 +161,7 @@ impl Shared {
             let (keyspace, key) = (Arc::clone(&keyspace), Key::from(bytes));
             partners.push(Partner { keyspace, key, value: None, strength, origin });
         }
-        let value = self.find_group(&keys, |place, value| partners[place].value = value)?;
+        let value = self.find_group(&keys, |place, seen| seen.value_into(&mut partners[place].value))?;
         Ok(value.map(|value| (value, partners)))
     }
 

@@ -56,14 +56,15 @@ impl Seen<'_> {
         }
     }
 
-    /// The value in a handle. Always inlined: a handle is 120 bytes, which each return would move.
-    #[inline(always)]
-    pub(crate) fn into_value(self) -> Option<Value> {
+    /// Puts the value in a handle where the caller wants it: a handle is 120 bytes, and each move of one costs what the next
+    /// lookup could have begun in.
+    #[inline]
+    pub(crate) fn value_into(self, slot: &mut Option<Value>) {
         match self {
-            Seen::Hot(entry) => entry.value_handle(),
-            Seen::Warm(value) => Some(value),
-            Seen::Cold(found) => Some(found.value),
-            Seen::Nothing => None,
+            Seen::Hot(entry) => entry.value_into(slot),
+            Seen::Warm(value) => *slot = Some(value),
+            Seen::Cold(found) => *slot = Some(found.value),
+            Seen::Nothing => *slot = None,
         }
     }
 }
@@ -192,9 +193,13 @@ impl Shared {
         true
     }
 
-    #[inline(always)] // As what calls it: so a handle is made where it is wanted.
-    fn take_value(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
-        if entry.packed_from().is_none() { entry.value_handle() } else { self.read_warm(key, entry) }
+    /// What a lookup sees of a visible entry.
+    #[inline(always)]
+    fn seen<'a>(&self, key: KeyRef<'_>, entry: EntryRef<'a>) -> Seen<'a> {
+        match entry.packed_from() {
+            None => Seen::Hot(entry),
+            Some(_) => self.read_warm(key, entry).map_or(Seen::Nothing, Seen::Warm),
+        }
     }
 
     #[inline]
@@ -252,7 +257,9 @@ impl Shared {
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let mut found = None;
         let is_hot = self.read_hot(key, |entry| {
-            found = self.take_value(key, entry).map(|value| Found::of(entry, value));
+            let mut value = None;
+            self.seen(key, entry).value_into(&mut value);
+            found = value.map(|value| Found::of(entry, value));
         });
         if is_hot { Ok(found) } else { self.read_cold(key) }
     }
@@ -260,11 +267,17 @@ impl Shared {
     /// The value that `key` has now; counted as a read of the program's.
     #[inline(always)]
     pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
-        let mut value = None;
-        if !self.read_hot(key, |entry| value = self.take_value(key, entry)) {
-            value = self.read_cold(key)?.map(|found| found.value);
+        // Made where it is returned.
+        let mut answer = Ok(None);
+        let is_hot = self.read_hot(key, |entry| {
+            if let Ok(slot) = &mut answer {
+                self.seen(key, entry).value_into(slot);
+            }
+        });
+        if !is_hot {
+            answer = self.read_cold(key).map(|found| found.map(|found| found.value));
         }
-        Ok(value)
+        answer
     }
 
     /// Calls `read` with the value that `key` has now, with no lock held; counted as a read of the program's.
@@ -286,12 +299,7 @@ impl Shared {
         let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match entry {
             Some(entry) if self.is_read(keys[place], entry, &mut pass) => {
-                let seen = if entry.packed_from().is_none() {
-                    Seen::Hot(entry)
-                } else {
-                    self.read_warm(keys[place], entry).map_or(Seen::Nothing, Seen::Warm)
-                };
-                each(place, seen);
+                each(place, self.seen(keys[place], entry));
             }
             Some(_) => each(place, Seen::Nothing),
             None => pass.not_in_memory.push(place),
@@ -304,29 +312,29 @@ impl Shared {
     pub(crate) fn find_group(
         &self,
         keys: &[KeyRef<'_>],
-        mut each: impl FnMut(usize, Option<Value>),
+        mut each: impl FnMut(usize, Seen<'_>),
     ) -> Result<Option<Value>> {
         let Some((first, others)) = keys.split_first() else { return Ok(None) };
         let (mut pass, mut value) = (Pass::default(), None);
         self.table.multi_get_with(keys, |place, entry| match (place.checked_sub(1), entry) {
             (None, Some(entry)) if self.is_read(*first, entry, &mut pass) => {
-                value = self.take_value(*first, entry);
+                self.seen(*first, entry).value_into(&mut value);
             }
             // Without a value of the first one the others are not asked for.
             (Some(place), Some(entry))
                 if value.is_some() && self.is_read(others[place], entry, &mut pass) =>
             {
-                each(place, self.take_value(others[place], entry));
+                each(place, self.seen(others[place], entry));
             }
             (Some(place), None) if value.is_some() => pass.not_in_memory.push(place),
             _ => {}
         });
         let is_in_memory = pass.hot + pass.missed > 0;
-        self.end_pass(others, pass, |place, seen| each(place, seen.into_value()))?;
+        self.end_pass(others, pass, &mut each)?;
         if !is_in_memory {
             value = self.read_cold(*first)?.map(|found| found.value);
             if value.is_some() {
-                self.find_many(others, |place, seen| each(place, seen.into_value()))?;
+                self.find_many(others, each)?;
             }
         }
         Ok(value)

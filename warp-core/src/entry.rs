@@ -94,6 +94,13 @@ impl<'a> EntryRef<'a> {
         self.record.value_handle()
     }
 
+    /// As [`EntryRef::value_handle`], put where the caller wants it: a handle is 120 bytes, and moving it keeps the processor
+    /// from looking ahead to the next cache miss.
+    #[inline]
+    pub fn value_into(self, slot: &mut Option<Value>) {
+        self.record.value_into(slot);
+    }
+
     /// The length that the value had before its owner packed it ([`NewValue::Packed`](crate::NewValue::Packed)); `None` if
     /// it is not packed.
     #[must_use]
@@ -177,7 +184,9 @@ impl<'a> EntryRef<'a> {
     #[must_use]
     #[inline]
     pub fn to_entry(self) -> Entry {
-        Entry { value: self.value_handle(), seq: self.seq(), deadline: self.deadline() }
+        let mut entry = Entry { value: None, seq: self.seq(), deadline: self.deadline() };
+        self.value_into(&mut entry.value);
+        entry
     }
 }
 

@@ -439,6 +439,18 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// As [`Record::value_handle`], put where the caller wants it.
+    #[inline]
+    pub(crate) fn value_into(self, slot: &mut Option<Value>) {
+        match self.shared() {
+            Some(_) => *slot = self.value_handle(),
+            None => match self.value() {
+                Some(bytes) => slot.get_or_insert_default().set(bytes),
+                None => *slot = None,
+            },
+        }
+    }
+
     /// Bytes of the piece that the entry is in.
     #[inline]
     pub(crate) fn bytes(self) -> usize {
@@ -565,6 +577,11 @@ mod tests {
                 assert_eq!(record.deadline(), deadline);
                 assert_eq!(record.value(), value.as_deref());
                 assert_eq!(record.value_handle().as_deref(), value.as_deref());
+                for stale in [None, Some(Value::from("stale")), Some(Value::from(vec![7; 200]))] {
+                    let mut slot = stale;
+                    record.value_into(&mut slot);
+                    assert_eq!(slot.as_deref(), value.as_deref());
+                }
                 assert_eq!(record.is_tombstone(), value.is_none());
                 assert_eq!(record.packed_from(), packed);
                 assert!(record.is_of(&name));

@@ -59,12 +59,21 @@ impl<const N: usize> SmallBytes<N> {
         }
     }
 
-    fn inline(source: &[u8]) -> Option<SmallBytes<N>> {
-        if source.len() > N {
-            return None;
+    /// Makes itself a copy of `source` if that is short, in its own place: to move one takes twenty instructions, and the
+    /// processor gets to the next cache miss only if few lie before it.
+    #[inline]
+    pub(crate) fn set_short(&mut self, source: &[u8]) -> bool {
+        let (true, Ok(source_len)) = (source.len() <= N, u8::try_from(source.len())) else { return false };
+        *self = SmallBytes::EMPTY;
+        if let SmallBytes::Inline { len, bytes } = self {
+            bytes[..source.len()].copy_from_slice(source);
+            *len = source_len;
         }
-        let mut bytes = [0; N];
-        bytes[..source.len()].copy_from_slice(source);
-        Some(SmallBytes::Inline { len: u8::try_from(source.len()).ok()?, bytes })
+        true
+    }
+
+    fn inline(source: &[u8]) -> Option<SmallBytes<N>> {
+        let mut inline = SmallBytes::EMPTY;
+        inline.set_short(source).then_some(inline)
     }
 }

@@ -192,6 +192,16 @@ macro_rules! handle {
 handle!(Value);
 handle!(Key);
 
+impl Value {
+    /// Makes this a copy of `bytes`, in its own place if they are few.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: &[u8]) {
+        if !self.0.set_short(bytes) {
+            *self = Value::from(bytes);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::hash_map::DefaultHasher;

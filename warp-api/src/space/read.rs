@@ -29,7 +29,7 @@ impl Space<'_> {
 
     pub(crate) fn multi_get<K: AsRef<[u8]>>(self, keys: &[K]) -> Result<Vec<Option<Value>>> {
         let mut values = vec![None; keys.len()];
-        self.find_many(keys, |place, seen| values[place] = seen.into_value())?;
+        self.find_many(keys, |place, seen| seen.value_into(&mut values[place]))?;
         Ok(values)
     }
 

@@ -12,7 +12,7 @@ const _: () = assert!(size_of::<Option<SmallBytes<38>>>() == size_of::<SmallByte
 /// Immutable bytes that are cheap to clone; up to `N` of them without an allocation.
 #[derive(Clone)]
 pub(crate) enum SmallBytes<const N: usize> {
-    /// The first `len` of `bytes`; the rest are zeros.
+    /// The first `len` of `bytes`; the rest may be anything.
     Inline { len: u8, bytes: [u8; N] },
     /// Longer than `N`.
     Shared(Bytes),
@@ -63,13 +63,17 @@ impl<const N: usize> SmallBytes<N> {
     /// processor gets to the next cache miss only if few lie before it.
     #[inline]
     pub(crate) fn set_short(&mut self, source: &[u8]) -> bool {
-        let (true, Ok(source_len)) = (source.len() <= N, u8::try_from(source.len())) else { return false };
-        *self = SmallBytes::EMPTY;
-        if let SmallBytes::Inline { len, bytes } = self {
-            bytes[..source.len()].copy_from_slice(source);
-            *len = source_len;
+        if let SmallBytes::Shared(_) = self {
+            *self = SmallBytes::EMPTY;
         }
-        true
+        match (self, u8::try_from(source.len())) {
+            (SmallBytes::Inline { len, bytes }, Ok(source_len)) if source.len() <= N => {
+                bytes[..source.len()].copy_from_slice(source);
+                *len = source_len;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn inline(source: &[u8]) -> Option<SmallBytes<N>> {

@@ -186,6 +186,20 @@ impl Table {
 
     #[inline]
     fn find<'p>(&'p self, key: KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
+        self.find_by_parts(key.hash, key.keyspace, key.bytes, pin)
+    }
+
+    /// Not inlined, and the key in parts, which are passed in registers: what lies between two lookups stays short, and the
+    /// processor gets to the next one while it waits.
+    #[inline(never)]
+    fn find_by_parts<'p>(
+        &'p self,
+        hash: u64,
+        keyspace: u32,
+        bytes: &[u8],
+        pin: &'p Pin,
+    ) -> Option<Record<'p>> {
+        let key = KeyRef { hash, keyspace, bytes };
         let array = self.slots.buckets(slot_of(key.hash)).load(pin);
         let arena = self.store.arena(Store::arena_of(slot_of(key.hash)));
         let found = buckets::find(array, Fingerprint::of(key.hash), |address| {

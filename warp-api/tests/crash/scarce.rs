@@ -4,8 +4,9 @@
 use warp_api::{Durability, MEMORY_BUDGET_MIN, Options, WarpEngine};
 use warp_io::{SimClock, SimDisk};
 
+use crate::common::Random;
 use crate::model::{DEFAULT, Effect, Model};
-use crate::workload::{LogFormat, Random, Run, Write, environment};
+use crate::workload::{LogFormat, Run, Write, environment};
 
 const LOG_BUFFER_BYTES: usize = 16 << 10;
 /// The least that there can be.

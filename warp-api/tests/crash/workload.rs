@@ -10,6 +10,7 @@ use warp_api::{
 };
 use warp_io::{Clock, SimClock, SimDisk};
 
+use crate::common::Random;
 use crate::model::{Balance, DEFAULT, Effect, LEVELS, LOAD_KEYS, Model, Stored, load_key};
 
 /// Keys are few, so that they are overwritten, deleted and linked again and again.
@@ -98,23 +99,6 @@ pub(crate) fn run(seed: u64, steps: usize, format: LogFormat) -> Run {
 
 fn open(run: &Run, clock: &SimClock) -> WarpEngine {
     options(run.format).open_in(&run.disk.root(), environment(clock, run.seed)).unwrap()
-}
-
-/// `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 struct Driver {

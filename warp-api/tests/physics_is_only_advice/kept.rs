@@ -3,8 +3,7 @@
 use warp_checkpoint::{Advice, AdviceSection, advice_name};
 use warp_core::KeyRef;
 
-use crate::chance::Random;
-use crate::common::Machine;
+use crate::common::{Machine, Random};
 
 /// Keyspaces of made-up names: the default one, one of the test's, the engine's own, and one that there is not.
 const KEYSPACES: [u32; 6] = [1, 1, 1, 2, 0, 9];

@@ -12,8 +12,8 @@ use warp_api::{
 };
 use warp_io::Survival;
 
-use crate::chance::{self, Random, RandomAdvice};
-use crate::common::Machine;
+use crate::chance::{self, RandomAdvice};
+use crate::common::{Machine, Random};
 use crate::kept;
 
 const STEPS: u64 = 6_000;

@@ -14,8 +14,14 @@ const PARTS_MAX: usize = 1 << 12;
 /// all keys again.
 const ROUND_KEYS: usize = 1 << 24;
 
-/// What a key of the present round may take: its item, in a vector that doubles as it grows.
-pub const ORDER_WORK_KEY_BYTES: usize = 2 * size_of::<(u64, u64)>();
+/// What a key of the present round may take: its item, and its part of what runs leave empty.
+pub const ORDER_WORK_KEY_BYTES: usize = size_of::<Item>() + size_of::<Item>() / 8;
+
+/// The head of a key, and its hash.
+type Item = (u64, u64);
+
+/// Items of a run: a page.
+const RUN_ITEMS: usize = 4096 / size_of::<Item>();
 
 /// Bytes of a key that are sorted by.
 const HEAD_BYTES: usize = size_of::<u64>();
@@ -24,7 +30,7 @@ const HEAD_BYTES: usize = size_of::<u64>();
 /// 1970): a sample divides the keys into parts, and a part is sorted by the eight bytes that follow what all of its
 /// keys begin with. No key is kept, and blocks divide where those bytes do.
 ///
-/// Takes 16 bytes a key beside the result while it works, and at most 256 MiB of that: for more keys than that is
+/// Takes 16 bytes a key beside the result while it works, and little more than 256 MiB of that: for more keys than that is
 /// enough for, there are several rounds. In each, *every* key is to be given to [`OrderBuilder::add`] once.
 ///
 /// ```
@@ -47,8 +53,9 @@ pub struct OrderBuilder {
     common: Vec<u8>,
     /// The heads of what follows that, in each of `bounds`.
     heads: Vec<u64>,
-    /// Heads and hashes of the present round's keys, by part; those of other rounds are empty.
-    parts: Vec<Vec<(u64, u64)>>,
+    /// The present round's keys.
+    gathered: Gathered,
+    parts: usize,
     parts_a_round: usize,
     round: usize,
     blocks: Vec<(Key, Vec<u64>)>,
@@ -81,12 +88,14 @@ impl OrderBuilder {
         let common = common_prefix(bounds.first(), bounds.last()).to_vec();
         let heads = bounds.iter().map(|bound| head(&bound[common.len()..])).collect();
         let parts = bounds.len() + 1;
+        let parts_a_round = parts.div_ceil(expected.div_ceil(round_keys).max(1));
         OrderBuilder {
             bounds,
             common,
             heads,
-            parts: vec![Vec::new(); parts],
-            parts_a_round: parts.div_ceil(expected.div_ceil(round_keys).max(1)),
+            gathered: Gathered::new(parts_a_round, expected.min(round_keys)),
+            parts,
+            parts_a_round,
             round: 0,
             blocks: Vec::new(),
         }
@@ -97,7 +106,7 @@ impl OrderBuilder {
     pub fn next_round(&mut self) -> bool {
         self.end_round();
         self.round += 1;
-        (self.round - 1) * self.parts_a_round < self.parts.len()
+        (self.round - 1) * self.parts_a_round < self.parts
     }
 
     /// Adds a key, if it is the turn of its part. Each key is added once a round; two keys may share a hash.
@@ -105,8 +114,7 @@ impl OrderBuilder {
         let part = self.part_of(key);
         if part / self.parts_a_round + 1 == self.round {
             let common = common_prefix(self.bound_below(part), self.bounds.get(part)).len();
-            let item = (head(&key[common..]), hash);
-            self.parts[part].push(item);
+            self.gathered.push(part % self.parts_a_round, (head(&key[common..]), hash));
         }
     }
 
@@ -114,6 +122,7 @@ impl OrderBuilder {
     /// block holds look alike in the bytes that they were sorted by.
     pub fn finish(mut self, resolve: &mut impl FnMut(&Chunk) -> Kept) -> OrderedKeys {
         self.end_round();
+        self.gathered = Gathered::default();
         let order = OrderedKeys::of(Blocks::of(self.blocks));
         order.divide_crowded(resolve);
         order
@@ -141,15 +150,17 @@ impl OrderBuilder {
     fn end_round(&mut self) {
         let Some(round) = self.round.checked_sub(1) else { return };
         let first = round * self.parts_a_round;
-        for part in first..self.parts.len().min(first + self.parts_a_round) {
-            let mut items = std::mem::take(&mut self.parts[part]);
+        let mut items = Vec::new();
+        for part in first..self.parts.min(first + self.parts_a_round) {
+            self.gathered.take(part - first, &mut items);
             items.sort_unstable();
             self.append(part, &items);
         }
+        self.gathered.clear();
     }
 
     /// Makes blocks of a part's items, which are sorted.
-    fn append(&mut self, part: usize, items: &[(u64, u64)]) {
+    fn append(&mut self, part: usize, items: &[Item]) {
         let low = self.bound_below(part).cloned().unwrap_or_default();
         let common = common_prefix(self.bound_below(part), self.bounds.get(part)).to_vec();
         let mut rest = items;
@@ -164,8 +175,59 @@ impl OrderBuilder {
     }
 }
 
+/// Items by part, in runs of one large vector: vectors of their own would lie between what lasts, and the allocator could
+/// not give their memory back.
+#[derive(Debug, Default)]
+struct Gathered {
+    items: Vec<Item>,
+    parts: Vec<Runs>,
+}
+
+/// Where the items of a part are.
+#[derive(Clone, Debug, Default)]
+struct Runs {
+    /// The places where its runs begin.
+    starts: Vec<usize>,
+    /// Items in all of them; all but the last run are full.
+    len: usize,
+}
+
+impl Gathered {
+    fn new(parts: usize, expected: usize) -> Gathered {
+        let parts = vec![Runs::default(); parts];
+        // Memory that is not used stays with the system.
+        Gathered { items: Vec::with_capacity(expected + parts.len() * RUN_ITEMS), parts }
+    }
+
+    fn push(&mut self, part: usize, item: Item) {
+        let Runs { starts, len } = &mut self.parts[part];
+        let within = *len % RUN_ITEMS;
+        if within == 0 {
+            starts.push(self.items.len());
+            self.items.resize(self.items.len() + RUN_ITEMS, Item::default());
+        }
+        if let Some(start) = starts.last() {
+            self.items[start + within] = item;
+            *len += 1;
+        }
+    }
+
+    /// Makes `items` those of a part.
+    fn take(&mut self, part: usize, items: &mut Vec<Item>) {
+        let Runs { starts, len } = std::mem::take(&mut self.parts[part]);
+        items.clear();
+        starts.iter().for_each(|start| items.extend_from_slice(&self.items[*start..*start + RUN_ITEMS]));
+        items.truncate(len);
+    }
+
+    /// Makes room for another round.
+    fn clear(&mut self) {
+        self.items.clear();
+    }
+}
+
 /// How many of the first items go into one block: heads that are the same stay together.
-fn cut(items: &[(u64, u64)]) -> usize {
+fn cut(items: &[Item]) -> usize {
     let end = items.len().min(FILL);
     let last = items[end - 1].0;
     end + items[end..].iter().take_while(|(head, _)| *head == last).count()

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use warp_physics::EventHorizonCache;
 
-use super::policies::{Arc, Lirs, Lru, S3Fifo, TinyLfu, gdsf, lru_sized, optimum, replay};
+use super::policies::{Arc, Lirs, Lru, S3Fifo, Sieve, TinyLfu, gdsf, lru_sized, optimum, replay};
 use super::trace::{self, Trace};
 use super::{Job, plot};
 use crate::latency::median;
@@ -40,9 +40,10 @@ const TUNED_ON: [&str; 10] = [
     "lirs-ps",
     "lirs-multi1",
 ];
-const NAMES: [&str; 7] = ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "W-TinyLFU", "optimum"];
+const NAMES: [&str; 8] = ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "SIEVE", "W-TinyLFU", "optimum"];
+const OPTIMUM: usize = NAMES.len() - 1;
 #[cfg(feature = "peers")]
-const PEERS: &[&str] = &["moka", "quick_cache"];
+const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU"];
 #[cfg(not(feature = "peers"))]
 const PEERS: &[&str] = &[];
 
@@ -100,7 +101,9 @@ fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {
         }
         replay_sized(&trace, &mut sized);
     }
-    table.note("Re-implementations but for the horizon, moka and quick_cache; W-TinyLFU has a fixed window.");
+    table.note(
+        "Re-implementations but for the horizon, moka, quick_cache and foyer; W-TinyLFU has a fixed window.",
+    );
     job.report.table(table);
     job.report.table(sized);
     means(job, &rows)
@@ -114,6 +117,7 @@ fn replays(trace: &Trace, entries: usize) -> Vec<f64> {
         replay(&mut Arc::new(entries, unique), keys),
         replay(&mut Lirs::new(entries, unique), keys),
         replay(&mut S3Fifo::new(entries, unique), keys),
+        replay(&mut Sieve::new(entries, unique), keys),
         replay(&mut TinyLfu::new(entries, unique), keys),
         optimum(entries, unique, keys),
     ];
@@ -205,11 +209,13 @@ fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {
         table.row([Cell::text(name), Cell::count(count)].into_iter().chain(cells));
     }
     let all = |place: usize| mean(place, &|_| true).0;
-    let (ours, lru, most) = (all(0), all(1), all(6));
+    let (ours, lru, most) = (all(0), all(1), all(OPTIMUM));
     table.note(format!("Share of the way from LRU to the optimum: {:.3}.", (ours - lru) / (most - lru)));
     job.report.table(table);
-    let best =
-        (1..names.len()).filter(|&place| place != 6).max_by(|&a, &b| all(a).total_cmp(&all(b))).unwrap_or(1);
+    let best = (1..names.len())
+        .filter(|&place| place != OPTIMUM)
+        .max_by(|&a, &b| all(a).total_cmp(&all(b)))
+        .unwrap_or(1);
     let detail =
         format!("{:.2} %, the best of them, {}, {:.2} %", ours * 100.0, names[best], all(best) * 100.0);
     job.report.check("the mean hit ratio is above every rival's", ours > all(best), detail);

@@ -7,6 +7,7 @@ mod lirs;
 mod lru;
 mod order;
 mod s3fifo;
+mod sieve;
 mod tinylfu;
 
 pub(crate) use arc::Arc;
@@ -16,6 +17,7 @@ pub(crate) use lirs::Lirs;
 pub(crate) use lru::{Lru, lru_sized};
 pub(crate) use order::Order;
 pub(crate) use s3fifo::S3Fifo;
+pub(crate) use sieve::Sieve;
 pub(crate) use tinylfu::TinyLfu;
 
 /// A cache of keys, all of one size.

@@ -29,6 +29,12 @@ impl Order {
         (self.first != NONE).then_some(self.first)
     }
 
+    /// The key that came next after one that is inside.
+    pub(crate) fn behind(&self, key: u32) -> Option<u32> {
+        let behind = self.links[key as usize].1;
+        (behind != NONE).then_some(behind)
+    }
+
     /// Puts a key behind all others; one that is in already moves.
     pub(crate) fn push(&mut self, key: u32) {
         self.remove(key);

@@ -346,8 +346,13 @@ impl Shared {
         let mut read = 0;
         for (number, line) in (1_u64..).zip(lines.lines()) {
             read = number;
-            let line =
-                line.map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
+            let line = line.map_err(|error| match error.kind() {
+                // It is not UTF-8.
+                std::io::ErrorKind::InvalidData => {
+                    Error::invalid(format!("line {number} of the import")).caused_by(error)
+                }
+                _ => Error::new(ErrorKind::Io, "cannot read the import").caused_by(error),
+            })?;
             if line.trim().is_empty() {
                 continue;
             }

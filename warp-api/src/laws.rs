@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::engine::WarpEngine;
 use crate::error::{Error, Result};
+use crate::keyspaces::read_or_former;
 use crate::options::{AccessPattern, Durability};
 use crate::shared::Shared;
 use crate::system::SystemEntry;
@@ -202,13 +203,7 @@ impl Shared {
     pub(crate) fn load_laws(&self) -> Result<()> {
         // Read inside the update: of two changes at once, the one that comes last here reads the later state.
         let mut outcome = Ok(());
-        self.laws.rcu(|current| match self.stored::<AllLaws>() {
-            Ok(laws) => std::sync::Arc::new(laws),
-            Err(error) => {
-                outcome = Err(error);
-                std::sync::Arc::clone(current)
-            }
-        });
+        self.laws.rcu(|current| read_or_former(self.stored::<AllLaws>(), current, &mut outcome));
         let least = self.options.budget_bytes_min();
         self.budget.cap(self.laws(Level::Hot).capacity_bytes, least);
         self.want_memory();

@@ -16,7 +16,7 @@ use warp_physics::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SYSTEM;
-use crate::keyspaces::dropped;
+use crate::keyspaces::{dropped, read_or_former};
 use crate::limits;
 use crate::read::Witness;
 use crate::shared::Shared;
@@ -285,12 +285,9 @@ impl Shared {
     pub(crate) fn load_rules(&self) -> Result<()> {
         // Read inside the update: of two changes at once, the one that comes last here reads the later state.
         let mut outcome = Ok(());
-        self.entanglement.rcu(|current| match self.stored::<Rules>() {
-            Ok(rules) => Arc::new(Entanglement::new(rules)),
-            Err(error) => {
-                outcome = Err(error);
-                Arc::clone(current)
-            }
+        self.entanglement.rcu(|current| {
+            let read = self.stored::<Rules>().map(Entanglement::new);
+            read_or_former(read, current, &mut outcome)
         });
         self.rules_unread.store(outcome.is_err(), Ordering::Release);
         outcome

@@ -34,6 +34,8 @@ const MEMORY_UNKNOWN: u64 = 4 << 30;
 
 /// Threads that recover if nothing else is said.
 const RECOVERY_THREADS_MAX: usize = 8;
+/// As many may be asked for.
+const RECOVERY_THREADS_LIMIT: usize = 256;
 
 /// When a write is acknowledged, and so what survives what.
 ///
@@ -448,7 +450,8 @@ impl Options {
         self
     }
 
-    /// How many threads bring the log's tail into memory at an open, the calling one among them; 0 is taken for 1.
+    /// How many threads bring the log's tail into memory at an open, the calling one among them; 0 is taken for 1, and more than
+    /// 256 are refused.
     /// Default: as many as the machine runs at a time, at most eight: each may hold some megabytes of the log.
     #[must_use]
     pub fn recovery_threads(mut self, threads: usize) -> Options {
@@ -589,6 +592,9 @@ impl Options {
         }
         if self.budget_bytes() < self.budget_bytes_min() {
             return Err(Error::invalid("memory_budget leaves too little beside log_buffer_bytes"));
+        }
+        if self.recovery_threads > RECOVERY_THREADS_LIMIT {
+            return Err(Error::invalid("recovery_threads is above its limit"));
         }
         if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {
             return Err(Error::invalid("an interval must be longer than zero"));

@@ -25,9 +25,9 @@ const CHUNK_BLOCKS_MAX: usize = 8;
 /// # What it costs
 /// The first scan of a keyspace puts its keys in order, before its first item: 0.3 to 0.6 microseconds a key, so some
 /// seconds for ten million, during which writers go on and other scans of the keyspace
-/// wait. It takes up to 32 bytes a key while it works, of at most 16 million keys at a time, and no more than an eighth of
-/// the memory budget: with less memory it takes several rounds. From then on the order is kept up, for 9 to 13 bytes a key: each new key is noted when it is put, and put in its place in the background or by the
-/// next scan, in about a microsecond. A program that never scans pays nothing. The order goes when the
+/// wait. It takes up to 18 bytes a key while it works, of at most 16 million keys at a time, and no more than an eighth of
+/// the memory budget: with less memory it takes several rounds. From then on the order is kept up, for 9 to 13 bytes a key:
+/// each new key is noted when it is put, and put in its place in the background or by the next scan, in about a microsecond. A program that never scans pays nothing. The order goes when the
 /// engine closes, and once all orders have come to take more than half of the memory budget: a scan that has begun goes on
 /// with it, and the next one needs a new one.
 ///

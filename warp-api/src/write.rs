@@ -273,7 +273,8 @@ impl Shared {
                 let leave = self.journal.admit(encoded, Admit { reserve: true, wait: !terms.no_wait })?;
                 let mut guard = self.table.lock_all();
                 if self.floors.is_dropped(keyspace) {
-                    return Err(dropped());
+                    // Who came to drop it reads the names again, and finds that it is gone.
+                    return if unnamed.is_some() { Ok(None) } else { Err(dropped()) };
                 }
                 if let Some((_, witness, key)) = named {
                     if guard.shard(key.hash) != shard {

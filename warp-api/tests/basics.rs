@@ -482,6 +482,8 @@ fn settings_outside_their_limits_are_refused() {
         Options::new().log_segment_bytes(100),
         Options::new().log_buffer_bytes(0),
         Options::new().checkpoints_kept(0),
+        Options::new().recovery_threads(usize::MAX),
+        Options::new().recovery_threads(257),
         Options::new().flush_interval(Duration::ZERO),
         Options::new().checkpoint_interval(Duration::ZERO),
         Options::new().physics(Physics { rebalance_below: -0.01, ..Physics::default() }),

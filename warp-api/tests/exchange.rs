@@ -114,6 +114,8 @@ fn a_line_that_is_none_of_an_export_is_told_what_is_wrong_with_it() {
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(wrong), "{line}: {cause}");
     }
+    let error = engine.import(&b"\n{\"key\": \"\xFF\", \"value\": \"1\"}\n"[..]).unwrap_err();
+    assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Invalid, "line 2 of the import"));
     assert_eq!(engine.last_seq().0, 0);
 }
 

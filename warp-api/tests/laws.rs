@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Machine, small};
 use warp_api::{
     AccessPattern, Durability, ErrorKind, Laws, Level, MEMORY_BUDGET_MIN, Options, Physics, PutOptions,
-    WarpEngine,
+    WarpEngine, WriteBatch,
 };
 
 #[test]
@@ -44,6 +44,27 @@ fn a_hint_that_names_a_level_takes_the_durability_of_its_law() {
     assert!(!put(hinted(AccessPattern::Warm)));
     assert!(put(hinted(AccessPattern::Hot)));
     assert!(!put(hinted(AccessPattern::Hot).durability(Durability::Os)), "the write itself says otherwise");
+}
+
+#[test]
+fn a_batch_takes_the_durability_of_the_laws_of_its_hints() {
+    let machine = Machine::new(3);
+    let engine = machine.open(small());
+    let laws = Laws { durability: Some(Durability::Sync), ..Laws::default() };
+    engine.set_laws(Level::Hot, laws).unwrap();
+    let write = |options: &PutOptions| {
+        let mut batch = WriteBatch::new();
+        batch.put("plain", "value").put_with("key", "value", options);
+        let seq = engine.write(&batch).unwrap();
+        engine.durable_seq() >= seq
+    };
+    let hinted = |pattern| PutOptions::new().access_pattern(pattern);
+    assert!(!write(&hinted(AccessPattern::Warm)));
+    assert!(write(&hinted(AccessPattern::Hot)));
+    assert!(
+        !write(&hinted(AccessPattern::Hot).durability(Durability::Os)),
+        "the write itself says otherwise"
+    );
 }
 
 #[test]

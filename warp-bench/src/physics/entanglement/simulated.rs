@@ -1,9 +1,10 @@
-//! The learner beside a plain cache, and judged by itself.
+//! The learner and its rival beside a plain cache, and the learner judged by itself.
 
 use std::collections::HashMap;
 
 use warp_physics::{Bell, BellOptions, Prediction};
 
+use super::mithril::Mithril;
 use crate::physics::policies::Order;
 use crate::physics::trace::Trace;
 
@@ -40,49 +41,112 @@ impl Replayed {
     }
 }
 
-/// Replays a trace through an LRU cache into which foretold partners are fetched.
-pub(super) fn with_partners(entries: usize, trace: &Trace) -> Replayed {
-    let mut bell = Bell::new(BellOptions { bytes: BELL_BYTES, horizon: None });
+/// Who says what to fetch beside a cache.
+pub(super) trait Partners {
+    /// What a fetched key is remembered by for as long as it was not read.
+    type Link: Clone;
+
+    /// Is shown a read, and adds the keys that are to be there from now on.
+    fn read(&mut self, key: u32, was_there: bool, found: &mut Vec<(u32, Self::Link)>);
+
+    /// A fetched key was read.
+    fn used(&mut self, link: &Self::Link);
+
+    /// A fetched key is the least recently used one and was not read. If a link is given back, it stays for another round.
+    fn unused(&mut self, link: &Self::Link) -> Option<Self::Link>;
+}
+
+/// The engine's learner, which is shown hashes.
+struct Learner {
+    bell: Bell,
+    keys: HashMap<u64, u32>,
+    predictions: Vec<Prediction>,
+}
+
+impl Partners for Learner {
+    type Link = Prediction;
+
+    fn read(&mut self, key: u32, _was_there: bool, found: &mut Vec<(u32, Prediction)>) {
+        let place = self.bell.observe(hash(key));
+        self.bell.predict(place, &mut self.predictions);
+        for prediction in self.predictions.drain(..) {
+            if let Some(&partner) = self.keys.get(&prediction.hash) {
+                found.push((partner, prediction));
+            }
+        }
+    }
+
+    fn used(&mut self, prediction: &Prediction) {
+        self.bell.settle(prediction, true);
+    }
+
+    fn unused(&mut self, prediction: &Prediction) -> Option<Prediction> {
+        self.bell.settle(prediction, false);
+        None
+    }
+}
+
+/// Replays a trace through an LRU cache into which partners that the engine's learner foretells are fetched.
+pub(super) fn with_learner(entries: usize, trace: &Trace) -> Replayed {
+    let bell = Bell::new(BellOptions { bytes: BELL_BYTES, horizon: None });
+    let keys = trace.keys.iter().map(|&key| (hash(key), key)).collect();
+    with_partners(entries, trace, Learner { bell, keys, predictions: Vec::new() })
+}
+
+/// Replays a trace through an LRU cache into which Mithril's associations are fetched.
+pub(super) fn with_mithril(entries: usize, trace: &Trace) -> Replayed {
+    with_partners(entries, trace, Mithril::new(trace.unique))
+}
+
+fn with_partners<P: Partners>(entries: usize, trace: &Trace, mut partners: P) -> Replayed {
     let mut order = Order::new(trace.unique);
-    let mut waiting: Vec<Option<Prediction>> = vec![None; trace.unique];
-    let keys: HashMap<u64, u32> = trace.keys.iter().map(|&key| (hash(key), key)).collect();
+    let mut waiting: Vec<Option<P::Link>> = vec![None; trace.unique];
     let mut replayed = Replayed::default();
     let mut found = Vec::new();
     for &key in &trace.keys {
         replayed.requests += 1;
-        if order.contains(key) {
+        let was_there = order.contains(key);
+        if was_there {
             replayed.hits += 1;
             order.push(key);
-            if let Some(prediction) = waiting[key as usize].take() {
+            if let Some(link) = waiting[key as usize].take() {
                 replayed.used += 1;
-                bell.settle(&prediction, true);
+                partners.used(&link);
             }
         } else {
             replayed.reads += 1;
-            put(&mut order, entries, key, &mut waiting, &mut bell);
+            put(&mut order, entries, key, &mut waiting, &mut partners);
         }
-        let place = bell.observe(hash(key));
-        bell.predict(place, &mut found);
-        for prediction in found.drain(..) {
-            let Some(&partner) = keys.get(&prediction.hash) else { continue };
+        partners.read(key, was_there, &mut found);
+        for (partner, link) in found.drain(..) {
             if partner != key && !order.contains(partner) {
                 replayed.reads += 1;
                 replayed.fetched += 1;
-                put(&mut order, entries, partner, &mut waiting, &mut bell);
-                waiting[partner as usize] = Some(prediction);
+                put(&mut order, entries, partner, &mut waiting, &mut partners);
+                waiting[partner as usize] = Some(link);
             }
         }
     }
     replayed
 }
 
-fn put(order: &mut Order, entries: usize, key: u32, waiting: &mut [Option<Prediction>], bell: &mut Bell) {
+fn put<P: Partners>(
+    order: &mut Order,
+    entries: usize,
+    key: u32,
+    waiting: &mut [Option<P::Link>],
+    partners: &mut P,
+) {
     order.push(key);
-    if order.len() > entries
+    while order.len() > entries
         && let Some(gone) = order.pop()
-        && let Some(prediction) = waiting[gone as usize].take()
     {
-        bell.settle(&prediction, false);
+        if let Some(link) = waiting[gone as usize].take()
+            && let Some(again) = partners.unused(&link)
+        {
+            waiting[gone as usize] = Some(again);
+            order.push(gone);
+        }
     }
 }
 
@@ -190,7 +254,7 @@ mod tests {
     #[test]
     fn partners_of_pairs_are_fetched_and_foretold() {
         let trace = pairs();
-        let with = with_partners(100, &trace);
+        let with = with_learner(100, &trace);
         // A tenth of the pairs is in the cache; without partners both halves of the others miss.
         assert!((0.5..0.6).contains(&with.hit_ratio()), "{with:?}");
         assert!(with.precision() > 0.9, "{with:?}");
@@ -198,5 +262,45 @@ mod tests {
         assert!(foretold.precision() > 0.9 && foretold.recall() > 0.45, "{foretold:?}");
         let successor = last_successor(&trace);
         assert!(successor.precision() < foretold.precision(), "{successor:?}");
+    }
+
+    #[test]
+    fn mithril_fetches_the_other_half_of_pairs() {
+        let with = with_mithril(100, &pairs());
+        assert!((0.5..0.6).contains(&with.hit_ratio()), "{with:?}");
+        // Pairs that were near each other twice by chance are fetched too.
+        assert!((0.7..0.9).contains(&with.precision()), "{with:?}");
+    }
+
+    /// Has key 9 fetched at each read of key 0, for so many ways through the cache.
+    struct Nine(u8);
+
+    impl Partners for Nine {
+        type Link = u8;
+
+        fn read(&mut self, key: u32, _was_there: bool, found: &mut Vec<(u32, u8)>) {
+            found.extend((key == 0).then_some((9, self.0)));
+        }
+
+        fn used(&mut self, _rounds: &u8) {}
+
+        fn unused(&mut self, rounds: &u8) -> Option<u8> {
+            (*rounds > 1).then(|| rounds - 1)
+        }
+    }
+
+    #[test]
+    fn what_is_given_another_round_stays_for_one_more() {
+        let hits = |rounds, keys: &[u32]| {
+            let trace =
+                Trace { name: String::new(), hash: 0, keys: keys.to_vec(), sizes: Vec::new(), unique: 10 };
+            let replayed = with_partners(2, &trace, Nine(rounds));
+            assert_eq!((replayed.fetched, replayed.reads), (1, 1 + keys.len() as u64 - replayed.hits));
+            replayed.used
+        };
+        // With room for two, 9 is the oldest when 2 and 4 come in.
+        assert_eq!([1, 2].map(|rounds| hits(rounds, &[0, 1, 9])), [1, 1]);
+        assert_eq!([1, 2].map(|rounds| hits(rounds, &[0, 1, 2, 9])), [0, 1]);
+        assert_eq!([1, 2, 3].map(|rounds| hits(rounds, &[0, 1, 2, 3, 4, 9])), [0, 0, 1]);
     }
 }

@@ -120,7 +120,9 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
         }
     }
     table.note("What is fetched is there at once, which favours it; optimum: Belady's, which fetches nothing beforehand.");
-    table.note("Mithril is a re-implementation that mines after 128 keys and keeps four partners, for which it was best here.");
+    table.note(
+        "Mithril: a re-implementation, with settings that suit these traces better than its authors' do.",
+    );
     job.report.table(table);
     if worst.is_finite() {
         let detail = format!("at worst {:+.2} points, with at most {most:.2} x the reads", worst * 100.0);

@@ -43,7 +43,7 @@ const TUNED_ON: [&str; 10] = [
 const NAMES: [&str; 8] = ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "SIEVE", "W-TinyLFU", "optimum"];
 const OPTIMUM: usize = NAMES.len() - 1;
 #[cfg(feature = "peers")]
-const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU"];
+const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU", "foyer, SIEVE"];
 #[cfg(not(feature = "peers"))]
 const PEERS: &[&str] = &[];
 

@@ -1,6 +1,6 @@
 //! Caches of other projects.
 
-use foyer_memory::{CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig};
+use foyer_memory::{CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig, SieveConfig};
 
 use super::cost::{Cache, Ours};
 
@@ -26,6 +26,7 @@ pub(super) fn all(entries: usize) -> Vec<(&'static str, Box<dyn Cache>)> {
         ("quick_cache", Box::new(Quick(quick_cache::sync::Cache::new(entries)))),
         ("foyer, S3-FIFO", Box::new(Foyer::new(entries, S3FifoConfig::default()))),
         ("foyer, LFU", Box::new(Foyer::new(entries, LfuConfig::default()))),
+        ("foyer, SIEVE", Box::new(Foyer::new(entries, SieveConfig))),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Writes: admitted, then numbered, logged and put into the table under their keys' locks, then acknowledged.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use warp_core::{Guard, KeyRef, Prepared};
@@ -62,16 +62,18 @@ pub(crate) struct Written {
 const ENCODED_KEPT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
-    static ENCODED: RefCell<Encoded> = RefCell::new(Encoded::default());
+    static ENCODED: Cell<Encoded> = Cell::new(Encoded::default());
 }
 
-/// Runs `f` with this thread's encoding buffer.
+/// Runs `f` with this thread's encoding buffer, which is taken out meanwhile: whoever is told of an event in between, or
+/// ends with the thread, may write as well.
 fn with_encoded<R>(f: impl FnOnce(&mut Encoded) -> R) -> R {
-    ENCODED.with_borrow_mut(|encoded| {
-        let answer = f(encoded);
-        encoded.shrink(ENCODED_KEPT_BYTES_MAX);
-        answer
-    })
+    let mut encoded = ENCODED.try_with(Cell::take).unwrap_or_default();
+    let answer = f(&mut encoded);
+    encoded.shrink(ENCODED_KEPT_BYTES_MAX);
+    // A thread that ends keeps nothing.
+    let _ = ENCODED.try_with(|kept| kept.set(encoded));
+    answer
 }
 
 impl<'a> Op<'a> {
@@ -384,4 +386,18 @@ fn last_of_each_key<'a>(ops: &[Op<'a>]) -> Vec<Op<'a>> {
 /// A put of a plain value.
 pub(crate) fn put<'a>(keyspace: u32, key: &'a [u8], value: &'a [u8], deadline: u64) -> Op<'a> {
     Op { keyspace, key, change: Change::Put { value, deadline, hints: Hints::default() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_in_the_middle_of_another_has_a_buffer_of_its_own() {
+        let is_empty = with_encoded(|outer| {
+            *outer = Encoded::default();
+            with_encoded(|inner| !std::ptr::eq(outer, inner))
+        });
+        assert!(is_empty);
+    }
 }

@@ -21,7 +21,17 @@ const REPEATS: usize = 5;
 
 /// A cache that is asked, and filled where it misses.
 pub(super) trait Cache: Sync {
-    fn ask(&self, key: u32) -> bool;
+    fn has(&self, key: u32) -> bool;
+    fn put(&self, key: u32);
+
+    /// Whether it has the key, which it does from now on.
+    fn ask(&self, key: u32) -> bool {
+        let hit = self.has(key);
+        if !hit {
+            self.put(key);
+        }
+        hit
+    }
 }
 
 #[derive(Debug)]
@@ -34,12 +44,12 @@ impl Ours {
 }
 
 impl Cache for Ours {
-    fn ask(&self, key: u32) -> bool {
-        let hit = self.0.get(&key).is_some();
-        if !hit {
-            self.0.insert(key, u64::from(key));
-        }
-        hit
+    fn has(&self, key: u32) -> bool {
+        self.0.get(&key).is_some()
+    }
+
+    fn put(&self, key: u32) {
+        self.0.insert(key, u64::from(key));
     }
 }
 

@@ -34,12 +34,12 @@ pub(super) fn all(entries: usize) -> Vec<(&'static str, Box<dyn Cache>)> {
 struct Moka(moka::sync::Cache<u32, u64>);
 
 impl Cache for Moka {
-    fn ask(&self, key: u32) -> bool {
-        let hit = self.0.get(&key).is_some();
-        if !hit {
-            self.0.insert(key, u64::from(key));
-        }
-        hit
+    fn has(&self, key: u32) -> bool {
+        self.0.get(&key).is_some()
+    }
+
+    fn put(&self, key: u32) {
+        self.0.insert(key, u64::from(key));
     }
 }
 
@@ -47,12 +47,12 @@ impl Cache for Moka {
 struct Quick(quick_cache::sync::Cache<u32, u64>);
 
 impl Cache for Quick {
-    fn ask(&self, key: u32) -> bool {
-        let hit = self.0.get(&key).is_some();
-        if !hit {
-            self.0.insert(key, u64::from(key));
-        }
-        hit
+    fn has(&self, key: u32) -> bool {
+        self.0.get(&key).is_some()
+    }
+
+    fn put(&self, key: u32) {
+        self.0.insert(key, u64::from(key));
     }
 }
 
@@ -68,11 +68,11 @@ impl Foyer {
 }
 
 impl Cache for Foyer {
-    fn ask(&self, key: u32) -> bool {
-        let hit = self.0.get(&key).is_some();
-        if !hit {
-            self.0.insert(key, u64::from(key));
-        }
-        hit
+    fn has(&self, key: u32) -> bool {
+        self.0.get(&key).is_some()
+    }
+
+    fn put(&self, key: u32) {
+        self.0.insert(key, u64::from(key));
     }
 }

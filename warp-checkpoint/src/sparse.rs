@@ -2,8 +2,8 @@
 //!
 //! The index has 14 bytes for each entry, too many to stay in the page cache beside data that is larger than memory, so
 //! that a lookup through it reads a page of the index and a page of the data. Where entries lie in the order of their
-//! hashes, one item for each block of data is enough, as in the tables of Chang et al., "Bigtable" (2006): of small entries a
-//! thirtieth part of the index, which stays in the cache, and the lookup reads the one block.
+//! hashes, one item for each block of data is enough, as in the tables of Chang et al., "Bigtable" (2006): of small
+//! entries a thirtieth part of the index, which stays in the cache, and the lookup reads the one block.
 
 use std::ops::Range;
 

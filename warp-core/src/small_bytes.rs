@@ -77,7 +77,10 @@ impl<const N: usize> SmallBytes<N> {
     }
 
     fn inline(source: &[u8]) -> Option<SmallBytes<N>> {
-        let mut inline = SmallBytes::EMPTY;
-        inline.set_short(source).then_some(inline)
+        (source.len() <= N).then(|| {
+            let mut inline = SmallBytes::EMPTY;
+            inline.set_short(source);
+            inline
+        })
     }
 }

@@ -122,6 +122,7 @@ impl OrderBuilder {
     /// block holds look alike in the bytes that they were sorted by.
     pub fn finish(mut self, resolve: &mut impl FnMut(&Chunk) -> Kept) -> OrderedKeys {
         self.end_round();
+        // Its memory goes before the tree is made.
         self.gathered = Gathered::default();
         let order = OrderedKeys::of(Blocks::of(self.blocks));
         order.divide_crowded(resolve);

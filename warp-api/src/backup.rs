@@ -99,9 +99,10 @@ impl WarpEngine {
     /// # Errors
     /// `Invalid` for an engine without files, and if `to` is a file, or a directory that holds anything but an earlier
     /// backup of this database to which nobody has written; nothing was written then. `Locked` if somebody has the backup
-    /// open. `Conflict` if the earlier backup has another layer under the name of one of this database's. `Full` if there is no space for it: the database is as it was, and so is the earlier backup. `Corrupt` if what
-    /// has to be copied is damaged; [`Error::path`] says where. `Io`, `Closed`; `Poisoned` if the log has failed and not
-    /// everything up to its last number is durable.
+    /// open. `Conflict` if the earlier backup has another layer under the name of one of this database's. `Full` if there is
+    /// no space for it: the database is as it was, and so is the earlier backup. `Corrupt` if what has to be copied is
+    /// damaged; [`Error::path`] says where. `Io`, `Closed`; `Poisoned` if the log has failed and not everything up to its
+    /// last number is durable.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         let to = to.as_ref();
         self.shared.check_backup()?;

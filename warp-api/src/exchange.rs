@@ -346,21 +346,18 @@ impl Shared {
         let mut read = 0;
         for (number, line) in (1_u64..).zip(lines.lines()) {
             read = number;
+            let wrong = |kind| Error::new(kind, format!("line {number} of the import"));
             let line = line.map_err(|error| match error.kind() {
                 // It is not UTF-8.
-                std::io::ErrorKind::InvalidData => {
-                    Error::invalid(format!("line {number} of the import")).caused_by(error)
-                }
+                std::io::ErrorKind::InvalidData => wrong(ErrorKind::Invalid).caused_by(error),
                 _ => Error::new(ErrorKind::Io, "cannot read the import").caused_by(error),
             })?;
             if line.trim().is_empty() {
                 continue;
             }
-            let line = Line::read(&line)
-                .map_err(|error| Error::invalid(format!("line {number} of the import")).caused_by(error))?;
-            self.import_line(line, terms, &mut pending, &mut report).map_err(|error| {
-                Error::new(error.kind(), format!("line {number} of the import")).caused_by(error)
-            })?;
+            let line = Line::read(&line).map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?;
+            self.import_line(line, terms, &mut pending, &mut report)
+                .map_err(|error| wrong(error.kind()).caused_by(error))?;
             if number % PROGRESS_EVERY == 0 {
                 self.progress(Task::Import, number, None);
             }

@@ -9,6 +9,7 @@ use crate::keyspace::{DEFAULT, DEFAULT_NAME, SYSTEM};
 use crate::names::{self, NAMES_KEY, Names};
 use crate::read::Witness;
 use crate::shared::Shared;
+use crate::system::reload;
 use crate::write::{Change, Hints, Op, Terms};
 
 impl Shared {
@@ -79,12 +80,7 @@ impl Shared {
 
     /// Takes the names that are stored into use.
     pub(crate) fn load_names(&self) -> Result<()> {
-        // Read inside the update: of two changes at once, the one that comes last here reads the later state.
-        let mut outcome = Ok(());
-        self.names.rcu(|current| {
-            let read = self.stored_names().map(|(names, _)| names);
-            read_or_former(read, current, &mut outcome)
-        });
+        let outcome = reload(&self.names, || Ok(self.stored_names()?.0));
         self.names_unread.store(outcome.is_err(), Ordering::Release);
         outcome
     }
@@ -107,18 +103,4 @@ fn names_op(bytes: &[u8]) -> Op<'_> {
 /// What a call on a keyspace that was dropped gets.
 pub(crate) fn dropped() -> Error {
     Error::new(ErrorKind::NotFound, "the keyspace was dropped")
-}
-
-/// What was read, or what there was before if it could not be. An update may be tried again: `outcome` is that of the last try.
-pub(crate) fn read_or_former<T>(read: Result<T>, former: &Arc<T>, outcome: &mut Result<()>) -> Arc<T> {
-    match read {
-        Ok(read) => {
-            *outcome = Ok(());
-            Arc::new(read)
-        }
-        Err(error) => {
-            *outcome = Err(error);
-            Arc::clone(former)
-        }
-    }
 }

@@ -5,10 +5,9 @@ use serde::Serialize;
 
 use crate::engine::WarpEngine;
 use crate::error::{Error, Result};
-use crate::keyspaces::read_or_former;
-use crate::options::{AccessPattern, Durability};
+use crate::options::{AccessPattern, Durability, PutOptions};
 use crate::shared::Shared;
-use crate::system::SystemEntry;
+use crate::system::{SystemEntry, reload};
 use crate::types::{Level, Seq};
 use crate::write::Terms;
 
@@ -183,8 +182,13 @@ impl Shared {
         Ok(seq)
     }
 
-    /// The durability of writes with this hint, if a law says so.
-    pub(crate) fn durability_by_law(&self, pattern: Option<AccessPattern>) -> Option<Durability> {
+    /// The durability that a write with these options asks for: its own, or else that by the law of the level that its hint
+    /// names.
+    pub(crate) fn durability_of(&self, options: &PutOptions) -> Option<Durability> {
+        options.durability.or_else(|| self.durability_by_law(options.access_pattern))
+    }
+
+    fn durability_by_law(&self, pattern: Option<AccessPattern>) -> Option<Durability> {
         let level = match pattern? {
             AccessPattern::Hot => Level::Hot,
             AccessPattern::Warm => Level::Warm,
@@ -201,9 +205,7 @@ impl Shared {
 
     /// Takes the laws that are stored into use.
     pub(crate) fn load_laws(&self) -> Result<()> {
-        // Read inside the update: of two changes at once, the one that comes last here reads the later state.
-        let mut outcome = Ok(());
-        self.laws.rcu(|current| read_or_former(self.stored::<AllLaws>(), current, &mut outcome));
+        let outcome = reload(&self.laws, || self.stored());
         let least = self.options.budget_bytes_min();
         self.budget.cap(self.laws(Level::Hot).capacity_bytes, least);
         self.want_memory();

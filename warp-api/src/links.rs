@@ -16,10 +16,11 @@ use warp_physics::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SYSTEM;
-use crate::keyspaces::{dropped, read_or_former};
+use crate::keyspaces::dropped;
 use crate::limits;
 use crate::read::Witness;
 use crate::shared::Shared;
+use crate::system::reload;
 use crate::types::KEY_BYTES_MAX;
 use crate::write::{Change, Hints, Op, Terms};
 
@@ -283,12 +284,7 @@ impl Shared {
 
     /// Takes the rules that are stored into use.
     pub(crate) fn load_rules(&self) -> Result<()> {
-        // Read inside the update: of two changes at once, the one that comes last here reads the later state.
-        let mut outcome = Ok(());
-        self.entanglement.rcu(|current| {
-            let read = self.stored::<Rules>().map(Entanglement::new);
-            read_or_former(read, current, &mut outcome)
-        });
+        let outcome = reload(&self.entanglement, || Ok(Entanglement::new(self.stored()?)));
         self.rules_unread.store(outcome.is_err(), Ordering::Release);
         outcome
     }

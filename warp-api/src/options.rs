@@ -32,10 +32,10 @@ const LAYER_CACHE_PART: u64 = 4;
 /// What a machine is taken to have that does not say.
 const MEMORY_UNKNOWN: u64 = 4 << 30;
 
-/// Threads that recover if nothing else is said.
-const RECOVERY_THREADS_MAX: usize = 8;
-/// As many may be asked for.
-const RECOVERY_THREADS_LIMIT: usize = 256;
+/// The most threads that recover if nothing else is said.
+const RECOVERY_THREADS_DEFAULT_MAX: usize = 8;
+/// The most that may be asked for.
+const RECOVERY_THREADS_MAX: usize = 256;
 
 /// When a write is acknowledged, and so what survives what.
 ///
@@ -269,7 +269,7 @@ impl Default for Options {
             recovery: Recovery::TrimTornTail,
             recovery_threads: std::thread::available_parallelism()
                 .map_or(1, NonZeroUsize::get)
-                .min(RECOVERY_THREADS_MAX),
+                .min(RECOVERY_THREADS_DEFAULT_MAX),
             create: true,
             read_only: false,
             on_progress: None,
@@ -593,7 +593,7 @@ impl Options {
         if self.budget_bytes() < self.budget_bytes_min() {
             return Err(Error::invalid("memory_budget leaves too little beside log_buffer_bytes"));
         }
-        if self.recovery_threads > RECOVERY_THREADS_LIMIT {
+        if self.recovery_threads > RECOVERY_THREADS_MAX {
             return Err(Error::invalid("recovery_threads is above its limit"));
         }
         if self.flush_interval.is_zero() || self.checkpoint_interval.is_zero() {

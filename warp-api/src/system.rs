@@ -1,5 +1,9 @@
 //! Entries of the system keyspace that hold a whole set of something: rules, wormholes, laws, the places of slots.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SYSTEM;
 use crate::shared::Shared;
@@ -55,6 +59,24 @@ impl Shared {
             self.counters.conflicts.add(1);
         }
     }
+}
+
+/// Takes what is stored into use; what there was stays if it cannot be read.
+pub(crate) fn reload<T>(used: &ArcSwap<T>, read: impl Fn() -> Result<T>) -> Result<()> {
+    let mut outcome = Ok(());
+    // Read inside the update: of two changes at once, the one that comes last here reads the later state. An update that is
+    // tried again ends as its last try.
+    used.rcu(|former| match read() {
+        Ok(read) => {
+            outcome = Ok(());
+            Arc::new(read)
+        }
+        Err(error) => {
+            outcome = Err(error);
+            Arc::clone(former)
+        }
+    });
+    outcome
 }
 
 fn decode<T: SystemEntry>(bytes: Option<&[u8]>) -> Result<T> {

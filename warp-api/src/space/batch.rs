@@ -66,8 +66,7 @@ impl Space<'_> {
             let change = match &write.change {
                 BatchChange::Delete => Change::Delete,
                 BatchChange::Put { value, options } => {
-                    let by_law = || self.shared.durability_by_law(options.access_pattern);
-                    terms.durability = terms.durability.stronger(options.durability.or_else(by_law));
+                    terms.durability = terms.durability.stronger(self.shared.durability_of(options));
                     terms.no_wait |= options.no_wait;
                     pairs.extend(options.entangled_with.iter().map(|partner| Pair {
                         keyspace,

@@ -23,8 +23,7 @@ impl Space<'_> {
         limits::check_key(key)?;
         limits::check_value(value)?;
         let shared = self.shared;
-        let durability = options.durability.or_else(|| shared.durability_by_law(options.access_pattern));
-        let terms = self.terms(durability, options.no_wait);
+        let terms = self.terms(shared.durability_of(options), options.no_wait);
         let (deadline, hints) = (shared.deadline(options.ttl), hints_of(options));
         let op = Op { keyspace: self.keyspace, key, change: Change::Put { value, deadline, hints } };
         let written = if options.entangled_with.is_empty() {

@@ -208,7 +208,7 @@ pub(crate) fn directory_error(what: &'static str, source: io::Error) -> Error {
     let kind = match source.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::WouldBlock => ErrorKind::Locked,
-        io::ErrorKind::StorageFull => ErrorKind::Full,
+        _ if warp_io::is_full(&source) => ErrorKind::Full,
         _ => ErrorKind::Io,
     };
     Error::new(kind, what).caused_by(source)

@@ -7,7 +7,8 @@ use crate::types::Seq;
 pub(crate) fn log_error(error: warp_wal::Error) -> Error {
     use warp_wal::Error as E;
     let kind = match &error {
-        E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Full,
+        // A lack of space that the log met while writing is one of these too: by then it is poisoned.
+        E::Io { .. } => ErrorKind::Io,
         E::Corrupt { .. } => ErrorKind::Corrupt,
         E::Unsupported { .. } => ErrorKind::Unsupported,
         E::TooLarge { .. } | E::Invalid { .. } => ErrorKind::Invalid,
@@ -45,7 +46,7 @@ pub(crate) fn log_error(error: warp_wal::Error) -> Error {
 pub(crate) fn checkpoint_error(error: warp_checkpoint::Error) -> Error {
     use warp_checkpoint::Error as E;
     let kind = match &error {
-        E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Full,
+        E::Io { source, .. } if warp_io::is_full(source) => ErrorKind::Full,
         E::NoUsableManifest { rejected } => {
             let newer = rejected.iter().all(|rejected| matches!(rejected.error, E::Unsupported { .. }));
             if newer { ErrorKind::Unsupported } else { ErrorKind::Corrupt }

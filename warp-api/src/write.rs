@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use warp_core::{Guard, KeyRef, Prepared};
 use warp_wal::{Admit, Encoded, Kind};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::floors::DROPPED;
 use crate::from_crates::table_full;
 use crate::journal::Place;
@@ -355,7 +355,7 @@ impl Shared {
 
     pub(crate) fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
         match terms.durability {
-            Durability::Sync => self.sync_to(seq),
+            Durability::Sync => self.sync_to(seq).map_err(left_in_doubt),
             Durability::Interval => {
                 self.journal.want_sync();
                 Ok(())
@@ -370,6 +370,14 @@ impl Shared {
         let Some(ttl) = ttl else { return 0 };
         let millis = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         self.time.unix_millis().saturating_add(millis).max(1)
+    }
+}
+
+/// What a writer is told whose change is made and did not become durable, whichever of the syncs failed.
+fn left_in_doubt(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Io => error,
+        _ => Error::new(ErrorKind::Io, "the write is in doubt: it was made, but not synced").caused_by(error),
     }
 }
 

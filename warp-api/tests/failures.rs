@@ -140,6 +140,32 @@ fn files_are_removed_again_once_a_checkpoint_is_published_after_one_that_failed_
 }
 
 #[test]
+fn a_write_whose_sync_failed_is_not_called_unwritten() {
+    const WRITERS: u64 = 4;
+    let machine = Machine::new(1);
+    let engine = machine.open(small()).with_durability(Durability::Sync);
+    let last = engine.last_seq().0 + WRITERS;
+    let shown = engine.clone();
+    machine.disk.inject_when(move |operation| {
+        if operation.kind.class() != warp_io::OpClass::Sync {
+            return None;
+        }
+        // Each has made its write, and waits for this sync or for one of its own.
+        while shown.last_seq().0 < last {
+            std::thread::yield_now();
+        }
+        Some(Fault::SyncLost)
+    });
+    let failed: Vec<ErrorKind> = std::thread::scope(|scope| {
+        let write = |writer: u64| engine.put(writer.to_string(), "value").unwrap_err().kind();
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(failed, [ErrorKind::Io; WRITERS as usize], "`Poisoned` says that nothing was written");
+    assert!((0..WRITERS).all(|writer| engine.contains_key(writer.to_string()).unwrap()));
+}
+
+#[test]
 fn a_failed_sync_poisons_and_is_never_retried() {
     let machine = Machine::new(4);
     let engine = machine.open(small());

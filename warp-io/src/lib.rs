@@ -235,6 +235,14 @@ pub fn is_out_of_handles(error: &io::Error) -> bool {
     errno.is_some_and(|errno| matches!(errno, rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
+/// Whether an error says that there is no space for more: on the disk, in a quota, or in a file of the largest size that
+/// this process may write. Trying again makes sense once some was freed.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 /// Writes all of `bytes` at `offset`, going on after a short write and after an interrupt.
 ///
 /// # Errors

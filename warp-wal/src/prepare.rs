@@ -288,9 +288,8 @@ pub(crate) fn is_out_of_handles(error: &Error) -> bool {
 
 /// Whether an error only says that there is no space, so that trying again later makes sense.
 pub(crate) fn is_full(error: &Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error {
-        Error::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge),
+        Error::Io { source, .. } => warp_io::is_full(source),
         Error::Full => true,
         _ => false,
     }

@@ -297,10 +297,7 @@ fn write_mark(dir: &dyn Dir, mark: Mark) -> Result<()> {
 
 /// An error of a file operation in the directory of the backup.
 pub(super) fn target_error(source: io::Error, what: &'static str) -> Error {
-    let kind = match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-        _ => ErrorKind::Io,
-    };
+    let kind = if warp_io::is_full(&source) { ErrorKind::Full } else { ErrorKind::Io };
     Error::new(kind, what).caused_by(source)
 }
 
@@ -316,7 +313,7 @@ fn log_read_error(error: warp_wal::Error) -> Error {
 
 fn log_error_kind(error: &warp_wal::Error) -> ErrorKind {
     match error {
-        warp_wal::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::Full,
+        warp_wal::Error::Io { source, .. } if warp_io::is_full(source) => ErrorKind::Full,
         _ => ErrorKind::Io,
     }
 }

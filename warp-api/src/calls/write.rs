@@ -8,7 +8,7 @@ macro_rules! write_calls {
             /// # Errors
             /// `Invalid` beyond the limits of keys and values; `NotFound` if the keyspace was dropped; `Full`,
             /// `ReadOnly`, `Poisoned`, `Closed`: nothing was written. `Io` if a sync failed that the write had to wait
-            /// for.
+            /// for: the write is made, and may or may not survive a restart.
             pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> $crate::Result<$crate::Seq> {
                 self.space().put(key.as_ref(), value.as_ref())
             }

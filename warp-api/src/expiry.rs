@@ -175,6 +175,7 @@ fn bucket_of(deadline: u64) -> u64 {
 impl Shared {
     /// Frees the entries whose deadline has passed; so many at most that other work is not kept waiting for long.
     pub(crate) fn free_expired(&self) {
+        self.time.go_on();
         let now = self.time.unix_millis();
         let look = |hash| self.free_if_expired(hash, now);
         if self.expiry.look_at_due(now, || self.is_ending(), look) {

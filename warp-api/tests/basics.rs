@@ -205,6 +205,19 @@ fn a_value_with_a_deadline_is_gone_after_it_also_after_a_restart() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_back_does_not_put_a_deadline_off() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    engine.put_with("short", "1", &PutOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    machine.pass(&engine, Duration::from_secs(1));
+    machine.clock.set_unix_millis(common::START_MILLIS - 1_000_000);
+    machine.pass(&engine, Duration::from_secs(8));
+    assert!(engine.contains_key("short").unwrap());
+    machine.pass(&engine, Duration::from_secs(1));
+    assert!(!engine.contains_key("short").unwrap());
+}
+
+#[test]
 fn clear_empties_memory_and_layers_and_survives() {
     let machine = Machine::new(1);
     let engine = machine.open(small());

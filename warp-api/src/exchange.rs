@@ -34,7 +34,7 @@ use crate::links::{LinkChange, Pair, is_links_key, parse_links_key};
 use crate::options::Durability;
 use crate::progress::Task;
 use crate::shared::Shared;
-use crate::types::Level;
+use crate::types::{BATCH_BYTES_MAX, Level};
 use crate::write::{Op, Terms, put};
 
 /// Lines or entries between two reports of progress.
@@ -385,7 +385,11 @@ impl Shared {
                     return Ok(());
                 }
                 report.entries += 1;
-                pending.bytes += key.len() + value.len();
+                let bytes = key.len() + value.len();
+                if pending.bytes + bytes > BATCH_BYTES_MAX {
+                    self.write_pending(pending, terms)?;
+                }
+                pending.bytes += bytes;
                 pending.entries.push((keyspace, key, value, deadline));
                 if pending.entries.len() >= BATCH_ENTRIES || pending.bytes >= BATCH_BYTES {
                     self.write_pending(pending, terms)?;

@@ -86,7 +86,8 @@ impl Encoded {
             group_bytes += entry.key.len() + entry.value.len();
             check("key", entry.key.len(), KEY_BYTES_MAX)?;
             check("value", entry.value.len(), VALUE_BYTES_MAX)?;
-            check("group", group_bytes, GROUP_BYTES_MAX)?;
+            // The largest value makes a group with any key.
+            check("group", if self.entries == 0 { 0 } else { group_bytes }, GROUP_BYTES_MAX)?;
             let stored = match format {
                 Format::Binary => binary::encode_entry(entry, compress_from, &mut self.bytes),
                 Format::Json => {
@@ -119,4 +120,21 @@ fn check(what: &'static str, bytes: usize, limit: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::TooLarge { what, bytes: bytes as u64, limit: limit as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_value_goes_with_any_key_but_with_nothing_else() {
+        // Zeros of which the system has none until they are written.
+        let (key, value) = (vec![b'k'; KEY_BYTES_MAX], vec![0; VALUE_BYTES_MAX]);
+        let largest = Entry::put(&key, &value);
+        let mut encoded = Encoded::new();
+        encoded.fill(Format::Binary, Some(64), [&largest]).unwrap();
+        assert_eq!(encoded.entries(), 1);
+        let refused = encoded.fill(Format::Binary, Some(64), [&Entry::put(b"a", b""), &largest]);
+        assert!(matches!(refused, Err(Error::TooLarge { what: "group", .. })), "{refused:?}");
+    }
 }

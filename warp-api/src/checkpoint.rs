@@ -59,6 +59,20 @@ impl<E: Into<Stop>> From<E> for Failed {
     }
 }
 
+/// A checkpoint that is being taken: what it counts is counted no more once it has ended, also by a panic in the program's
+/// own report of progress.
+struct UnderWay<'a>(&'a Shared);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let shared = self.0;
+        shared.checkpoint_memory.store(0, Ordering::Relaxed);
+        shared.closed_list_bytes.store(0, Ordering::Relaxed);
+        shared.budget.checkpoint_ended();
+        shared.being_checkpointed.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     /// Takes a checkpoint now; waits for one that is being taken.
     pub(crate) fn take_checkpoint(&self, reason: CheckpointReason) -> Result<CheckpointReport> {
@@ -69,6 +83,7 @@ impl Shared {
         let mut catalog = home.catalog.lock();
         // The engine may have been closed, and the directory be somebody else's, while this waited.
         self.check_open()?;
+        let _under_way = UnderWay(self);
         let outcome = match self.checkpoint_locked(home, &mut catalog, reason, true) {
             Err(Failed::Merging(Stop::Failed(error))) if self.check_writable().is_ok() => {
                 // A layer that cannot be read, or a disk with too little space for all of them, must not keep what
@@ -81,10 +96,6 @@ impl Shared {
             }
             outcome => outcome,
         };
-        self.checkpoint_memory.store(0, Ordering::Relaxed);
-        self.closed_list_bytes.store(0, Ordering::Relaxed);
-        self.budget.checkpoint_ended();
-        self.being_checkpointed.store(0, Ordering::Relaxed);
         match outcome {
             Ok(report) => {
                 self.counters.checkpoints.add(1);

@@ -249,7 +249,7 @@ pub(crate) fn hints_of(options: &PutOptions) -> Hints {
 
 impl Shared {
     /// Lets entries fall that are worth least, until about so many bytes of memory are freed, or nothing may fall any
-    /// more. Returns the bytes that were freed: they can be used once nobody reads them.
+    /// more. Returns the bytes that were freed: they can be used once nobody reads them. Waits for no writer.
     pub(crate) fn let_fall(&self, bytes: u64) -> u64 {
         self.let_fall_unless(bytes, FRUITLESS_MAX)
     }
@@ -271,7 +271,7 @@ impl Shared {
             fruitless = if gained == 0 { fruitless + 1 } else { 0 };
         }
         if freed > 0 {
-            self.table.collect();
+            self.table.try_collect();
         }
         freed
     }
@@ -384,7 +384,8 @@ impl Shared {
         let packed = with_packed(value, |packed| {
             let prepared = self.table.prepare(key, packed, *deadline).ok()?;
             let after = prepared.memory_bytes();
-            let is_done = self.table.lock(key.hash).reform(prepared, candidate.leaving.seq);
+            // A read may wait for this: not for a writer.
+            let is_done = self.table.try_lock(key.hash)?.reform(prepared, candidate.leaving.seq);
             is_done.then_some(after)
         });
         let Some(Some(after)) = packed else {

@@ -287,8 +287,7 @@ impl Table {
     /// As [`Table::lock`], if nobody else holds the shard.
     #[must_use]
     pub fn try_lock(&self, hash: u64) -> Option<Guard<'_>> {
-        let try_shard = |name: u16| self.shards[usize::from(name)].try_lock(name, &self.store).ok_or(());
-        Some(Guard::one(self, self.lock_named(slot_of(hash), try_shard).ok()?))
+        Some(Guard::one(self, self.try_lock_slot(slot_of(hash))?))
     }
 
     /// Waits for the right to write all keys with these hashes, in any order and however often they are named.
@@ -538,6 +537,13 @@ impl Table {
         self.store.retire_and_free(retired);
     }
 
+    /// As [`Table::collect`], but for shards that somebody writes to at this moment: waits for no writer.
+    pub fn try_collect(&self) {
+        let free = (0..self.shards()).filter_map(|shard| self.try_lock_shard(shard));
+        let retired = free.flat_map(|mut shard| shard.take_retired()).collect();
+        self.store.retire_and_free(retired);
+    }
+
     /// Gives memory back to the system after much was removed: moves entries out of sparse memory, where that makes at
     /// least every other page free. Returns how many it moved; 0 if there was nothing to gain.
     ///
@@ -673,10 +679,24 @@ impl Table {
         self.shards[usize::from(shard)].lock(shard, &self.store)
     }
 
+    fn try_lock_shard(&self, shard: u16) -> Option<ShardLock<'_>> {
+        self.shards[usize::from(shard)].try_lock(shard, &self.store)
+    }
+
     /// Changes one slot, under the lock of the shard that it names.
     pub(crate) fn write_slot<R>(&self, slot: usize, change: impl FnOnce(Writer<'_>) -> R) -> R {
         let mut lock = self.lock_slot(slot);
         change(self.slots.writer(slot, &mut lock, &self.store))
+    }
+
+    /// As [`Table::write_slot`], if nobody else holds the shard.
+    pub(crate) fn try_write_slot<R>(&self, slot: usize, change: impl FnOnce(Writer<'_>) -> R) -> Option<R> {
+        let mut lock = self.try_lock_slot(slot)?;
+        Some(change(self.slots.writer(slot, &mut lock, &self.store)))
+    }
+
+    fn try_lock_slot(&self, slot: usize) -> Option<ShardLock<'_>> {
+        self.lock_named(slot, |name| self.try_lock_shard(name).ok_or(())).ok()
     }
 
     /// Waits for the lock of the shard that a slot names.

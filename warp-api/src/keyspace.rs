@@ -1,5 +1,7 @@
 //! Keyspaces: separate sets of keys in one database, which share its log, its checkpoints and its batches.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::calls::{
@@ -21,6 +23,34 @@ pub(crate) const DEFAULT: u32 = 1;
 pub(crate) const NUMBER_FIRST: u32 = 2;
 /// The name of the default keyspace.
 pub(crate) const DEFAULT_NAME: &str = "default";
+
+/// The name of a keyspace: text that is cheap to clone.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyspaceName(
+    /// `None` for the default one: threads would contend for the counter of a shared name.
+    Option<Arc<str>>,
+);
+
+impl Deref for KeyspaceName {
+    type Target = str;
+
+    #[inline]
+    fn deref(&self) -> &str {
+        self.0.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+}
+
+impl fmt::Display for KeyspaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl From<Arc<str>> for KeyspaceName {
+    fn from(name: Arc<str>) -> KeyspaceName {
+        KeyspaceName(Some(name).filter(|name| **name != *DEFAULT_NAME))
+    }
+}
 
 /// A set of keys of its own in a database: a handle that is cheap to clone and may be used from any thread.
 ///

@@ -71,6 +71,17 @@ impl Sampled {
         answer
     }
 
+    /// When a call began, if it is its turn to be timed: [`Sampled::end`] is to be told.
+    #[inline]
+    pub(crate) fn start(&self, clock: &dyn Clock) -> Option<Duration> {
+        is_sampled().then(|| clock.monotonic())
+    }
+
+    #[cold]
+    pub(crate) fn end(&self, clock: &dyn Clock, start: Duration) {
+        self.record(clock.monotonic().saturating_sub(start));
+    }
+
     fn record(&self, elapsed: Duration) {
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.0.lock().saturating_record(nanos.max(1));

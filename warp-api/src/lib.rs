@@ -131,7 +131,7 @@ pub use environment::{Background, Environment};
 pub use error::{Error, ErrorKind, Result};
 pub use exchange::ExchangeReport;
 pub use home::READERS_FILE;
-pub use keyspace::Keyspace;
+pub use keyspace::{Keyspace, KeyspaceName};
 pub use latency::LatencyMetrics;
 pub use laws::Laws;
 pub use learned::LearnedMetrics;

@@ -15,7 +15,7 @@ use warp_physics::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyspace::SYSTEM;
+use crate::keyspace::{KeyspaceName, SYSTEM};
 use crate::keyspaces::dropped;
 use crate::limits;
 use crate::read::Witness;
@@ -67,7 +67,7 @@ pub struct Entangled {
 #[non_exhaustive]
 pub struct Partner {
     /// The name of its keyspace.
-    pub keyspace: Arc<str>,
+    pub keyspace: KeyspaceName,
     /// The key.
     pub key: Key,
     /// Its value; `None` if it has none.
@@ -90,16 +90,22 @@ pub(crate) fn parse_links_key(key: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(LINKS_KEY_BYTES + key.len());
-    write_links_key(keyspace, key, &mut name);
-    name
+    [LINKS_PREFIX, &keyspace.to_le_bytes(), key].concat()
 }
 
-fn write_links_key(keyspace: u32, key: &[u8], name: &mut Vec<u8>) {
-    name.clear();
-    name.extend_from_slice(LINKS_PREFIX);
-    name.extend_from_slice(&keyspace.to_le_bytes());
-    name.extend_from_slice(key);
+/// Calls `f` with the key of the entry of a key's declared links: without an allocation if it is short.
+#[inline]
+pub(crate) fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+    let mut short = [0; 64];
+    let Some(room) = short.get_mut(..LINKS_KEY_BYTES + key.len()) else {
+        return f(&links_key(keyspace, key));
+    };
+    let (prefix, rest) = room.split_at_mut(LINKS_PREFIX.len());
+    prefix.copy_from_slice(LINKS_PREFIX);
+    let (number, rest) = rest.split_at_mut(size_of::<u32>());
+    number.copy_from_slice(&keyspace.to_le_bytes());
+    rest.copy_from_slice(key);
+    f(room)
 }
 
 /// The strength of the links that a put declares.
@@ -203,17 +209,16 @@ impl Shared {
 
     /// The declared links of a key.
     pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
-        let declared = self.declared(keyspace, key, &mut Vec::new())?;
+        let declared = self.declared(keyspace, key)?;
         declared.map(|bytes| Links::from_bytes(&bytes).map_err(bad_links)).transpose()
     }
 
-    /// The declared links of a key, as they are stored. `name` is room for the name of their entry.
-    pub(crate) fn declared(&self, keyspace: u32, key: &[u8], name: &mut Vec<u8>) -> Result<Option<Value>> {
+    /// The declared links of a key, as they are stored.
+    fn declared(&self, keyspace: u32, key: &[u8]) -> Result<Option<Value>> {
         if !self.may_have_links.load(Ordering::Acquire) {
             return Ok(None);
         }
-        write_links_key(keyspace, key, name);
-        Ok(self.find(self.key(SYSTEM, name))?.map(|found| found.value))
+        Ok(self.find(self.key(SYSTEM, &links_key(keyspace, key)))?.map(|found| found.value))
     }
 
     /// The partners of a key, strongest first.
@@ -223,7 +228,7 @@ impl Shared {
         key: &[u8],
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        let declared = self.declared(keyspace, key, &mut Vec::new())?;
+        let declared = self.declared(keyspace, key)?;
         let learned = self.learning.partners(self.key(keyspace, key).hash, options.strength_min);
         self.links_with_learned(keyspace, key, stored_links(declared.as_ref())?, learned, options)
     }
@@ -250,11 +255,9 @@ impl Shared {
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        let mut name = Vec::new();
         let declared = self.may_have_links.load(Ordering::Acquire).then(|| {
-            write_links_key(keyspace, key, &mut name);
             let links = |entry: EntryRef<'_>| entry.value().and_then(|value| Links::from_bytes(value).ok());
-            self.table.with(self.key(SYSTEM, &name), links).flatten()
+            with_links_key(keyspace, key, |name| self.table.with(self.key(SYSTEM, name), links).flatten())
         });
         let graph = self.entanglement.load();
         graph.partners(keyspace, key, declared.flatten().as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
@@ -355,11 +358,11 @@ fn add_learned(links: &mut Vec<Link>, keyspace: u32, key: &[u8], learned: Vec<Li
 }
 
 /// Declared links as they are stored, which may be none.
-pub(crate) fn stored_links(declared: Option<&Value>) -> Result<StoredLinks<'_>> {
+fn stored_links(declared: Option<&Value>) -> Result<StoredLinks<'_>> {
     declared.map_or_else(|| Ok(StoredLinks::default()), |bytes| StoredLinks::new(bytes).map_err(bad_links))
 }
 
-fn bad_links(error: BadLinks) -> Error {
+pub(crate) fn bad_links(error: BadLinks) -> Error {
     let kind = match error {
         BadLinks::UnknownVersion(_) => ErrorKind::Unsupported,
         _ => ErrorKind::Corrupt,

@@ -1,83 +1,98 @@
 //! A key's value with those of its partners: who they are is found out first, and then all are read in one pass.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use warp_core::{Key, KeyRef, Value};
+use warp_core::{Key, KeyRef, Reading, Value};
 use warp_io::Clock;
-use warp_physics::{Edge, Origin};
+use warp_physics::{Edge, Entanglement, Link, LinkRef, Origin, PARTNERS_DEFAULT, StoredLinks, wanted_links};
 
 use crate::error::Result;
-use crate::keyspace::{DEFAULT, DEFAULT_NAME};
+use crate::keyspace::{DEFAULT, KeyspaceName, SYSTEM};
 use crate::keyspaces::dropped;
-use crate::links::{Entangled, Partner, QuantumOptions, stored_links};
+use crate::links::{Entangled, Partner, QuantumOptions, bad_links, with_links_key};
 use crate::shared::Shared;
 
-/// Room for names of more bytes, or of more partners, is given back after use.
+/// Room of more bytes is given back after use.
 const ROOM_BYTES_MAX: usize = 64 << 10;
-const ROOM_PARTNERS_MAX: usize = 1024;
 
 thread_local! {
-    static ROOM: Cell<PartnerNames> = const { Cell::new(PartnerNames::NONE) };
+    /// A thread keeps the room of its last call, so that most calls allocate nothing for it.
+    static ROOM: RefCell<Room> = const { RefCell::new(Room::none()) };
 }
 
-/// Who the partners of a key are.
-///
-/// A thread keeps the room of its last call, so that most calls allocate nothing for it.
-struct PartnerNames {
-    /// Their keys, one after the other.
-    bytes: Vec<u8>,
-    each: Vec<PartnerName>,
+/// Where the names of partners are while they are read.
+struct Room {
+    /// The declared links of a key, as they are stored.
+    links: Vec<u8>,
+    /// Names that rules make, or that were learned, one after the other.
+    names: Vec<u8>,
+    named: Vec<Named>,
 }
 
-struct PartnerName {
+/// What there is to say of a partner beside its name.
+struct Named {
     keyspace: u32,
     key_bytes: usize,
-    hash: u64,
     strength: f64,
     origin: Origin,
 }
 
-impl PartnerNames {
-    const NONE: PartnerNames = PartnerNames { bytes: Vec::new(), each: Vec::new() };
-
-    /// None yet, in the room of this thread.
-    fn take() -> PartnerNames {
-        ROOM.try_with(Cell::take).unwrap_or_default()
+impl Room {
+    const fn none() -> Room {
+        Room { links: Vec::new(), names: Vec::new(), named: Vec::new() }
     }
 
-    fn give_back(mut self) {
-        if self.bytes.capacity() > ROOM_BYTES_MAX || self.each.capacity() > ROOM_PARTNERS_MAX {
-            return;
+    fn shrink(&mut self) {
+        let bytes =
+            self.links.capacity() + self.names.capacity() + self.named.capacity() * size_of::<Named>();
+        if bytes > ROOM_BYTES_MAX {
+            *self = Room::none();
         }
-        self.clear();
-        // A thread that ends keeps nothing.
-        let _ = ROOM.try_with(|room| room.set(self));
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.each.clear();
-    }
-
-    /// Takes a partner in, and asks for what reading its value needs first.
-    fn push(&mut self, edge: Edge<'_>, shared: &Shared) {
-        let Edge { keyspace, key, strength, origin } = edge;
-        let start = self.bytes.len();
-        for part in key {
-            self.bytes.extend_from_slice(part);
-        }
-        let key = &self.bytes[start..];
-        let KeyRef { hash, .. } = shared.key(keyspace, key);
-        shared.table.prefetch(hash);
-        let key_bytes = key.len();
-        self.each.push(PartnerName { keyspace, key_bytes, hash, strength, origin });
     }
 }
 
-impl Default for PartnerNames {
-    fn default() -> PartnerNames {
-        PartnerNames::NONE
+/// What it takes to ask for the memory of partners.
+struct Asking<'a> {
+    shared: &'a Shared,
+    reading: Reading<'a>,
+    /// The name of their keyspace.
+    name: KeyspaceName,
+}
+
+/// A key and its partners, which are read together.
+struct Group<'a> {
+    /// The key itself, and then its partners.
+    keys: Vec<KeyRef<'a>>,
+    /// The partners as they are returned, once they have their values.
+    partners: Vec<Partner>,
+}
+
+impl<'a> Group<'a> {
+    fn reserve(&mut self, partners: usize) {
+        self.keys.reserve_exact(partners);
+        self.partners.reserve_exact(partners);
+    }
+
+    /// Takes a partner in, and asks for what reading its value needs first.
+    #[inline]
+    fn push(&mut self, asking: &Asking<'_>, link: Named, bytes: &'a [u8]) {
+        let key = asking.shared.key(link.keyspace, bytes);
+        asking.reading.prefetch(key.hash);
+        self.keys.push(key);
+        let Named { strength, origin, .. } = link;
+        // Made in its place: a partner is 192 bytes.
+        self.partners.resize_with(self.partners.len() + 1, || Partner {
+            keyspace: asking.name.clone(),
+            key: Key::default(),
+            value: None,
+            strength,
+            origin,
+        });
+        if let Some(partner) = self.partners.last_mut() {
+            partner.key.set(bytes);
+        }
     }
 }
 
@@ -94,16 +109,19 @@ impl Shared {
         self.counters.quantum_gets.add(1);
         // Asked for from memory before anything else is waited for.
         self.table.prefetch(own.hash);
-        let mut names = PartnerNames::take();
-        let named = self.name_partners(own, options, &mut names);
-        if named.is_err() {
-            names.clear();
-        }
-        let read = self.read_named(own, &names);
-        names.give_back();
-        let Some((value, partners)) = read? else { return Ok(None) };
-        // What is wrong with the links of a key without a value is nobody's concern.
-        named?;
+        let mut value = None;
+        let in_room = |room: &RefCell<Room>| {
+            let mut room = room.try_borrow_mut().ok()?;
+            let partners = self.read_group(own, options, &mut room, &mut value);
+            room.shrink();
+            Some(partners)
+        };
+        let partners = match ROOM.try_with(in_room) {
+            Ok(Some(partners)) => partners?,
+            // A thread that ends has none any more.
+            _ => self.read_group(own, options, &mut Room::none(), &mut value)?,
+        };
+        let Some(value) = value else { return Ok(None) };
         let requested = partners.len();
         let found = partners.iter().filter(|partner| partner.value.is_some()).count();
         if requested > 0 {
@@ -114,67 +132,142 @@ impl Shared {
         Ok(Some(Entangled { value, partners, found, requested, elapsed }))
     }
 
-    /// Finds out who the partners of a key are, strongest first.
-    fn name_partners(
+    /// Reads a key, and if it has a value, its partners, which are returned with theirs.
+    fn read_group(
         &self,
         own: KeyRef<'_>,
         options: &QuantumOptions,
-        names: &mut PartnerNames,
-    ) -> Result<()> {
-        let KeyRef { keyspace, bytes: key, .. } = own;
-        let QuantumOptions { partners_max, strength_min } = *options;
-        let declared = self.declared(keyspace, key, &mut names.bytes)?;
-        names.bytes.clear();
-        let declared = stored_links(declared.as_ref())?;
-        let learned = self.learning.partners(own.hash, strength_min);
-        if learned.is_empty() {
-            let graph = self.graph()?;
-            graph.each_partner(keyspace, key, declared, partners_max, strength_min, |edge| {
-                names.push(edge, self);
-            });
+        room: &mut Room,
+        value: &mut Option<Value>,
+    ) -> Result<Vec<Partner>> {
+        let mut group = Group { keys: Vec::with_capacity(1 + PARTNERS_DEFAULT), partners: Vec::new() };
+        group.keys.push(own);
+        let named = self.name_partners(&mut group, options, room);
+        if named.is_err() {
+            group.keys.truncate(1);
+            group.partners.clear();
+        }
+        let Group { keys, mut partners } = group;
+        if keys.len() == 1 {
+            *value = self.find_value(own)?;
         } else {
-            let links = self.links_with_learned(keyspace, key, declared, learned, options)?;
-            links.iter().for_each(|link| names.push(link.into(), self));
+            self.find_group(&keys, value, |place, seen| seen.value_into(&mut partners[place].value))?;
+        }
+        // What is wrong with the links of a key without a value is nobody's concern.
+        if value.is_some() {
+            named?;
+        }
+        Ok(partners)
+    }
+
+    /// Finds out who the partners of a group's key are, strongest first.
+    fn name_partners<'r>(
+        &self,
+        group: &mut Group<'r>,
+        options: &QuantumOptions,
+        room: &'r mut Room,
+    ) -> Result<()> {
+        let KeyRef { keyspace, bytes: key, hash } = group.keys[0];
+        let QuantumOptions { partners_max, strength_min } = *options;
+        self.copy_links(keyspace, key, &mut room.links)?;
+        let learned = self.learning.partners(hash, strength_min);
+        let graph = self.graph()?;
+        if !learned.is_empty() || !graph.rules().is_empty() {
+            return self.name_all_partners(&graph, learned, group, options, room);
+        }
+        // Declared links alone lend the names.
+        let declared = stored(&room.links)?;
+        if declared.is_empty() {
+            return Ok(());
+        }
+        let asking = self.asking(keyspace)?;
+        group.reserve(declared.len().min(partners_max));
+        for link in wanted_links(keyspace, key, declared, partners_max, strength_min) {
+            let LinkRef { keyspace, key, strength } = link;
+            group.push(
+                &asking,
+                Named { keyspace, key_bytes: key.len(), strength, origin: Origin::Declared },
+                key,
+            );
         }
         Ok(())
     }
 
-    /// The value of a key, with partners that have these names.
-    fn read_named(&self, own: KeyRef<'_>, names: &PartnerNames) -> Result<Option<(Value, Vec<Partner>)>> {
-        if names.each.is_empty() {
-            return Ok(self.find_value(own)?.map(|value| (value, Vec::new())));
-        }
-        // A link is between keys of one keyspace.
-        let keyspace = match self.keyspace_name(own.keyspace) {
-            Ok(name) => name,
-            Err(wrong) => return self.find_value(own)?.map_or(Ok(None), |_| Err(wrong)),
+    /// The same where rules make names, or some were learned.
+    fn name_all_partners<'r>(
+        &self,
+        graph: &Entanglement,
+        learned: Vec<Link>,
+        group: &mut Group<'r>,
+        options: &QuantumOptions,
+        room: &'r mut Room,
+    ) -> Result<()> {
+        let KeyRef { keyspace, bytes: key, .. } = group.keys[0];
+        let QuantumOptions { partners_max, strength_min } = *options;
+        let Room { links, names, named } = room;
+        names.clear();
+        named.clear();
+        let mut push = |Edge { keyspace, key, strength, origin }: Edge<'_>| {
+            key.iter().filter(|part| !part.is_empty()).for_each(|part| names.extend_from_slice(part));
+            let key_bytes = key.iter().map(|part| part.len()).sum();
+            named.push(Named { keyspace, key_bytes, strength, origin });
         };
-        let mut partners = Vec::with_capacity(names.each.len());
-        let mut keys = Vec::with_capacity(1 + names.each.len());
-        keys.push(own);
-        let mut rest = &names.bytes[..];
-        for name in &names.each {
-            let PartnerName { keyspace: number, key_bytes, hash, strength, origin } = *name;
-            let (bytes, others) = rest.split_at(key_bytes);
-            rest = others;
-            keys.push(KeyRef { hash, keyspace: number, bytes });
-            let (keyspace, key) = (Arc::clone(&keyspace), Key::from(bytes));
-            partners.push(Partner { keyspace, key, value: None, strength, origin });
+        let declared = stored(links)?;
+        if learned.is_empty() {
+            graph.each_partner(keyspace, key, declared, partners_max, strength_min, push);
+        } else {
+            let links = self.links_with_learned(keyspace, key, declared, learned, options)?;
+            links.iter().for_each(|link| push(link.into()));
         }
-        let value = self.find_group(&keys, |place, seen| seen.value_into(&mut partners[place].value))?;
-        Ok(value.map(|value| (value, partners)))
+        let asking = self.asking(keyspace)?;
+        group.reserve(named.len());
+        let mut rest = &names[..];
+        for named in named.drain(..) {
+            let (bytes, others) = rest.split_at(named.key_bytes);
+            rest = others;
+            group.push(&asking, named, bytes);
+        }
+        Ok(())
     }
 
-    fn keyspace_name(&self, keyspace: u32) -> Result<Arc<str>> {
-        if keyspace == DEFAULT {
-            thread_local! {
-                /// One for each thread: threads would contend for the counter of a shared one.
-                static NAME: Arc<str> = DEFAULT_NAME.into();
+    /// Copies the declared links of a key as they are stored; nothing if it has none.
+    fn copy_links(&self, keyspace: u32, key: &[u8], links: &mut Vec<u8>) -> Result<()> {
+        links.clear();
+        if !self.may_have_links.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        with_links_key(keyspace, key, |name| {
+            let name = self.key(SYSTEM, name);
+            let is_copied = self.table.with(name, |entry| {
+                let is_plain = entry.packed_from().is_none();
+                if is_plain && self.is_visible(SYSTEM, entry) {
+                    links.extend_from_slice(entry.value().unwrap_or_default());
+                }
+                is_plain
+            });
+            if is_copied != Some(true)
+                && let Some(found) = self.find(name)?
+            {
+                links.extend_from_slice(&found.value);
             }
-            return Ok(NAME.try_with(Arc::clone).unwrap_or_else(|_| DEFAULT_NAME.into()));
+            Ok(())
+        })
+    }
+
+    fn asking(&self, keyspace: u32) -> Result<Asking<'_>> {
+        Ok(Asking { shared: self, name: self.keyspace_name(keyspace)?, reading: self.table.reading() })
+    }
+
+    fn keyspace_name(&self, keyspace: u32) -> Result<KeyspaceName> {
+        if keyspace == DEFAULT {
+            return Ok(KeyspaceName::default());
         }
         let names = self.names()?;
         let name = names.iter().find(|(_, number)| *number == keyspace);
-        name.map(|(name, _)| Arc::clone(name)).ok_or_else(dropped)
+        name.map(|(name, _)| KeyspaceName::from(Arc::clone(name))).ok_or_else(dropped)
     }
+}
+
+fn stored(links: &[u8]) -> Result<StoredLinks<'_>> {
+    if links.is_empty() { Ok(StoredLinks::default()) } else { StoredLinks::new(links).map_err(bad_links) }
 }

@@ -58,7 +58,7 @@ impl Seen<'_> {
 
     /// Puts the value in a handle where the caller wants it: a handle is 120 bytes, and each move of one costs what the next
     /// lookup could have begun in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value_into(self, slot: &mut Option<Value>) {
         match self {
             Seen::Hot(entry) => entry.value_into(slot),
@@ -134,7 +134,7 @@ impl Shared {
     /// Takes note of a read of an entry in its heat, and in what is learned of its uses. Returns whether its partners are to be
     /// brought in, since it was brought in like them: by [`Shared::want_partners`], after the read.
     #[inline]
-    fn tell_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) -> bool {
+    fn tell_read(&self, key: &KeyRef<'_>, entry: EntryRef<'_>, is_turn: bool) -> bool {
         let is_told = if is_turn && LoadMonitor::is_counted() {
             entry.touch();
             true
@@ -150,40 +150,40 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn tell_read_of_short_memory(&self, key: KeyRef<'_>, entry: EntryRef<'_>) {
+    fn tell_read_of_short_memory(&self, key: &KeyRef<'_>, entry: EntryRef<'_>) {
         if let Some(learned) = self.residency.pull.learned() {
             learned.read(key.hash, entry.mass());
         }
         if self.residency.rival.follows(key.hash) {
-            self.show_hit(key, entry);
+            self.show_hit(*key, entry);
         }
     }
 
     /// Calls `read` with what memory has for a key, if it is visible, and counts it as a read of the program's. `false` if
     /// memory has nothing, and nothing was counted.
     ///
-    /// `read` puts its answer where the caller wants it: a value in a handle is 120 bytes, which each return would move.
-    #[inline]
-    fn read_hot(&self, key: KeyRef<'_>, read: impl FnOnce(EntryRef<'_>)) -> bool {
+    /// `read` puts its answer where the caller wants it: a value in a handle is 120 bytes, which each return would move. The key
+    /// is lent all the way: what was just written piece by piece and is copied as a whole waits, in many processors, until the
+    /// pieces have left their store buffers, and with it the next lookup for the cache misses of the one before.
+    #[inline(always)]
+    fn read_hot(&self, key: &KeyRef<'_>, read: impl FnOnce(EntryRef<'_>)) -> bool {
         let is_turn = LoadMonitor::is_turn();
-        let mut is_first = false;
-        let is_visible = self.table.with(key, |entry| {
-            is_first = self.tell_read(key, entry, is_turn);
-            let is_visible = self.is_visible(key.keyspace, entry);
-            if is_visible {
-                read(entry);
-            }
-            is_visible
-        });
-        let Some(is_visible) = is_visible else {
+        let reading = self.table.reading();
+        let Some(entry) = reading.find(key) else {
             LoadMonitor::take_back(is_turn);
             return false;
         };
+        let is_first = self.tell_read(key, entry, is_turn);
+        let is_visible = self.is_visible(key.keyspace, entry);
+        if is_visible {
+            read(entry);
+        }
+        drop(reading);
         if is_first {
             self.want_partners(key.hash);
         }
         if is_turn {
-            self.read_in_turn(key);
+            self.read_in_turn(*key);
         }
         if is_visible {
             self.counters.reads.hot()
@@ -195,7 +195,7 @@ impl Shared {
 
     /// What a lookup sees of a visible entry.
     #[inline(always)]
-    fn seen<'a>(&self, key: KeyRef<'_>, entry: EntryRef<'a>) -> Seen<'a> {
+    fn seen<'a>(&self, key: &KeyRef<'_>, entry: EntryRef<'a>) -> Seen<'a> {
         match entry.packed_from() {
             None => Seen::Hot(entry),
             Some(_) => self.read_warm(key, entry).map_or(Seen::Nothing, Seen::Warm),
@@ -203,7 +203,7 @@ impl Shared {
     }
 
     #[inline]
-    fn read_value(&self, key: KeyRef<'_>, entry: EntryRef<'_>, read: impl FnOnce(&[u8])) {
+    fn read_value(&self, key: &KeyRef<'_>, entry: EntryRef<'_>, read: impl FnOnce(&[u8])) {
         if entry.packed_from().is_some() {
             if let Some(value) = self.read_warm(key, entry) {
                 read(&value);
@@ -256,37 +256,42 @@ impl Shared {
     /// As [`Shared::find`], counted as a read of the program's.
     pub(crate) fn find_counted(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
         let mut found = None;
-        let is_hot = self.read_hot(key, |entry| {
+        let is_hot = self.read_hot(&key, |entry| {
             let mut value = None;
-            self.seen(key, entry).value_into(&mut value);
+            self.seen(&key, entry).value_into(&mut value);
             found = value.map(|value| Found::of(entry, value));
         });
         if is_hot { Ok(found) } else { self.read_cold(key) }
     }
 
     /// The value that `key` has now; counted as a read of the program's.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
-        // Made where it is returned.
         let mut answer = Ok(None);
+        self.read_into(&key, &mut answer);
+        answer
+    }
+
+    /// As [`Shared::find_value`], put where the caller wants it.
+    #[inline(always)]
+    pub(crate) fn read_into(&self, key: &KeyRef<'_>, answer: &mut Result<Option<Value>>) {
         let is_hot = self.read_hot(key, |entry| {
-            if let Ok(slot) = &mut answer {
+            if let Ok(slot) = answer {
                 self.seen(key, entry).value_into(slot);
             }
         });
         if !is_hot {
-            answer = self.read_cold(key).map(|found| found.map(|found| found.value));
+            *answer = self.read_cold(*key).map(|found| found.map(|found| found.value));
         }
-        answer
     }
 
     /// Calls `read` with the value that `key` has now, with no lock held; counted as a read of the program's.
     #[inline]
-    pub(crate) fn find_with<R>(&self, key: KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+    pub(crate) fn find_with<R>(&self, key: &KeyRef<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         let (mut read, mut answer) = (Some(read), None);
         let mut call = |value: &[u8]| answer = read.take().map(|read| read(value));
         if !self.read_hot(key, |entry| self.read_value(key, entry, &mut call))
-            && let Some(found) = self.read_cold(key)?
+            && let Some(found) = self.read_cold(*key)?
         {
             call(&found.value);
         }
@@ -298,8 +303,8 @@ impl Shared {
     pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
         let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match entry {
-            Some(entry) if self.is_read(keys[place], entry, &mut pass) => {
-                each(place, self.seen(keys[place], entry));
+            Some(entry) if self.is_read(&keys[place], entry, &mut pass) => {
+                each(place, self.seen(&keys[place], entry));
             }
             Some(_) => each(place, Seen::Nothing),
             None => pass.not_in_memory.push(place),
@@ -307,24 +312,25 @@ impl Shared {
         self.end_pass(keys, pass, each)
     }
 
-    /// The value of the first key, and if it has one, calls `each` with the place among the others, and the value, of each of
-    /// them that has one; in one pass where the first one is in memory. Counted as reads of the program's.
+    /// Puts the value of the first key into `value`, and if it has one, calls `each` with the place among the others, and the
+    /// value, of each of them that has one; in one pass where the first one is in memory. Counted as reads of the program's.
     pub(crate) fn find_group(
         &self,
         keys: &[KeyRef<'_>],
+        value: &mut Option<Value>,
         mut each: impl FnMut(usize, Seen<'_>),
-    ) -> Result<Option<Value>> {
-        let Some((first, others)) = keys.split_first() else { return Ok(None) };
-        let (mut pass, mut value) = (Pass::default(), None);
+    ) -> Result<()> {
+        let Some((first, others)) = keys.split_first() else { return Ok(()) };
+        let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match (place.checked_sub(1), entry) {
-            (None, Some(entry)) if self.is_read(*first, entry, &mut pass) => {
-                self.seen(*first, entry).value_into(&mut value);
+            (None, Some(entry)) if self.is_read(first, entry, &mut pass) => {
+                self.seen(first, entry).value_into(value);
             }
             // Without a value of the first one the others are not asked for.
             (Some(place), Some(entry))
-                if value.is_some() && self.is_read(others[place], entry, &mut pass) =>
+                if value.is_some() && self.is_read(&others[place], entry, &mut pass) =>
             {
-                each(place, self.seen(others[place], entry));
+                each(place, self.seen(&others[place], entry));
             }
             (Some(place), None) if value.is_some() => pass.not_in_memory.push(place),
             _ => {}
@@ -332,17 +338,17 @@ impl Shared {
         let is_in_memory = pass.hot + pass.missed > 0;
         self.end_pass(others, pass, &mut each)?;
         if !is_in_memory {
-            value = self.read_cold(*first)?.map(|found| found.value);
+            *value = self.read_cold(*first)?.map(|found| found.value);
             if value.is_some() {
                 self.find_many(others, each)?;
             }
         }
-        Ok(value)
+        Ok(())
     }
 
     /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
     #[inline(always)] // Short, and called for each key while the memory of the next ones is on its way.
-    fn is_read(&self, key: KeyRef<'_>, entry: EntryRef<'_>, pass: &mut Pass) -> bool {
+    fn is_read(&self, key: &KeyRef<'_>, entry: EntryRef<'_>, pass: &mut Pass) -> bool {
         if !self.is_visible(key.keyspace, entry) {
             pass.missed += 1;
             return false;
@@ -353,7 +359,7 @@ impl Shared {
             pass.first_used.push(key.hash);
         }
         if is_turn {
-            self.read_in_turn(key);
+            self.read_in_turn(*key);
         }
         true
     }

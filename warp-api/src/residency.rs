@@ -403,7 +403,7 @@ impl Shared {
 
     /// Reads a packed value; and unpacks it for good if that is worth the memory.
     #[cold]
-    pub(crate) fn read_warm(&self, key: KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
+    pub(crate) fn read_warm(&self, key: &KeyRef<'_>, entry: EntryRef<'_>) -> Option<Value> {
         let value = value_of(entry)?;
         // Each of these uses has its price, and a tick only passes with what comes into memory: all are told, or an entry that
         // is read all the time would stay packed while nothing else comes.
@@ -412,7 +412,7 @@ impl Shared {
         // Packed form was worth the price of memory, when it was; by now it may have been used more.
         let worth = self.residency.mass_of(key.hash, entry.mass()) * COSTS.unpack_byte;
         if worth > self.residency.price() && self.admit_read(value.len()) {
-            self.unpack_for_good(key, &value, entry);
+            self.unpack_for_good(*key, &value, entry);
         }
         Some(value)
     }

@@ -96,7 +96,7 @@ impl<'a> EntryRef<'a> {
 
     /// As [`EntryRef::value_handle`], put where the caller wants it: a handle is 120 bytes, and moving it keeps the processor
     /// from looking ahead to the next cache miss.
-    #[inline]
+    #[inline(always)]
     pub fn value_into(self, slot: &mut Option<Value>) {
         self.record.value_into(slot);
     }

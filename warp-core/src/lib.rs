@@ -101,6 +101,6 @@ pub use memory::{Resizes, SlotLoad, TableMemory};
 pub use order::{Chunk, Kept, ORDER_BLOCK_KEYS_MAX, ORDER_WORK_KEY_BYTES, OrderBuilder, OrderedKeys};
 pub use prepared::{Prepared, TableFull};
 pub use record::{KEY_BYTES_MAX, NewValue};
-pub use table::{Table, TableOptions};
+pub use table::{Reading, Table, TableOptions};
 pub use value::{KEY_INLINE_BYTES, Key, VALUE_INLINE_BYTES, Value};
 pub use writer::Former;

@@ -441,15 +441,18 @@ impl<'a> Record<'a> {
 
     /// As [`Record::value_handle`], put where the caller wants it. The two are not made of each other, as gets of short values
     /// were a half slower then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value_into(self, slot: &mut Option<Value>) {
-        match self.shared() {
-            Some(_) => *slot = self.value_handle(),
-            None => match self.value() {
-                Some(bytes) => slot.get_or_insert_default().set(bytes),
-                None => *slot = None,
-            },
+        match self.value() {
+            Some(bytes) if self.shared().is_none() => Value::put_into(slot, bytes),
+            _ => self.other_into(slot),
         }
+    }
+
+    /// A value that is shared, or none.
+    #[inline(never)]
+    fn other_into(self, slot: &mut Option<Value>) {
+        *slot = self.value_handle();
     }
 
     /// Bytes of the piece that the entry is in.

@@ -1,4 +1,10 @@
 //! Where the bytes of a key or a value are: in the handle itself, or shared on the heap.
+#![expect(
+    unsafe_code,
+    reason = "a handle's room beyond its bytes is not written: each store takes room in the processor"
+)]
+
+use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 
@@ -13,13 +19,17 @@ const _: () = assert!(size_of::<Option<SmallBytes<38>>>() == size_of::<SmallByte
 #[derive(Clone)]
 pub(crate) enum SmallBytes<const N: usize> {
     /// The first `len` of `bytes`; the rest may be anything.
-    Inline { len: u8, bytes: [u8; N] },
+    Inline { len: u8, bytes: MaybeUninit<[u8; N]> },
     /// Longer than `N`.
     Shared(Bytes),
 }
 
 impl<const N: usize> SmallBytes<N> {
-    pub(crate) const EMPTY: SmallBytes<N> = SmallBytes::Inline { len: 0, bytes: [0; N] };
+    /// No bytes. Writes the length alone.
+    #[inline(always)]
+    pub(crate) fn empty() -> SmallBytes<N> {
+        SmallBytes::Inline { len: 0, bytes: MaybeUninit::uninit() }
+    }
 
     pub(crate) fn copy_from(source: &[u8]) -> SmallBytes<N> {
         SmallBytes::inline(source).unwrap_or_else(|| SmallBytes::Shared(Bytes::copy_from_slice(source)))
@@ -39,7 +49,10 @@ impl<const N: usize> SmallBytes<N> {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            SmallBytes::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            SmallBytes::Inline { len, bytes } => {
+                // SAFETY: whoever sets the length has written so many bytes, and there is room for them.
+                unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), usize::from(*len)) }
+            }
             SmallBytes::Shared(shared) => shared,
         }
     }
@@ -61,14 +74,17 @@ impl<const N: usize> SmallBytes<N> {
 
     /// Makes itself a copy of `source` if that is short, in its own place: to move one takes twenty instructions, and the
     /// processor gets to the next cache miss only if few lie before it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_short(&mut self, source: &[u8]) -> bool {
         if let SmallBytes::Shared(_) = self {
-            *self = SmallBytes::EMPTY;
+            *self = SmallBytes::empty();
         }
         match (self, u8::try_from(source.len())) {
             (SmallBytes::Inline { len, bytes }, Ok(source_len)) if source.len() <= N => {
-                bytes[..source.len()].copy_from_slice(source);
+                // SAFETY: the source is no longer than the destination, which is borrowed mutably.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(source.as_ptr(), bytes.as_mut_ptr().cast(), source.len())
+                };
                 *len = source_len;
                 true
             }
@@ -78,7 +94,7 @@ impl<const N: usize> SmallBytes<N> {
 
     fn inline(source: &[u8]) -> Option<SmallBytes<N>> {
         (source.len() <= N).then(|| {
-            let mut inline = SmallBytes::EMPTY;
+            let mut inline = SmallBytes::empty();
             inline.set_short(source);
             inline
         })

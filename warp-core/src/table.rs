@@ -137,9 +137,14 @@ impl Table {
     /// as it is until `f` returns; meanwhile, nothing that is replaced or removed is freed, in any table of the process.
     #[inline]
     pub fn with<R>(&self, key: KeyRef<'_>, f: impl FnOnce(EntryRef<'_>) -> R) -> Option<R> {
-        let pin = self.store.pin();
-        let found = self.find(key, &pin)?;
-        Some(f(self.entry_ref(found)))
+        Some(f(self.reading().find(&key)?))
+    }
+
+    /// Begins to read: [`Table::with`] for a caller with much to do, whom a closure would cost.
+    #[inline(always)]
+    #[must_use]
+    pub fn reading(&self) -> Reading<'_> {
+        Reading { table: self, pin: self.store.pin() }
     }
 
     /// Looks up many keys, and calls `f` with the place of each in `keys` and what the table holds for it.
@@ -154,7 +159,7 @@ impl Table {
             self.prefetch_all(together.iter().map(|key| key.hash), &pin);
             for key in together {
                 // The slot is looked at anew: what `f` did for a key before may have had it grow.
-                let found = self.find(*key, &pin).map(|record| self.entry_ref(record));
+                let found = self.find(key, &pin).map(|record| self.entry_ref(record));
                 f(place, found);
                 place += 1;
             }
@@ -172,8 +177,7 @@ impl Table {
     /// Asks for the memory that a lookup of this hash needs first, without waiting.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        let pin = self.store.pin();
-        prefetch_home(self.slots.buckets(slot_of(hash)).load(&pin), hash);
+        self.reading().prefetch(hash);
     }
 
     /// Asks for the memory that lookups of these hashes need, buckets and entries: it waits for buckets alone, of all at once.
@@ -185,12 +189,13 @@ impl Table {
     }
 
     #[inline]
-    fn find<'p>(&'p self, key: KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
+    fn find<'p>(&'p self, key: &KeyRef<'_>, pin: &'p Pin) -> Option<Record<'p>> {
         self.find_by_parts(key.hash, key.keyspace, key.bytes, pin)
     }
 
     /// Not inlined, and the key in parts, which are passed in registers: what lies between two lookups stays short, and the
-    /// processor gets to the next one while it waits.
+    /// processor gets to the next one while it waits. A key that went through memory could hold that up, see
+    /// `docs/performance.md`, "The engine over the table".
     #[inline(never)]
     fn find_by_parts<'p>(
         &'p self,
@@ -202,8 +207,37 @@ impl Table {
         let key = KeyRef { hash, keyspace, bytes };
         let array = self.slots.buckets(slot_of(key.hash)).load(pin);
         let arena = self.store.arena(Store::arena_of(slot_of(key.hash)));
+        let print = Fingerprint::of(key.hash);
+        let home = array.get(print.home(array.len()))?;
+        let first = home.candidates(print).next();
+        match first.and_then(|place| home.address_of(place, print)) {
+            Some(address) => {
+                Record::prefetch(arena.pointer(address));
+                let record = record_at(arena, address, pin);
+                if record.is_of(&key) {
+                    return Some(record);
+                }
+            }
+            None if first.is_none() && !home.was_passed() => return None,
+            None => {}
+        }
+        self.find_elsewhere(hash, keyspace, bytes, pin)
+    }
+
+    /// Finds what is not the first entry in its home that may be it: few are, and the others need not pay for the search.
+    #[cold]
+    #[inline(never)]
+    fn find_elsewhere<'p>(
+        &'p self,
+        hash: u64,
+        keyspace: u32,
+        bytes: &[u8],
+        pin: &'p Pin,
+    ) -> Option<Record<'p>> {
+        let key = KeyRef { hash, keyspace, bytes };
+        let array = self.slots.buckets(slot_of(key.hash)).load(pin);
+        let arena = self.store.arena(Store::arena_of(slot_of(key.hash)));
         let found = buckets::find(array, Fingerprint::of(key.hash), |address| {
-            Record::prefetch(arena.pointer(address));
             let record = record_at(arena, address, pin);
             record.is_of(&key).then_some(record)
         });
@@ -219,14 +253,10 @@ impl Table {
     /// for one before the next.
     #[inline]
     fn prefetch_all(&self, hashes: impl Iterator<Item = u64> + Clone, pin: &Pin) {
-        let mut arrays: [&[Bucket]; TOGETHER] = [&[]; TOGETHER];
-        for (hash, array) in hashes.clone().zip(&mut arrays) {
-            *array = self.slots.buckets(slot_of(hash)).load(pin);
-            prefetch_home(array, hash);
-        }
-        for (hash, array) in hashes.zip(&arrays) {
-            self.prefetch_entry(array, hash);
-        }
+        // Asked for twice, which is less than to keep them.
+        let array_of = |hash| self.slots.buckets(slot_of(hash)).load(pin);
+        hashes.clone().for_each(|hash| prefetch_home(array_of(hash), hash));
+        hashes.for_each(|hash| self.prefetch_entry(array_of(hash), hash));
     }
 
     /// Asks for the entries in the home of a hash that may be its own.
@@ -728,6 +758,29 @@ impl Table {
             sum.add(&shard.tally());
         }
         sum
+    }
+}
+
+/// A thread reads a table: what it sees stays as it is until this is dropped; meanwhile, nothing that is replaced or removed is
+/// freed, in any table of the process. Lent by [`Table::reading`].
+#[derive(Debug)]
+pub struct Reading<'t> {
+    table: &'t Table,
+    pin: Pin,
+}
+
+impl Reading<'_> {
+    /// What the table holds for a key.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, key: &KeyRef<'_>) -> Option<EntryRef<'_>> {
+        self.table.find(key, &self.pin).map(|record| self.table.entry_ref(record))
+    }
+
+    /// As [`Table::prefetch`].
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch_home(self.table.slots.buckets(slot_of(hash)).load(&self.pin), hash);
     }
 }
 

@@ -85,7 +85,7 @@ macro_rules! handle {
 
         impl Default for $name {
             fn default() -> $name {
-                $name(SmallBytes::EMPTY)
+                $name(SmallBytes::empty())
             }
         }
 
@@ -151,6 +151,16 @@ macro_rules! handle {
             }
         }
 
+        impl $name {
+            /// Makes this a copy of `bytes`, in its own place if they are few.
+            #[inline(always)]
+            pub fn set(&mut self, bytes: &[u8]) {
+                if !self.0.set_short(bytes) {
+                    *self = $name::from(bytes);
+                }
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> $name {
                 $name(SmallBytes::copy_from(text.as_bytes()))
@@ -193,12 +203,13 @@ handle!(Value);
 handle!(Key);
 
 impl Value {
-    /// Makes this a copy of `bytes`, in its own place if they are few.
-    #[inline]
-    pub(crate) fn set(&mut self, bytes: &[u8]) {
-        if !self.0.set_short(bytes) {
-            *self = Value::from(bytes);
+    /// Puts a copy of `bytes` into `slot`, without moving it there if they are few.
+    #[inline(always)]
+    pub(crate) fn put_into(slot: &mut Option<Value>, bytes: &[u8]) {
+        if slot.is_some() {
+            *slot = None;
         }
+        slot.insert(Value(SmallBytes::empty())).set(bytes);
     }
 }
 

@@ -108,6 +108,22 @@ impl Entanglement {
     }
 }
 
+/// The partners that a key has where there are no rules, as [`Entanglement::partners`] chooses them, lent.
+pub fn wanted_links<'a>(
+    keyspace: u32,
+    key: &[u8],
+    declared: StoredLinks<'a>,
+    limit: usize,
+    strength_min: f64,
+) -> impl Iterator<Item = LinkRef<'a>> {
+    let is_strong = move |link: &LinkRef<'_>| link.strength >= strength_min;
+    let is_other = move |link: &LinkRef<'_>| {
+        let ends_as_it = link.key.len() == key.len() && link.key.last_chunk::<8>() == key.last_chunk();
+        link.keyspace != keyspace || !ends_as_it || link.key != key
+    };
+    declared.iter().take_while(is_strong).filter(is_other).take(limit)
+}
+
 /// One edge of the graph, as a [`Link`], lent by what it follows from.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge<'a> {

@@ -62,7 +62,9 @@ pub use bell::{
     Prediction,
 };
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
-pub use entanglement::{Edge, Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT};
+pub use entanglement::{
+    Edge, Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT, wanted_links,
+};
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use horizon::{

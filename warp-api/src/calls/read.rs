@@ -8,8 +8,11 @@ macro_rules! read_calls {
             /// # Errors
             /// `Closed`; `NotFound` if the keyspace was dropped; `Io` or `Corrupt` if the value had to be read from a
             /// file and could not.
+            #[inline]
             pub fn get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Value>> {
-                self.space().get(key.as_ref())
+                let mut answer = Ok(None);
+                self.space().get_into(key.as_ref(), &mut answer);
+                answer
             }
 
             /// Calls `read` with the value of a key, where it lies, and returns what that returns; `None`, without a

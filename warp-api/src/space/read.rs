@@ -8,18 +8,31 @@ use crate::space::Space;
 use crate::types::{Entry, Seq, Value};
 
 impl Space<'_> {
-    #[inline]
-    pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value>> {
-        self.check()?;
-        let (shared, key) = (self.shared, self.key(key));
-        shared.latencies.reads.around(&shared.time, || shared.find_value(key))
+    /// Puts the value where the caller wants it.
+    #[inline(never)]
+    pub(crate) fn get_into(self, key: &[u8], answer: &mut Result<Option<Value>>) {
+        if let Err(error) = self.check() {
+            *answer = Err(error);
+            return;
+        }
+        let shared = self.shared;
+        let start = shared.latencies.reads.start(&shared.time);
+        shared.read_into(&self.key(key), answer);
+        if let Some(start) = start {
+            shared.latencies.reads.end(&shared.time, start);
+        }
     }
 
     #[inline]
     pub(crate) fn with_value<R>(self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.check()?;
-        let (shared, key) = (self.shared, self.key(key));
-        shared.latencies.reads.around(&shared.time, || shared.find_with(key, read))
+        let shared = self.shared;
+        let start = shared.latencies.reads.start(&shared.time);
+        let answer = shared.find_with(&self.key(key), read);
+        if let Some(start) = start {
+            shared.latencies.reads.end(&shared.time, start);
+        }
+        answer
     }
 
     pub(crate) fn get_entry(self, key: &[u8]) -> Result<Option<Entry>> {
@@ -49,7 +62,7 @@ impl Space<'_> {
 
     pub(crate) fn contains_key(self, key: &[u8]) -> Result<bool> {
         self.check()?;
-        Ok(self.shared.find_with(self.key(key), |_| ())?.is_some())
+        Ok(self.shared.find_with(&self.key(key), |_| ())?.is_some())
     }
 }
 

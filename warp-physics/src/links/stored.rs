@@ -63,6 +63,7 @@ impl Links {
 pub struct StoredLinks<'a> {
     /// The links one after the other, all of them valid.
     bytes: &'a [u8],
+    count: u32,
 }
 
 impl<'a> StoredLinks<'a> {
@@ -80,7 +81,7 @@ impl<'a> StoredLinks<'a> {
         if count as usize > LINKS_MAX {
             return Err(BadLinks::TooMany { count });
         }
-        let links = StoredLinks { bytes: reader.rest() };
+        let links = StoredLinks { bytes: reader.rest(), count };
         let mut last: Option<LinkRef<'_>> = None;
         let mut is_uniform = true;
         for index in 0..count {
@@ -102,6 +103,16 @@ impl<'a> StoredLinks<'a> {
             return Err(BadLinks::Twice);
         }
         Ok(links)
+    }
+
+    /// How many there are.
+    pub fn len(self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
     }
 
     /// The links, strongest first.

@@ -35,6 +35,8 @@ const KEPT_FREE: u64 = 2;
 const SLOWED_FROM: u64 = 51;
 /// ...and a checkpoint is asked for from this one on.
 const CHECKPOINT_FROM: u64 = 32;
+/// ...or, where too much is held and nothing else may leave memory, already from this one on.
+const CLEANED_FROM: u64 = 2;
 /// The longest that a writer is slowed for each [`ASK_BYTES`].
 const SLOWED_MAX: Duration = Duration::from_millis(10);
 /// So often a writer waits although everything is in a checkpoint, before it is told that nothing more can leave memory.
@@ -55,6 +57,10 @@ const LARGE_BYTES: u64 = 128 << 10;
 /// nothing much could be written at all.
 const PASSING_PART: u64 = 8;
 const CHECKPOINT_PART: u64 = 8;
+/// With each checkpoint that ends, so large a part is forgotten of what those before have held, and of what their lists have
+/// taken. Small ones come between large ones: memory would have filled up meanwhile, and there would be no room for the next.
+const CHECKPOINT_FORGOTTEN: u64 = 32;
+const LISTS_FORGOTTEN: u64 = 8;
 /// What all orders of keys may take, and what it may take to build one, as a part of the budget each.
 const ORDERS_PART: u64 = 2;
 const ORDER_WORK_PART: u64 = 8;
@@ -263,8 +269,8 @@ impl Budget {
 
     /// A checkpoint has ended: a large one that was long ago counts less and less.
     pub(crate) fn checkpoint_ended(&self) {
-        for most in [&self.checkpoint, &self.lists] {
-            most.fetch_sub(most.load(Ordering::Relaxed) / 8, Ordering::Relaxed);
+        for (most, part) in [(&self.checkpoint, CHECKPOINT_FORGOTTEN), (&self.lists, LISTS_FORGOTTEN)] {
+            most.fetch_sub(most.load(Ordering::Relaxed) / part, Ordering::Relaxed);
         }
     }
 
@@ -655,11 +661,24 @@ impl Shared {
             }
             budget.say_freed();
             if fell == 0 {
+                self.ask_for_clean(standing);
                 break;
             }
             standing = self.memory_standing();
         }
         budget.say_freed();
+    }
+
+    /// Where more is held than may be, and nothing may fall any more, a checkpoint is asked for if enough would be clean after
+    /// it: nobody else may ask, if nobody writes.
+    fn ask_for_clean(&self, standing: Standing) {
+        let budget = &self.budget;
+        let is_above = standing.held > budget.room_below();
+        let is_one_under_way = self.being_checkpointed.load(Ordering::Relaxed) > 0;
+        if self.home.is_some() && is_above && !is_one_under_way && standing.dirty >= budget.part(CLEANED_FROM)
+        {
+            self.request_checkpoint(CheckpointReason::Memory);
+        }
     }
 
     /// While memory is full, time is what comes in: a tick of heat passes each time that as much has come in as the budget holds, twice over.
@@ -755,5 +774,46 @@ mod tests {
         shared.closed.store(false, Ordering::Relaxed);
         assert_eq!(refused, Err(ErrorKind::Closed));
         assert_eq!(engine.cosmic_metrics().residency.evicted, before);
+    }
+
+    fn with_files(disk: &warp_io::SimDisk) -> crate::engine::WarpEngine {
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        let options = Options::new().memory_budget(24 << 20).log_buffer_bytes(1 << 20);
+        options.open_in(&disk.root(), environment).unwrap()
+    }
+
+    /// What changed keeps its memory until a checkpoint has it; who needs the memory may be no writer, who would ask for one.
+    #[test]
+    fn a_checkpoint_is_asked_for_where_too_much_is_held_and_nothing_may_fall() {
+        let disk = warp_io::SimDisk::new(1);
+        let engine = with_files(&disk);
+        let shared = engine.space().shared;
+        // Shorter than what would be packed.
+        for number in 0..18_000_u32 {
+            engine.put(number.to_le_bytes(), [1; 400]).unwrap();
+        }
+        let (budget, standing) = (&shared.budget, shared.memory_standing());
+        assert!(standing.dirty > budget.part(16) && standing.dirty < budget.part(CHECKPOINT_FROM));
+        let other = Counted::new(&budget.ordering, budget.limit() + (1 << 20) - standing.held);
+        for _ in 0..4 {
+            engine.step();
+        }
+        let held = shared.memory_standing().held;
+        assert!(held <= budget.limit(), "{held} bytes are held");
+        drop(other);
+    }
+
+    #[test]
+    fn a_checkpoint_takes_a_small_part_of_a_small_budget() {
+        let disk = warp_io::SimDisk::new(1);
+        let engine = with_files(&disk);
+        let shared = engine.space().shared;
+        for number in 0..100_000_u32 {
+            engine.put(number.to_le_bytes(), "1").unwrap();
+        }
+        let report = engine.checkpoint().unwrap();
+        assert_eq!(report.entries, 100_000);
+        let most = shared.budget.checkpoint.load(Ordering::Relaxed);
+        assert!(most > 0 && most <= shared.budget.part(3), "{most} bytes were held");
     }
 }

@@ -64,6 +64,9 @@ const LISTS_FORGOTTEN: u64 = 8;
 /// What all orders of keys may take, and what it may take to build one, as a part of the budget each.
 const ORDERS_PART: u64 = 2;
 const ORDER_WORK_PART: u64 = 8;
+/// What values take that scans have read ahead, as a part of the budget: those of all scans, and of one chunk.
+const SCANNED_PART: u64 = 32;
+const SCANNED_CHUNK_PART: u64 = 64;
 /// Entries that fall at once for an order are so many bytes; once it was so many, free memory is gathered and given back.
 const ORDER_STEP: u64 = 1 << 20;
 const ORDER_GATHERED: u64 = 8 << 20;
@@ -103,6 +106,8 @@ pub(crate) struct Budget {
     lists: AtomicU64,
     /// What an order of keys takes that is being built, and what it is built of.
     ordering: AtomicU64,
+    /// What scans have read ahead.
+    scanned: AtomicU64,
     /// Buffers of large writes that are under way.
     passing: AtomicU64,
     /// The size of the largest buffer that was freed lately, and may be kept by the allocator.
@@ -192,6 +197,7 @@ impl Budget {
             checkpoint: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             ordering: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
             passing: AtomicU64::new(0),
             largest: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
@@ -255,6 +261,23 @@ impl Budget {
     /// What may be taken beside the result while an order is built.
     pub(crate) fn order_work_max(&self) -> u64 {
         self.limit() / ORDER_WORK_PART
+    }
+
+    /// What scans have read ahead.
+    #[cfg(test)]
+    pub(crate) fn scanned(&self) -> u64 {
+        self.scanned.load(Ordering::Relaxed)
+    }
+
+    /// What the values may take that a scan reads ahead now.
+    pub(crate) fn scanned_max(&self) -> u64 {
+        let left = (self.limit() / SCANNED_PART).saturating_sub(self.scanned.load(Ordering::Relaxed));
+        left.min(self.limit() / SCANNED_CHUNK_PART)
+    }
+
+    /// A scan has read so many bytes ahead instead of so many.
+    pub(crate) fn scan_holds(&self, before: u64, now: u64) {
+        self.scanned.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// A checkpoint that is under way holds so many bytes, beside lists of changed keys.
@@ -348,16 +371,16 @@ impl Shared {
         }
     }
 
-    /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs, the buffers
-    /// of large writes, and an allowance for what nobody counts. The table's lists of changed keys take `open_lists`.
+    /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs and scans hold, the
+    /// buffers of large writes, and an allowance for what nobody counts. The table's lists of changed keys take `open_lists`.
     fn memory_of_work(&self, open_lists: u64) -> u64 {
         let budget = &self.budget;
         let closed = self.closed_list_bytes.load(Ordering::Relaxed);
         let now = self.checkpoint_memory.load(Ordering::Relaxed).saturating_sub(closed);
         let checkpoint = budget.checkpoint_bytes(now) + budget.list_bytes(open_lists, closed);
         let own = OWN_BYTES.min(budget.limit() / OWN_PART);
-        let ordering = budget.ordering.load(Ordering::Relaxed);
-        own + budget.beside.load(Ordering::Relaxed) + checkpoint + ordering + budget.buffer_bytes(0)
+        let scans = budget.ordering.load(Ordering::Relaxed) + budget.scanned.load(Ordering::Relaxed);
+        own + budget.beside.load(Ordering::Relaxed) + checkpoint + scans + budget.buffer_bytes(0)
     }
 
     /// Entries that no published checkpoint has, about.

@@ -35,10 +35,14 @@ const KEPT_FREE: u64 = 2;
 const SLOWED_FROM: u64 = 51;
 /// ...and a checkpoint is asked for from this one on.
 const CHECKPOINT_FROM: u64 = 32;
+/// ...or, where too much is held and nothing else may leave memory, already from this one on.
+const CLEANED_FROM: u64 = 2;
 /// The longest that a writer is slowed for each [`ASK_BYTES`].
 const SLOWED_MAX: Duration = Duration::from_millis(10);
 /// So often a writer waits although everything is in a checkpoint, before it is told that nothing more can leave memory.
 const CLEAN_ROUNDS_MAX: u32 = 100;
+/// So often an order of keys waits for free memory to be given back.
+const GATHERED_ROUNDS_MAX: u32 = 30;
 /// How long a writer waits before it looks again by itself.
 const WAIT: Duration = Duration::from_millis(10);
 /// While memory is full, a tick of heat passes once as much has come in as fills the budget so many times.
@@ -55,9 +59,16 @@ const LARGE_BYTES: u64 = 128 << 10;
 /// nothing much could be written at all.
 const PASSING_PART: u64 = 8;
 const CHECKPOINT_PART: u64 = 8;
+/// With each checkpoint that ends, so large a part is forgotten of what those before have held, and of what their lists have
+/// taken. Small ones come between large ones: memory would have filled up meanwhile, and there would be no room for the next.
+const CHECKPOINT_FORGOTTEN: u64 = 32;
+const LISTS_FORGOTTEN: u64 = 8;
 /// What all orders of keys may take, and what it may take to build one, as a part of the budget each.
 const ORDERS_PART: u64 = 2;
 const ORDER_WORK_PART: u64 = 8;
+/// What values take that scans have read ahead, as a part of the budget: those of all scans, and of one chunk.
+const SCANNED_PART: u64 = 32;
+const SCANNED_CHUNK_PART: u64 = 64;
 /// Entries that fall at once for an order are so many bytes; once it was so many, free memory is gathered and given back.
 const ORDER_STEP: u64 = 1 << 20;
 const ORDER_GATHERED: u64 = 8 << 20;
@@ -97,6 +108,8 @@ pub(crate) struct Budget {
     lists: AtomicU64,
     /// What an order of keys takes that is being built, and what it is built of.
     ordering: AtomicU64,
+    /// What scans have read ahead.
+    scanned: AtomicU64,
     /// Buffers of large writes that are under way.
     passing: AtomicU64,
     /// The size of the largest buffer that was freed lately, and may be kept by the allocator.
@@ -150,6 +163,8 @@ struct Waited {
     failures: Option<u64>,
     /// Rounds in a row in which everything was in a checkpoint.
     clean_rounds: u32,
+    /// Rounds in which enough was free, and could not be given back.
+    gathered: u32,
 }
 
 /// Memory that is counted as long as this lives: the buffers of a large write until it is done, or what an order of keys
@@ -186,6 +201,7 @@ impl Budget {
             checkpoint: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             ordering: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
             passing: AtomicU64::new(0),
             largest: AtomicU64::new(0),
             scarce: AtomicBool::new(false),
@@ -251,6 +267,23 @@ impl Budget {
         self.limit() / ORDER_WORK_PART
     }
 
+    /// What scans have read ahead.
+    #[cfg(test)]
+    pub(crate) fn scanned(&self) -> u64 {
+        self.scanned.load(Ordering::Relaxed)
+    }
+
+    /// What the values may take that a scan reads ahead now.
+    pub(crate) fn scanned_max(&self) -> u64 {
+        let left = (self.limit() / SCANNED_PART).saturating_sub(self.scanned.load(Ordering::Relaxed));
+        left.min(self.limit() / SCANNED_CHUNK_PART)
+    }
+
+    /// A scan has read so many bytes ahead instead of so many.
+    pub(crate) fn scan_holds(&self, before: u64, now: u64) {
+        self.scanned.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
     /// A checkpoint that is under way holds so many bytes, beside lists of changed keys.
     pub(crate) fn checkpoint_holds(&self, bytes: u64) {
         self.checkpoint.fetch_max(bytes, Ordering::Relaxed);
@@ -263,8 +296,8 @@ impl Budget {
 
     /// A checkpoint has ended: a large one that was long ago counts less and less.
     pub(crate) fn checkpoint_ended(&self) {
-        for most in [&self.checkpoint, &self.lists] {
-            most.fetch_sub(most.load(Ordering::Relaxed) / 8, Ordering::Relaxed);
+        for (most, part) in [(&self.checkpoint, CHECKPOINT_FORGOTTEN), (&self.lists, LISTS_FORGOTTEN)] {
+            most.fetch_sub(most.load(Ordering::Relaxed) / part, Ordering::Relaxed);
         }
     }
 
@@ -342,16 +375,16 @@ impl Shared {
         }
     }
 
-    /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs, the buffers
-    /// of large writes, and an allowance for what nobody counts. The table's lists of changed keys take `open_lists`.
+    /// Memory beside table and log: what was counted at the worker's last look, what a checkpoint needs and scans hold, the
+    /// buffers of large writes, and an allowance for what nobody counts. The table's lists of changed keys take `open_lists`.
     fn memory_of_work(&self, open_lists: u64) -> u64 {
         let budget = &self.budget;
         let closed = self.closed_list_bytes.load(Ordering::Relaxed);
         let now = self.checkpoint_memory.load(Ordering::Relaxed).saturating_sub(closed);
         let checkpoint = budget.checkpoint_bytes(now) + budget.list_bytes(open_lists, closed);
         let own = OWN_BYTES.min(budget.limit() / OWN_PART);
-        let ordering = budget.ordering.load(Ordering::Relaxed);
-        own + budget.beside.load(Ordering::Relaxed) + checkpoint + ordering + budget.buffer_bytes(0)
+        let scans = budget.ordering.load(Ordering::Relaxed) + budget.scanned.load(Ordering::Relaxed);
+        own + budget.beside.load(Ordering::Relaxed) + checkpoint + scans + budget.buffer_bytes(0)
     }
 
     /// Entries that no published checkpoint has, about.
@@ -502,8 +535,19 @@ impl Shared {
                 fallen = 0;
             }
             // What is free is given back in several turns.
-            let held = self.memory_standing().held;
-            if fell == 0 && held > budget.room_below() && held >= standing.held {
+            let after = self.memory_standing();
+            if fell == 0 && after.held > budget.room_below() && after.held >= standing.held {
+                let is_free = after.spare >= after.held - budget.room_below();
+                if is_free
+                    && waited.gathered < GATHERED_ROUNDS_MAX
+                    && self.running.load(Ordering::Relaxed) > 0
+                {
+                    // The worker may be at gathering it, or look at what is to be freed.
+                    waited.gathered += 1;
+                    self.wake_worker();
+                    budget.wait();
+                    continue;
+                }
                 self.wait_for_memory(false, &mut waited).map_err(|error| match error.kind() {
                     ErrorKind::Closed => error,
                     // Also where nobody may write, which is no reason that a scan knows.
@@ -655,11 +699,24 @@ impl Shared {
             }
             budget.say_freed();
             if fell == 0 {
+                self.ask_for_clean(standing);
                 break;
             }
             standing = self.memory_standing();
         }
         budget.say_freed();
+    }
+
+    /// Where more is held than may be, and nothing may fall any more, a checkpoint is asked for if enough would be clean after
+    /// it: nobody else may ask, if nobody writes.
+    fn ask_for_clean(&self, standing: Standing) {
+        let budget = &self.budget;
+        let is_above = standing.held > budget.room_below();
+        let is_one_under_way = self.being_checkpointed.load(Ordering::Relaxed) > 0;
+        if self.home.is_some() && is_above && !is_one_under_way && standing.dirty >= budget.part(CLEANED_FROM)
+        {
+            self.request_checkpoint(CheckpointReason::Memory);
+        }
     }
 
     /// While memory is full, time is what comes in: a tick of heat passes each time that as much has come in as the budget holds, twice over.
@@ -755,5 +812,46 @@ mod tests {
         shared.closed.store(false, Ordering::Relaxed);
         assert_eq!(refused, Err(ErrorKind::Closed));
         assert_eq!(engine.cosmic_metrics().residency.evicted, before);
+    }
+
+    fn with_files(disk: &warp_io::SimDisk) -> crate::engine::WarpEngine {
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        let options = Options::new().memory_budget(24 << 20).log_buffer_bytes(1 << 20);
+        options.open_in(&disk.root(), environment).unwrap()
+    }
+
+    /// What changed keeps its memory until a checkpoint has it; who needs the memory may be no writer, who would ask for one.
+    #[test]
+    fn a_checkpoint_is_asked_for_where_too_much_is_held_and_nothing_may_fall() {
+        let disk = warp_io::SimDisk::new(1);
+        let engine = with_files(&disk);
+        let shared = engine.space().shared;
+        // Shorter than what would be packed.
+        for number in 0..18_000_u32 {
+            engine.put(number.to_le_bytes(), [1; 400]).unwrap();
+        }
+        let (budget, standing) = (&shared.budget, shared.memory_standing());
+        assert!(standing.dirty > budget.part(16) && standing.dirty < budget.part(CHECKPOINT_FROM));
+        let other = Counted::new(&budget.ordering, budget.limit() + (1 << 20) - standing.held);
+        for _ in 0..4 {
+            engine.step();
+        }
+        let held = shared.memory_standing().held;
+        assert!(held <= budget.limit(), "{held} bytes are held");
+        drop(other);
+    }
+
+    #[test]
+    fn a_checkpoint_takes_a_small_part_of_a_small_budget() {
+        let disk = warp_io::SimDisk::new(1);
+        let engine = with_files(&disk);
+        let shared = engine.space().shared;
+        for number in 0..100_000_u32 {
+            engine.put(number.to_le_bytes(), "1").unwrap();
+        }
+        let report = engine.checkpoint().unwrap();
+        assert_eq!(report.entries, 100_000);
+        let most = shared.budget.checkpoint.load(Ordering::Relaxed);
+        assert!(most > 0 && most <= shared.budget.part(3), "{most} bytes were held");
     }
 }

@@ -18,6 +18,10 @@ use crate::side_by_side::{LAYOUT_ENTRIES_MAX, SideBySide};
 const CHUNK_HASHES: usize = 1 << 10;
 /// ...and the bytes that they should have. Values are shared with the table, and stay in memory as long as the chunk.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Of a small memory budget these bytes are a part, and so is what the layer's writer takes to remember where entries are: memory
+/// may be full while a checkpoint comes to hold them.
+const CHUNK_PART: u64 = 128;
+const PLACES_PART: u64 = 64;
 /// Entries of older layers between two looks at the pace.
 const STEP_ENTRIES: usize = 1 << 8;
 /// Entries between two reports of progress.
@@ -51,6 +55,10 @@ pub(crate) struct Compose<'a, 'b, 'c> {
     writing: &'a mut Writing<'b, 'c>,
     writer: LayerWriter,
     chunk: Chunk,
+    /// The bytes that its entries should have.
+    chunk_bytes: usize,
+    /// What lists of changed keys took when it was last told.
+    list_bytes: usize,
     /// How many hashes the next chunk has.
     chunk_hashes: usize,
     changed: u64,
@@ -72,6 +80,8 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     ) -> Result<Compose<'a, 'b, 'c>, Stop> {
         let options = LayerOptions { compress_from: shared.options.compress_values_from };
         let writer = LayerWriter::create_in(&*home.layers_dir, id, &options).map_err(checkpoint_error)?;
+        let memory = shared.budget.limit();
+        let writer = writer.with_memory(usize::try_from(memory / PLACES_PART).unwrap_or(usize::MAX));
         let total = writing.closed.len() as u64;
         let chunk = Chunk::default();
         let compose = Compose {
@@ -81,6 +91,8 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             writing,
             writer,
             chunk,
+            chunk_bytes: usize::try_from(memory / CHUNK_PART).unwrap_or(usize::MAX).min(CHUNK_BYTES),
+            list_bytes: 0,
             chunk_hashes: 1,
             changed: 0,
             changed_bytes: 0,
@@ -155,8 +167,9 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             let (now, later) = hashes.split_at(self.chunk_hashes.min(hashes.len()));
             let before = self.writer.bytes();
             self.write_chunk(now, merge.as_deref_mut())?;
-            let average = usize::try_from(self.writer.bytes() - before).unwrap_or(CHUNK_BYTES) / now.len();
-            let next = CHUNK_BYTES / average.max(1);
+            let average =
+                usize::try_from(self.writer.bytes() - before).unwrap_or(self.chunk_bytes) / now.len();
+            let next = self.chunk_bytes / average.max(1);
             // Grows slowly: what comes may be larger.
             self.chunk_hashes = next.clamp(1, (2 * self.chunk_hashes).min(CHUNK_HASHES));
             hashes = later;
@@ -225,6 +238,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             let done = merge
                 .step_below(limit, &mut self.writer, STEP_ENTRIES, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
+            self.tell_memory(self.list_bytes);
             self.writing.pace.step(self.writer.bytes() - before)?;
             if done {
                 return Ok(());
@@ -263,7 +277,8 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     }
 
     /// Says how much memory the checkpoint holds, with `lists` bytes of lists.
-    fn tell_memory(&self, lists: usize) {
+    fn tell_memory(&mut self, lists: usize) {
+        self.list_bytes = lists;
         let stubs = self.writing.come.stubs.capacity() * size_of::<u64>();
         let others = (self.writer.memory_bytes() + self.chunk.memory_bytes() + stubs) as u64;
         let lists = lists as u64;

@@ -26,6 +26,8 @@ use crate::shared::Shared;
 
 /// Hashes that are looked up together while they are merged.
 const MERGE_STEP: usize = 1 << 12;
+/// After so many hashes were merged at once the orders are counted anew, before the worker's next look.
+const COUNTED_FROM: usize = 1 << 12;
 /// Hashes of an order that a round of background work looks at, at most: some ten milliseconds.
 const SWEEP_HASHES_MAX: usize = 1 << 16;
 /// Hashes that are swept for each key that came or went: with two, no more than half as much again as is present
@@ -185,6 +187,7 @@ impl Shared {
     pub(crate) fn order_bytes(&self) -> usize {
         let sum = |spaces: &[Arc<Space>]| spaces.iter().map(|space| space.keys.memory_bytes()).sum::<usize>();
         let kept = self.order.spaces();
+        // Without an order the lists of the notes are empty, and have given their room back.
         let notes = if kept.is_empty() { 0 } else { self.table.added_bytes() };
         notes + sum(&kept) + sum(&self.order.held_by_scans())
     }
@@ -279,7 +282,11 @@ impl Shared {
                 backlog.extend_from_slice(&added);
             }
             // Judged by what was merged before: of what is being merged now, a part is not in its place yet.
+            let count = added.len();
             self.merge_hashes(added, &self.order.spaces(), merging.clean_below, &mut merging.unread);
+            if count >= COUNTED_FROM {
+                self.count_orders();
+            }
         }
         merging.clean_below = clean_below;
         merging.unread.error.take().map_or(Ok(()), Err)

@@ -7,6 +7,7 @@ use std::vec::IntoIter;
 
 use warp_core::{Key, Value};
 
+use crate::budget::Budget;
 use crate::error::Result;
 use crate::order::{Item, Space, Values};
 use crate::shared::Shared;
@@ -18,8 +19,8 @@ const CHUNK_BLOCKS_MAX: usize = 8;
 /// An iterator over keys and values in the order of the keys, from both ends.
 ///
 /// It is not a snapshot: each key is there at most once, keys that are present throughout are all there, and what is
-/// written meanwhile may be. It reads a few hundred keys at a time and waits for no writer; a value is the one that
-/// its key had when its chunk was read. Values that are not in memory are read from their files, and not brought in.
+/// written meanwhile may be. It reads a few hundred keys at a time, a chunk, and waits for no writer; a value is one that
+/// its key had since its chunk was read. Values that are not in memory are read from their files, and not brought in.
 /// An error in that comes as an item, once, and ends the scan; so does a close of the engine.
 ///
 /// # What it costs
@@ -30,6 +31,10 @@ const CHUNK_BLOCKS_MAX: usize = 8;
 /// each new key is noted when it is put, and put in its place in the background or by the next scan, in about a microsecond. A program that never scans pays nothing. The order goes when the
 /// engine closes, and once all orders have come to take more than half of the memory budget: a scan that has begun goes on
 /// with it, and the next one needs a new one.
+///
+/// A chunk is held until all of it was taken, up to two by each scan. Its values that are in memory are shared with that; copies of
+/// others take no more than a 64th of the memory budget, and those of all scans together a 32nd: what goes beyond is read one by
+/// one when it is its turn, which costs a look-up each. Its keys take what they are long, of 512 at most.
 ///
 /// All that is part of the memory budget, and values leave memory for it. Where that has no room, since what is in memory
 /// cannot leave it or others take it as fast, or since the orders would take more than half of it, those that scans still
@@ -57,9 +62,10 @@ pub struct Scan {
     back: Side,
 }
 
-/// What was read for one end, in ascending order, and how much the next chunk of that end is.
+/// What was read for one end, in ascending order, with the memory that it takes, and how much the next chunk of that end is.
 struct Side {
     items: IntoIter<Item>,
+    bytes: u64,
     blocks: usize,
 }
 
@@ -88,7 +94,7 @@ impl Scan {
             Bound::Excluded(key) => Some(Key::from(key)),
         };
         let is_empty = high.as_ref().is_some_and(|high| *high <= low);
-        let side = || Side { items: Vec::new().into_iter(), blocks: 1 };
+        let side = || Side { items: Vec::new().into_iter(), bytes: 0, blocks: 1 };
         let left = (!is_empty).then_some((low, high));
         Scan { shared, keyspace, begun: None, left, front: side(), back: side() }
     }
@@ -150,11 +156,14 @@ impl Scan {
             End::Back => space.keys().backwards(low, high.as_deref(), side.blocks),
         };
         side.blocks = CHUNK_BLOCKS_MAX.min(side.blocks * 2);
-        let gathered = self.shared.gather(self.keyspace, &chunk, *clean_below, Values::Take);
+        let budget = &self.shared.budget;
+        side.hold(budget, Vec::new(), 0);
+        let values = Values::Take(budget.scanned_max());
+        let gathered = self.shared.gather(self.keyspace, &chunk, *clean_below, values);
         if let Some((_, error)) = gathered.unreadable.into_iter().next() {
             return Err(error);
         }
-        side.items = gathered.items.into_iter();
+        side.hold(budget, gathered.items, gathered.bytes);
         self.left = match end {
             End::Front => {
                 chunk.high.filter(|next| Some(next) != high.as_ref()).map(|next| (next, high.clone()))
@@ -171,9 +180,29 @@ impl Scan {
     fn fail(&mut self, error: crate::error::Error) -> crate::error::Error {
         self.left = None;
         self.begun = None;
-        self.front.items = Vec::new().into_iter();
-        self.back.items = Vec::new().into_iter();
+        self.let_go();
         error
+    }
+
+    /// Lets go of what was read.
+    fn let_go(&mut self) {
+        for side in [&mut self.front, &mut self.back] {
+            side.hold(&self.shared.budget, Vec::new(), 0);
+        }
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl Side {
+    /// Holds these items, which take so many bytes, in the place of those before.
+    fn hold(&mut self, budget: &Budget, items: Vec<Item>, bytes: u64) {
+        self.items = items.into_iter();
+        budget.scan_holds(std::mem::replace(&mut self.bytes, bytes), bytes);
     }
 }
 
@@ -222,6 +251,8 @@ fn after(mut key: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::{Background, Environment};
+    use crate::options::{Options, Physics};
 
     #[test]
     fn the_bounds_of_a_prefix_hold_what_begins_with_it() {
@@ -236,5 +267,42 @@ mod tests {
     fn a_scan_can_go_to_another_thread() {
         fn check<T: Send + 'static>() {}
         check::<Scan>();
+    }
+
+    /// Values in files, more of them than the chunks of all these scans together may hold.
+    #[test]
+    fn what_scans_have_read_ahead_is_counted_and_bounded() {
+        const KEYS: u64 = 1_000;
+        const SCANS: usize = 12;
+        let disk = warp_io::SimDisk::new(1);
+        let open = || {
+            let environment = Environment { background: Background::Stepped, ..Environment::default() };
+            let physics = Physics { warm_start: false, ..Physics::default() };
+            let options = Options::new().memory_budget(24 << 20).log_buffer_bytes(1 << 20).physics(physics);
+            options.open_in(&disk.root(), environment).unwrap()
+        };
+        let value = |number: u64| vec![u8::try_from(number % 251).unwrap(); 8_000];
+        let engine = open();
+        for number in 0..KEYS {
+            engine.put(format!("{number:04}"), value(number)).unwrap();
+        }
+        engine.close().unwrap();
+        let engine = open();
+        let budget = &engine.space().shared.budget;
+        let before = engine.cosmic_metrics().memory.held_bytes;
+        let mut scans: Vec<Scan> = (0..SCANS).map(|_| engine.iter()).collect();
+        for number in 0..KEYS / 2 {
+            for scan in &mut scans {
+                assert_eq!(scan.next().unwrap().unwrap().1, &value(number)[..]);
+            }
+        }
+        let items = (SCANS * 512 * size_of::<Item>()) as u64;
+        let held = budget.scanned();
+        assert!(held > budget.limit() / 128 && held <= budget.limit() / 32 + items, "{held} bytes");
+        assert!(engine.cosmic_metrics().memory.held_bytes >= before + held);
+        for mut scan in scans {
+            assert_eq!(scan.next_back().unwrap().unwrap().1, &value(KEYS - 1)[..]);
+        }
+        assert_eq!(budget.scanned(), 0);
     }
 }

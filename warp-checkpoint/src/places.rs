@@ -17,6 +17,8 @@ use crate::format::{DATA_END_MAX, SLOT_BITS_MAX};
 
 /// Pairs of a run: what is gathered before it takes less room is half a megabyte.
 const RUN_PAIRS: usize = 1 << 15;
+/// The same where there is little memory, at least: shorter runs would be too many.
+const RUN_PAIRS_MIN: usize = 1 << 11;
 /// Runs stay in memory up to so many bytes.
 const IN_MEMORY_BYTES: usize = 1 << 20;
 /// The fewest bytes that a number of at most so many bytes is taken from.
@@ -34,6 +36,9 @@ const SLOTS: usize = 1 << SLOT_BITS_MAX;
 #[derive(Debug)]
 pub(crate) struct Places {
     spill: Spill,
+    /// Pairs of a run, and what all runs in memory may take.
+    run_pairs: usize,
+    in_memory_max: usize,
     /// Bytes of the runs in memory.
     in_memory: usize,
     gathered: Vec<(u64, u64)>,
@@ -113,12 +118,20 @@ impl Places {
     pub(crate) fn new(dir: Arc<dyn Dir>, name: String) -> Places {
         Places {
             spill: Spill { dir, name, file: None, written: 0 },
+            run_pairs: RUN_PAIRS,
+            in_memory_max: IN_MEMORY_BYTES,
             in_memory: 0,
             gathered: Vec::new(),
             runs: Vec::new(),
             in_slots: vec![0; SLOTS].into(),
             len: 0,
         }
+    }
+
+    /// From now on pairs take no more than about so many bytes, half of them gathered and half in runs.
+    pub(crate) fn limit_memory(&mut self, bytes: usize) {
+        self.run_pairs = (bytes / 2 / size_of::<(u64, u64)>()).clamp(RUN_PAIRS_MIN, RUN_PAIRS);
+        self.in_memory_max = IN_MEMORY_BYTES.min(bytes / 2);
     }
 
     /// Gives up what is in memory.
@@ -144,7 +157,7 @@ impl Places {
         self.gathered.push((hash, offset));
         self.in_slots[crate::index::slot_of(hash, SLOT_BITS_MAX)] += 1;
         self.len += 1;
-        if self.gathered.len() == RUN_PAIRS {
+        if self.gathered.len() >= self.run_pairs {
             self.pack()?;
         }
         Ok(())
@@ -186,7 +199,7 @@ impl Places {
         // So that a whole word can be read wherever a number begins.
         bytes.extend([0; WORD_BYTES]);
         let (pairs, first) = (self.gathered.len(), (hash, offset));
-        let bytes = if self.in_memory + bytes.len() <= IN_MEMORY_BYTES {
+        let bytes = if self.in_memory + bytes.len() <= self.in_memory_max {
             self.in_memory += bytes.len();
             Bytes::Here(bytes.into())
         } else {
@@ -332,6 +345,22 @@ mod tests {
         }
         assert!(disk.files().is_empty(), "the file has no name: {:?}", disk.files());
         bytes
+    }
+
+    #[test]
+    fn memory_stays_within_a_limit_and_no_pair_is_lost() {
+        const PAIRS: u64 = 40_000;
+        let disk = SimDisk::new(1);
+        let mut places = places(&disk);
+        places.limit_memory(128 << 10);
+        let others = places.memory_bytes();
+        for pair in 0..PAIRS {
+            places.add(pair << 40, pair * 9).unwrap();
+            let bytes = places.memory_bytes() - others;
+            assert!(bytes <= 130 << 10, "{bytes} bytes for {pair} pairs");
+        }
+        let sorted: Vec<(u64, u64)> = places.sorted().unwrap().map(Result::unwrap).collect();
+        assert!(sorted.into_iter().eq((0..PAIRS).map(|pair| (pair << 40, pair * 9))));
     }
 
     #[test]

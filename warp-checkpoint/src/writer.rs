@@ -57,7 +57,7 @@ impl Default for LayerOptions {
 /// Writes a layer file: entries in any order, then [`finish`](LayerWriter::finish).
 ///
 /// Entries that are read together are best added one after the other, since they are stored in that order. The
-/// writer holds about three megabytes of memory, however many there are; if they do not come in ascending order of their
+/// writer holds about three megabytes of memory, or less [if told](LayerWriter::with_memory), however many there are; if they do not come in ascending order of their
 /// hashes, about 11 bytes for each while it finishes. Dropping it without finishing removes the file.
 #[derive(Debug)]
 pub struct LayerWriter {
@@ -133,6 +133,15 @@ impl LayerWriter {
             head: Vec::new(),
             compressed: Vec::new(),
         })
+    }
+
+    /// The same writer, which remembers where entries are in about so many bytes of memory, for as far as that is less than by
+    /// itself: the rest goes to a file.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: usize) -> LayerWriter {
+        self.entries.limit_memory(bytes);
+        self.firsts.places.limit_memory(bytes);
+        self
     }
 
     /// Adds an entry. Each pair of keyspace and key may be added once; [`finish`](LayerWriter::finish) notices if

@@ -68,6 +68,7 @@ impl Added {
         }
     }
 
+    /// Takes what was noted. While this is on, the lists keep their room for what comes; once it is off, nothing does.
     pub(crate) fn take(&self) -> Vec<u64> {
         let mut taken = Vec::new();
         let Some(lists) = self.lists.get() else { return taken };
@@ -84,6 +85,9 @@ impl Added {
                 taken.append(&mut list.hashes);
                 list.look_at = 0;
             }
+        }
+        if !self.is_on() {
+            lists.iter().for_each(|list| list.lock().hashes.shrink_to_fit());
         }
         taken
     }
@@ -112,6 +116,19 @@ mod tests {
         assert!(added.take().is_empty());
         added.note(1, |_| true);
         assert_eq!(added.take(), [1]);
+    }
+
+    #[test]
+    fn lists_give_their_room_back_once_nothing_is_noted_any_more() {
+        let added = Added::new();
+        added.turn(true);
+        let empty = added.memory_bytes();
+        (0..10_000).for_each(|number| added.note(number << 45, |_| true));
+        assert_eq!(added.take().len(), 10_000);
+        assert!(added.memory_bytes() >= empty + 10_000 * size_of::<u64>(), "it is kept for what comes");
+        added.turn(false);
+        assert!(added.take().is_empty());
+        assert_eq!(added.memory_bytes(), empty);
     }
 
     #[test]

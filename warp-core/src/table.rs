@@ -510,7 +510,8 @@ impl Table {
     }
 
     /// Takes the hashes that were noted since they were last taken, in any order; some may be there twice. Every put
-    /// that returned before the call is among them, or was taken by an earlier call.
+    /// that returned before the call is among them, or was taken by an earlier call. After noting has ended this also gives back
+    /// what the notes took.
     ///
     /// In a table without lists of changed keys, those whose entry has been removed again may be missing: below such a
     /// table there is nothing, and should the key come back, it is noted anew. That bounds the lists by what is there.

@@ -1,24 +1,36 @@
 //! From the hashes of an order to the keys and values that they stand for.
 
 use warp_checkpoint::{LayerBytes, LayerEntryRef};
-use warp_core::{Chunk, Entry, Key, Value};
+use warp_core::{Chunk, Entry, EntryRef, Key, VALUE_INLINE_BYTES, Value};
 use warp_io::Clock;
 
 use crate::error::{Error, Result};
 use crate::from_crates::checkpoint_error;
 use crate::order::Unread;
-use crate::packed::to_entry;
+use crate::packed::{PACK_BYTES_MIN, to_entry};
 use crate::shared::Shared;
 
 /// Values of a layer that are longer, in bytes, are read when it is their turn: a chunk of compressed ones would take
 /// too much memory.
 const EARLY_VALUE_BYTES_MAX: usize = 16 << 10;
 
-/// Whether values are wanted.
+/// Which values are wanted.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Values {
-    Take,
+    /// All that are shared with the table, and copies of others as long as they take no more than so many bytes together. The
+    /// rest is read when it is its turn.
+    Take(u64),
     Leave,
+}
+
+impl Values {
+    /// Whether a value is taken that would be a copy of so many bytes; they are then no longer there for others.
+    fn takes_copy(&mut self, bytes: usize) -> bool {
+        let Values::Take(left) = self else { return false };
+        let after = left.checked_sub(bytes as u64);
+        *left = after.unwrap_or(*left);
+        after.is_some()
+    }
 }
 
 /// A key that is present, or was when it was looked up.
@@ -41,6 +53,8 @@ pub(crate) struct Gathered {
     pub(crate) items: Vec<Item>,
     /// Hashes whose keys, or some of them, could not be read, and why.
     pub(crate) unreadable: Vec<(u64, Error)>,
+    /// Memory that the items take, without values that are shared with the table.
+    pub(crate) bytes: u64,
 }
 
 /// A key of the chunk's range that memory has no value for: whatever layers have is older.
@@ -59,6 +73,7 @@ impl Shared {
     /// sequence is below `clean_below`. Every entry in memory below that is known to the order: so there is no other
     /// key of that hash in the chunk, or the hash would be there twice.
     pub(crate) fn gather(&self, keyspace: u32, chunk: &Chunk, clean_below: u64, values: Values) -> Gathered {
+        let (wanted, mut values) = (values, values);
         let now = self.time.unix_millis();
         let hashes = &chunk.hashes;
         let may_have_layers = self.home.is_some();
@@ -75,9 +90,12 @@ impl Shared {
                 is_settled[place] = entry.seq() < clean_below;
             }
             if !entry.is_tombstone() && !entry.is_expired(now) {
-                let entry = match values {
-                    Values::Take => to_entry(entry),
-                    Values::Leave => Entry::default(),
+                let entry = match copied_bytes(entry) {
+                    _ if values == Values::Leave => Entry::default(),
+                    Some(bytes) if !values.takes_copy(bytes) => {
+                        Entry { value: None, seq: entry.seq(), deadline: entry.deadline() }
+                    }
+                    _ => to_entry(entry),
                 };
                 items.push(Item { key: Key::from(key), hash, entry });
             } else if may_have_layers {
@@ -93,11 +111,17 @@ impl Shared {
                 .filter(|(_, settled)| !**settled)
                 .map(|(hash, _)| *hash)
                 .collect();
-            self.gather_cold(keyspace, chunk, &unsettled, values, &mut items, &gone, &mut unreadable);
+            self.gather_cold(keyspace, chunk, &unsettled, &mut values, &mut items, &gone, &mut unreadable);
         }
         items.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         items.dedup_by(|a, b| a.key == b.key);
-        Gathered { items, unreadable }
+        let keys: usize = items.iter().map(|item| item.key.heap_bytes()).sum();
+        let copies = match (wanted, values) {
+            (Values::Take(all), Values::Take(left)) => all - left,
+            _ => 0,
+        };
+        let bytes = copies + (items.capacity() * size_of::<Item>() + keys) as u64;
+        Gathered { items, unreadable, bytes }
     }
 
     /// Adds what the layers have of these hashes, and memory has not.
@@ -107,7 +131,7 @@ impl Shared {
         keyspace: u32,
         chunk: &Chunk,
         unsettled: &[u64],
-        values: Values,
+        values: &mut Values,
         items: &mut Vec<Item>,
         gone: &[Gone],
         unreadable: &mut Vec<(u64, Error)>,
@@ -189,8 +213,16 @@ impl Shared {
     }
 }
 
-fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: Values) -> Item {
-    let early = values == Values::Take && entry.value_bytes() <= EARLY_VALUE_BYTES_MAX;
+/// What a copy of an entry's value takes; `None` if a handle to it shares it with the table, or holds it itself.
+fn copied_bytes(entry: EntryRef<'_>) -> Option<usize> {
+    let bytes = entry.packed_from().map(|raw| raw as usize);
+    bytes.or_else(|| {
+        Some(entry.value()?.len()).filter(|bytes| (VALUE_INLINE_BYTES + 1..PACK_BYTES_MIN).contains(bytes))
+    })
+}
+
+fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: &mut Values) -> Item {
+    let early = entry.value_bytes() <= EARLY_VALUE_BYTES_MAX && values.takes_copy(entry.value_bytes());
     // A value that cannot be read is tried again when it is its turn, which tells of the error in its place.
     let value = if early { entry.value().ok().flatten().map(Value::from) } else { None };
     let (seq, deadline) = (entry.seq, entry.deadline);

@@ -97,7 +97,7 @@ impl WarpEngine {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` for an engine without files, and if `to` is a file, or a directory that holds anything but an earlier
+    /// `Unsupported` for an engine without files; `Invalid` if `to` is a file, or a directory that holds anything but an earlier
     /// backup of this database to which nobody has written; nothing was written then. `Locked` if somebody has the backup
     /// open. `Conflict` if the earlier backup has another layer under the name of one of this database's. `Full` if there is
     /// no space for it: the database is as it was, and so is the earlier backup. `Corrupt` if what has to be copied is
@@ -157,7 +157,8 @@ impl Shared {
     /// The directory to back up, if there is one.
     fn check_backup(&self) -> Result<&Home> {
         self.check_open()?;
-        self.home.as_ref().ok_or_else(|| Error::invalid("an engine without files has nothing to back up"))
+        let nothing = || Error::new(ErrorKind::Unsupported, "an engine without files has nothing to back up");
+        self.home.as_ref().ok_or_else(nothing)
     }
 
     /// Takes a checkpoint if much log has gathered since the last.

@@ -43,6 +43,8 @@ const SLOWED_MAX: Duration = Duration::from_millis(10);
 const CLEAN_ROUNDS_MAX: u32 = 100;
 /// So often an order of keys waits for free memory to be given back.
 const GATHERED_ROUNDS_MAX: u32 = 30;
+/// So often it waits in all, while others take what is freed.
+const ORDER_WAITS_MAX: u32 = 2_000;
 /// How long a writer waits before it looks again by itself.
 const WAIT: Duration = Duration::from_millis(10);
 /// While memory is full, a tick of heat passes once as much has come in as fills the budget so many times.
@@ -273,10 +275,14 @@ impl Budget {
         self.scanned.load(Ordering::Relaxed)
     }
 
-    /// What the values may take that a scan reads ahead now.
-    pub(crate) fn scanned_max(&self) -> u64 {
-        let left = (self.limit() / SCANNED_PART).saturating_sub(self.scanned.load(Ordering::Relaxed));
-        left.min(self.limit() / SCANNED_CHUNK_PART)
+    /// Takes what the values may take that a scan reads ahead now; what it does not need it gives back by
+    /// [`Budget::scan_holds`].
+    pub(crate) fn take_for_scan(&self) -> u64 {
+        let (all, one) = (self.limit() / SCANNED_PART, self.limit() / SCANNED_CHUNK_PART);
+        let share = |held: u64| all.saturating_sub(held).min(one);
+        let held =
+            self.scanned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held + share(held)));
+        share(held.unwrap_or_default())
     }
 
     /// A scan has read so many bytes ahead instead of so many.
@@ -516,7 +522,8 @@ impl Shared {
             ));
         }
         let room = Counted::new(&budget.ordering, lasting.saturating_add(work));
-        let (mut rounds_left, mut fallen, mut waited) = (None, 0, Waited::default());
+        let (mut rounds_left, mut fallen, mut waited, mut waits) = (None, 0, Waited::default(), 0);
+        let others_take_all = || full("others take all memory that is freed for the order of the keys");
         loop {
             self.check_open()?;
             // Counted as held by now; and it does not come from what the table has free.
@@ -548,6 +555,10 @@ impl Shared {
                     budget.wait();
                     continue;
                 }
+                waits += 1;
+                if waits > ORDER_WAITS_MAX {
+                    return Err(others_take_all());
+                }
                 self.wait_for_memory(false, &mut waited).map_err(|error| match error.kind() {
                     ErrorKind::Closed => error,
                     // Also where nobody may write, which is no reason that a scan knows.
@@ -557,7 +568,7 @@ impl Shared {
             }
             let left = rounds_left.get_or_insert(ORDER_ROUNDS_MIN + above / ORDER_STEP * ORDER_ROUNDS_TIMES);
             if *left == 0 {
-                return Err(full("others take all memory that is freed for the order of the keys"));
+                return Err(others_take_all());
             }
             *left -= 1;
         }

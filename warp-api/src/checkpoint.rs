@@ -78,7 +78,7 @@ impl Shared {
     pub(crate) fn take_checkpoint(&self, reason: CheckpointReason) -> Result<CheckpointReport> {
         self.check_writable()?;
         let Some(home) = &self.home else {
-            return Err(Error::invalid("an engine without files takes no checkpoints"));
+            return Err(Error::new(ErrorKind::Unsupported, "an engine without files takes no checkpoints"));
         };
         let mut catalog = home.catalog.lock();
         // The engine may have been closed, and the directory be somebody else's, while this waited.

@@ -55,6 +55,8 @@ pub(crate) struct Compose<'a, 'b, 'c> {
     writing: &'a mut Writing<'b, 'c>,
     writer: LayerWriter,
     chunk: Chunk,
+    /// What it takes; it is elsewhere while it is written.
+    chunk_held: usize,
     /// The bytes that its entries should have.
     chunk_bytes: usize,
     /// What lists of changed keys took when it was last told.
@@ -91,6 +93,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             writing,
             writer,
             chunk,
+            chunk_held: 0,
             chunk_bytes: usize::try_from(memory / CHUNK_PART).unwrap_or(usize::MAX).min(CHUNK_BYTES),
             list_bytes: 0,
             chunk_hashes: 1,
@@ -180,6 +183,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn write_chunk(&mut self, hashes: &[u64], merge: Option<&mut Merge>) -> Result<(), Stop> {
         let mut chunk = std::mem::take(&mut self.chunk);
         self.shared.read_changed(hashes, self.kept, &mut chunk, self.writing.come);
+        self.chunk_held = chunk.memory_bytes();
         match merge {
             None => self.add_all(&chunk)?,
             Some(merge) => self.merge_all(&chunk, merge)?,
@@ -238,11 +242,11 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             let done = merge
                 .step_below(limit, &mut self.writer, STEP_ENTRIES, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
-            self.tell_memory(self.list_bytes);
             self.writing.pace.step(self.writer.bytes() - before)?;
             if done {
                 return Ok(());
             }
+            self.tell_memory(self.list_bytes);
         }
     }
 
@@ -280,7 +284,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn tell_memory(&mut self, lists: usize) {
         self.list_bytes = lists;
         let stubs = self.writing.come.stubs.capacity() * size_of::<u64>();
-        let others = (self.writer.memory_bytes() + self.chunk.memory_bytes() + stubs) as u64;
+        let others = (self.writer.memory_bytes() + self.chunk_held + stubs) as u64;
         let lists = lists as u64;
         self.shared.checkpoint_memory.store(lists + others, Ordering::Relaxed);
         self.shared.closed_list_bytes.store(lists, Ordering::Relaxed);

@@ -173,7 +173,7 @@ impl WarpEngine {
     /// Takes a checkpoint now, while reads and writes go on.
     ///
     /// # Errors
-    /// `Invalid` for an engine without files; `Io` or `Full` if it could not be written: the checkpoint before
+    /// `Unsupported` for an engine without files; `Io` or `Full` if it could not be written: the checkpoint before
     /// stands, and nothing is lost; `ReadOnly`, `Poisoned`, `Closed`.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.shared.take_checkpoint(CheckpointReason::Demand)

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use warp_io::Clock;
+
+/// Engine time that is ahead of the wall clock comes nearer by so large a part of the time that passes.
+const LAG_PART: u32 = 16;
 
 /// A clock whose Unix time is the larger of the wall clock and the latest time seen, in this run or in the log.
 ///
-/// Deadlines are compared with it, so that an entry that has expired stays so when the wall clock is set back. Until that has
-/// caught up, time goes on by the monotonic clock, each time that [`EngineTime::go_on`] is called.
+/// Deadlines are compared with it, so that an entry that has expired stays so when the wall clock is set back. Time goes on by
+/// the monotonic clock then, each time that [`EngineTime::go_on`] is called, a little slower: until the wall clock has caught up.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineTime {
     clock: Arc<dyn Clock>,
@@ -20,8 +24,8 @@ pub(crate) struct EngineTime {
 struct Seen {
     /// The latest time, in Unix milliseconds.
     latest: AtomicU64,
-    /// The latest time at which the monotonic clock can have begun, in Unix milliseconds.
-    began: AtomicU64,
+    /// By which time went on last: Unix time, at which monotonic time.
+    last: Mutex<(Duration, Duration)>,
 }
 
 impl EngineTime {
@@ -34,15 +38,16 @@ impl EngineTime {
         self.seen.latest.fetch_max(unix_millis, Ordering::Relaxed);
     }
 
-    /// Lets at least as much time pass as did by the monotonic clock since the last call.
+    /// Lets time pass as it did by the monotonic clock since the last call, but for a [`LAG_PART`]th.
     pub(crate) fn go_on(&self) {
+        let mut last = self.seen.last.lock();
         // In this order: what passes between the two must not be added, or time would run ahead of the wall clock.
-        let time = self.unix_millis();
-        let elapsed = self.clock.monotonic().as_nanos();
-        let millis = |nanos: u128| u64::try_from(nanos).unwrap_or(u64::MAX);
-        let began = time.saturating_sub(millis(elapsed.div_ceil(1_000_000)));
-        let began = self.seen.began.fetch_max(began, Ordering::Relaxed).max(began);
-        self.seen(began.saturating_add(millis(elapsed / 1_000_000)));
+        let time = Duration::from_millis(self.unix_millis());
+        let now = self.clock.monotonic();
+        let (former, at) = *last;
+        let passed = now.saturating_sub(at);
+        *last = (time.max(former.saturating_add(passed - passed / LAG_PART)), now);
+        self.seen(u64::try_from(last.0.as_millis()).unwrap_or(u64::MAX));
     }
 }
 
@@ -81,27 +86,28 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_while_the_wall_clock_is_behind() {
+    fn goes_on_while_the_wall_clock_is_behind_and_lets_it_catch_up() {
         let clock = SimClock::new(1_000_000);
         let time = EngineTime::new(Arc::new(clock.clone()));
         // However often it is called, and however little passes in between.
-        let pass = |micros: u64, times: u64| {
+        let pass = |millis: u64, times: u64| {
             for _ in 0..times {
-                clock.advance(Duration::from_micros(micros / times));
+                clock.advance(Duration::from_micros(millis * 1_000 / times));
                 time.go_on();
             }
             time.unix_millis()
         };
-        assert_eq!(pass(1_000, 1), 1_000_001);
-        clock.set_unix_millis(400_000);
-        assert_eq!(pass(1_000, 1), 1_000_002);
-        assert_eq!(pass(100_000, 1_000), 1_000_102);
-        // With the wall clock, once that has caught up; never ahead of it.
-        clock.set_unix_millis(2_000_000);
-        assert_eq!(pass(100_000, 1_000), 2_000_100);
+        assert_eq!(pass(1, 1), 1_000_001);
+        clock.set_unix_millis(900_001);
+        assert_eq!(pass(16, 160), 1_000_016);
+        assert_eq!(pass(160_000, 10_000), 1_150_016);
+        assert_eq!(clock.unix_millis(), 1_060_017);
+        // A lead of 90 s is made up for after 16 times that.
+        assert_eq!(pass(1_440_000, 1_000), clock.unix_millis());
+        assert_eq!(pass(1_000, 10), clock.unix_millis());
         // A time found in the log counts like a wall clock that was set back.
         time.seen(3_000_000);
         time.go_on();
-        assert_eq!(pass(2_000, 1), 3_000_002);
+        assert_eq!(pass(16, 1), 3_000_015);
     }
 }

@@ -72,8 +72,8 @@ pub enum ErrorKind {
     /// [`Error::points`] says what can be had.
     OutOfRange,
     /// A file, or something in it that the engine keeps for itself, was written by a newer version of the format: use a newer
-    /// version. Or changes or views were asked for of an engine without files, which has no log; or the demon was called
-    /// where [`Demon::Off`](crate::Demon::Off) was said. Nothing was written.
+    /// version. Or what only files have was asked of an engine without them: changes, views, checkpoints, a backup; or the
+    /// demon was called where [`Demon::Off`](crate::Demon::Off) was said. Nothing was written.
     Unsupported,
 }
 

@@ -25,7 +25,7 @@ pub(crate) const NUMBER_FIRST: u32 = 2;
 pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// The name of a keyspace: text that is cheap to clone.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Default)]
 pub struct KeyspaceName(
     /// `None` for the default one: threads would contend for the counter of a shared name.
     Option<Arc<str>>,
@@ -40,15 +40,53 @@ impl Deref for KeyspaceName {
     }
 }
 
+impl AsRef<str> for KeyspaceName {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl fmt::Debug for KeyspaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 impl fmt::Display for KeyspaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
+impl PartialEq for KeyspaceName {
+    fn eq(&self, other: &KeyspaceName) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for KeyspaceName {}
+
+impl PartialEq<str> for KeyspaceName {
+    fn eq(&self, other: &str) -> bool {
+        **self == *other
+    }
+}
+
+impl PartialEq<&str> for KeyspaceName {
+    fn eq(&self, other: &&str) -> bool {
+        **self == **other
     }
 }
 
 impl From<Arc<str>> for KeyspaceName {
     fn from(name: Arc<str>) -> KeyspaceName {
         KeyspaceName(Some(name).filter(|name| **name != *DEFAULT_NAME))
+    }
+}
+
+impl From<KeyspaceName> for Arc<str> {
+    fn from(name: KeyspaceName) -> Arc<str> {
+        name.0.unwrap_or_else(|| DEFAULT_NAME.into())
     }
 }
 

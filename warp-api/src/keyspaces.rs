@@ -63,7 +63,7 @@ impl Shared {
             if let Some(seq) = self.raise_floor(number, name, unnamed, terms)? {
                 self.load_names()?;
                 self.remove_below_floor(number, DROPPED);
-                self.acknowledge(seq, terms)?;
+                self.acknowledge_written(seq, terms)?;
                 return Ok(true);
             }
             self.counters.conflicts.add(1);

@@ -60,14 +60,11 @@ impl Sampled {
     /// Runs `call`, and times it if it is its turn.
     #[inline]
     pub(crate) fn around<R>(&self, clock: &dyn Clock, call: impl FnOnce() -> R) -> R {
-        if is_sampled() { self.time(clock, call) } else { call() }
-    }
-
-    #[cold]
-    fn time<R>(&self, clock: &dyn Clock, call: impl FnOnce() -> R) -> R {
-        let start = clock.monotonic();
+        let start = self.start(clock);
         let answer = call();
-        self.record(clock.monotonic().saturating_sub(start));
+        if let Some(start) = start {
+            self.end(clock, start);
+        }
         answer
     }
 

@@ -187,8 +187,8 @@ impl Shared {
     pub(crate) fn order_bytes(&self) -> usize {
         let sum = |spaces: &[Arc<Space>]| spaces.iter().map(|space| space.keys.memory_bytes()).sum::<usize>();
         let kept = self.order.spaces();
-        // Without an order the lists of the notes are empty, and have given their room back.
-        let notes = if kept.is_empty() { 0 } else { self.table.added_bytes() };
+        // From before the first order is there: new keys are noted while it is built.
+        let notes = if self.table.notes_added() { self.table.added_bytes() } else { 0 };
         notes + sum(&kept) + sum(&self.order.held_by_scans())
     }
 

@@ -28,11 +28,11 @@ struct Room {
     links: Vec<u8>,
     /// Names that rules make, or that were learned, one after the other.
     names: Vec<u8>,
-    named: Vec<Named>,
+    named: Vec<PartnerName>,
 }
 
 /// What there is to say of a partner beside its name.
-struct Named {
+struct PartnerName {
     keyspace: u32,
     key_bytes: usize,
     strength: f64,
@@ -46,7 +46,7 @@ impl Room {
 
     fn shrink(&mut self) {
         let bytes =
-            self.links.capacity() + self.names.capacity() + self.named.capacity() * size_of::<Named>();
+            self.links.capacity() + self.names.capacity() + self.named.capacity() * size_of::<PartnerName>();
         if bytes > ROOM_BYTES_MAX {
             *self = Room::none();
         }
@@ -54,7 +54,7 @@ impl Room {
 }
 
 /// What it takes to ask for the memory of partners.
-struct Asking<'a> {
+struct Asker<'a> {
     shared: &'a Shared,
     reading: Reading<'a>,
     /// The name of their keyspace.
@@ -77,14 +77,14 @@ impl<'a> Group<'a> {
 
     /// Takes a partner in, and asks for what reading its value needs first.
     #[inline]
-    fn push(&mut self, asking: &Asking<'_>, link: Named, bytes: &'a [u8]) {
-        let key = asking.shared.key(link.keyspace, bytes);
-        asking.reading.prefetch(key.hash);
+    fn push(&mut self, asker: &Asker<'_>, link: PartnerName, bytes: &'a [u8]) {
+        let key = asker.shared.key(link.keyspace, bytes);
+        asker.reading.prefetch(key.hash);
         self.keys.push(key);
-        let Named { strength, origin, .. } = link;
+        let PartnerName { strength, origin, .. } = link;
         // Made in its place: a partner is 192 bytes.
         self.partners.resize_with(self.partners.len() + 1, || Partner {
-            keyspace: asking.name.clone(),
+            keyspace: asker.name.clone(),
             key: Key::default(),
             value: None,
             strength,
@@ -118,7 +118,7 @@ impl Shared {
         };
         let partners = match ROOM.try_with(in_room) {
             Ok(Some(partners)) => partners?,
-            // A thread that ends has none any more.
+            // A thread that ends has none any more, and a call within another one finds it in use.
             _ => self.read_group(own, options, &mut Room::none(), &mut value)?,
         };
         let Some(value) = value else { return Ok(None) };
@@ -177,16 +177,17 @@ impl Shared {
         }
         // Declared links alone lend the names.
         let declared = stored(&room.links)?;
-        if declared.is_empty() {
+        let mut links = wanted_links(keyspace, key, declared, partners_max, strength_min).peekable();
+        if links.peek().is_none() {
             return Ok(());
         }
-        let asking = self.asking(keyspace)?;
+        let asker = self.asker(keyspace)?;
         group.reserve(declared.len().min(partners_max));
-        for link in wanted_links(keyspace, key, declared, partners_max, strength_min) {
+        for link in links {
             let LinkRef { keyspace, key, strength } = link;
             group.push(
-                &asking,
-                Named { keyspace, key_bytes: key.len(), strength, origin: Origin::Declared },
+                &asker,
+                PartnerName { keyspace, key_bytes: key.len(), strength, origin: Origin::Declared },
                 key,
             );
         }
@@ -210,7 +211,7 @@ impl Shared {
         let mut push = |Edge { keyspace, key, strength, origin }: Edge<'_>| {
             key.iter().filter(|part| !part.is_empty()).for_each(|part| names.extend_from_slice(part));
             let key_bytes = key.iter().map(|part| part.len()).sum();
-            named.push(Named { keyspace, key_bytes, strength, origin });
+            named.push(PartnerName { keyspace, key_bytes, strength, origin });
         };
         let declared = stored(links)?;
         if learned.is_empty() {
@@ -219,13 +220,16 @@ impl Shared {
             let links = self.links_with_learned(keyspace, key, declared, learned, options)?;
             links.iter().for_each(|link| push(link.into()));
         }
-        let asking = self.asking(keyspace)?;
+        if named.is_empty() {
+            return Ok(());
+        }
+        let asker = self.asker(keyspace)?;
         group.reserve(named.len());
         let mut rest = &names[..];
         for named in named.drain(..) {
             let (bytes, others) = rest.split_at(named.key_bytes);
             rest = others;
-            group.push(&asking, named, bytes);
+            group.push(&asker, named, bytes);
         }
         Ok(())
     }
@@ -254,8 +258,9 @@ impl Shared {
         })
     }
 
-    fn asking(&self, keyspace: u32) -> Result<Asking<'_>> {
-        Ok(Asking { shared: self, name: self.keyspace_name(keyspace)?, reading: self.table.reading() })
+    /// A link is between keys of one keyspace, so that one name serves all.
+    fn asker(&self, keyspace: u32) -> Result<Asker<'_>> {
+        Ok(Asker { shared: self, name: self.keyspace_name(keyspace)?, reading: self.table.reading() })
     }
 
     fn keyspace_name(&self, keyspace: u32) -> Result<KeyspaceName> {

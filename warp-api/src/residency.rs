@@ -247,37 +247,47 @@ pub(crate) fn hints_of(options: &PutOptions) -> Hints {
     Hints { mass: is_told.then_some(mass), pin: options.pin }
 }
 
+/// What to do about a shard that somebody writes to.
+#[derive(Clone, Copy)]
+enum Locks {
+    Wait,
+    /// For reads, which wait for nobody.
+    PassBy,
+}
+
 impl Shared {
     /// Lets entries fall that are worth least, until about so many bytes of memory are freed, or nothing may fall any
-    /// more. Returns the bytes that were freed: they can be used once nobody reads them. Waits for no writer.
+    /// more. Returns the bytes that were freed: they can be used once nobody reads them.
     pub(crate) fn let_fall(&self, bytes: u64) -> u64 {
-        self.let_fall_unless(bytes, FRUITLESS_MAX)
+        self.let_fall_unless(bytes, FRUITLESS_MAX, Locks::Wait)
     }
 
-    /// The same for the sake of a read: gives up sooner.
+    /// The same for the sake of a read: gives up sooner, and waits for no writer.
     pub(crate) fn let_fall_for_read(&self, bytes: u64) -> u64 {
-        self.let_fall_unless(bytes, FRUITLESS_READ_MAX)
+        self.let_fall_unless(bytes, FRUITLESS_READ_MAX, Locks::PassBy)
     }
 
-    fn let_fall_unless(&self, bytes: u64, fruitless_max: usize) -> u64 {
+    fn let_fall_unless(&self, bytes: u64, fruitless_max: usize, locks: Locks) -> u64 {
         let may_leave = self.home.is_some() || self.options.when_full == WhenFull::Evict;
         if !may_leave {
             return 0;
         }
         let (mut freed, mut fruitless) = (0, 0);
         while freed < bytes && fruitless < fruitless_max {
-            let gained = self.let_some_fall(bytes - freed);
+            let gained = self.let_some_fall(bytes - freed, locks);
             freed += gained;
             fruitless = if gained == 0 { fruitless + 1 } else { 0 };
         }
-        if freed > 0 {
-            self.table.try_collect();
+        match locks {
+            _ if freed == 0 => {}
+            Locks::Wait => self.table.collect(),
+            Locks::PassBy => self.table.try_collect(),
         }
         freed
     }
 
     /// Looks at a sample, and lets those of it fall that are worth least: until so many bytes are freed, but not many.
-    fn let_some_fall(&self, bytes: u64) -> u64 {
+    fn let_some_fall(&self, bytes: u64, locks: Locks) -> u64 {
         let mut candidates = self.sample_of_least_worth();
         let mut sum = 0;
         candidates.retain(|candidate| {
@@ -289,7 +299,7 @@ impl Shared {
         let mut leaving = Vec::with_capacity(candidates.len());
         let mut gained = 0;
         for candidate in candidates {
-            let packed = candidate.packable.as_ref().map_or(0, |_| self.pack(&candidate));
+            let packed = candidate.packable.as_ref().map_or(0, |_| self.pack(&candidate, locks));
             if packed == 0 && candidate.may_leave {
                 self.residency.note_leaving(candidate.leaving.hash, candidate.mass, tick);
                 leaving.push(candidate.leaving);
@@ -298,7 +308,10 @@ impl Shared {
             self.residency.fell_at(candidate.worth);
         }
         leaving.sort_unstable_by_key(|leaving| leaving.hash);
-        let (count, bytes) = self.table.evict(&leaving);
+        let (count, bytes) = match locks {
+            Locks::Wait => self.table.evict(&leaving),
+            Locks::PassBy => self.table.try_evict(&leaving),
+        };
         self.residency.evicted.fetch_add(count as u64, Ordering::Relaxed);
         self.residency.evicted_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         gained + bytes as u64
@@ -377,15 +390,18 @@ impl Shared {
     }
 
     /// Puts an entry into packed form; returns the bytes that this freed, 0 if it was not done.
-    fn pack(&self, candidate: &Candidate) -> u64 {
+    fn pack(&self, candidate: &Candidate, locks: Locks) -> u64 {
         let Some((keyspace, key, value, deadline)) = &candidate.packable else { return 0 };
         let key = KeyRef { hash: candidate.leaving.hash, keyspace: *keyspace, bytes: key };
         debug_assert_eq!(candidate.way, Fall::Pack);
         let packed = with_packed(value, |packed| {
             let prepared = self.table.prepare(key, packed, *deadline).ok()?;
             let after = prepared.memory_bytes();
-            // A read may wait for this: not for a writer.
-            let is_done = self.table.try_lock(key.hash)?.reform(prepared, candidate.leaving.seq);
+            let mut guard = match locks {
+                Locks::Wait => self.table.lock(key.hash),
+                Locks::PassBy => self.table.try_lock(key.hash)?,
+            };
+            let is_done = guard.reform(prepared, candidate.leaving.seq);
             is_done.then_some(after)
         });
         let Some(Some(after)) = packed else {

@@ -158,8 +158,9 @@ impl Scan {
         side.blocks = CHUNK_BLOCKS_MAX.min(side.blocks * 2);
         let budget = &self.shared.budget;
         side.hold(budget, Vec::new(), 0);
-        let values = Values::Take(budget.scanned_max());
-        let gathered = self.shared.gather(self.keyspace, &chunk, *clean_below, values);
+        // Counted before it is read: others read ahead at the same time.
+        side.bytes = budget.take_for_scan();
+        let gathered = self.shared.gather(self.keyspace, &chunk, *clean_below, Values::Take(side.bytes));
         if let Some((_, error)) = gathered.unreadable.into_iter().next() {
             return Err(error);
         }

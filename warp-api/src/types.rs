@@ -9,7 +9,8 @@ pub use warp_core::{Key, Value};
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 /// Longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = warp_wal::VALUE_BYTES_MAX;
-/// Largest batch, in bytes of its keys and values with what the log adds to them.
+/// Largest batch, in bytes of its keys and values with what the log adds to them; a batch of one write may have the longest
+/// key and value.
 pub const BATCH_BYTES_MAX: usize = warp_wal::GROUP_BYTES_MAX;
 
 /// A sequence number: the place of a write in the order of all writes.

@@ -142,7 +142,7 @@ impl Shared {
         })?;
         if let Some(written) = written {
             self.note_write(key.hash, &op);
-            self.acknowledge(written.seq, terms)?;
+            self.acknowledge_written(written.seq, terms)?;
         }
         Ok(written)
     }
@@ -353,9 +353,20 @@ impl Shared {
         }
     }
 
-    pub(crate) fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
+    /// As [`Shared::acknowledge`], of a write that is made.
+    pub(crate) fn acknowledge_written(&self, seq: u64, terms: Terms) -> Result<()> {
+        self.acknowledge(seq, terms).map_err(|error| match error.kind() {
+            ErrorKind::Io => error,
+            // Whichever of the syncs failed: other kinds say that nothing was written.
+            _ => Error::new(ErrorKind::Io, "the write is in doubt: it was made, but not synced")
+                .caused_by(error),
+        })
+    }
+
+    /// Returns once everything up to `seq` is as durable as the terms ask.
+    fn acknowledge(&self, seq: u64, terms: Terms) -> Result<()> {
         match terms.durability {
-            Durability::Sync => self.sync_to(seq).map_err(left_in_doubt),
+            Durability::Sync => self.sync_to(seq),
             Durability::Interval => {
                 self.journal.want_sync();
                 Ok(())
@@ -369,15 +380,9 @@ impl Shared {
         use warp_io::Clock;
         let Some(ttl) = ttl else { return 0 };
         let millis = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        // Counted from now, not from when time went on last.
+        self.time.go_on();
         self.time.unix_millis().saturating_add(millis).max(1)
-    }
-}
-
-/// What a writer is told whose change is made and did not become durable, whichever of the syncs failed.
-fn left_in_doubt(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Io => error,
-        _ => Error::new(ErrorKind::Io, "the write is in doubt: it was made, but not synced").caused_by(error),
     }
 }
 

@@ -195,7 +195,10 @@ fn a_target_that_is_none_is_refused_and_left_alone() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
         assert_eq!(disk.digest(), before, "{what}");
     }
-    assert_eq!(WarpEngine::in_memory().backup_in(&with_dir.root()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        WarpEngine::in_memory().backup_in(&with_dir.root()).unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
 
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("file");

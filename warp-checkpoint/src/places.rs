@@ -130,7 +130,9 @@ impl Places {
 
     /// From now on pairs take no more than about so many bytes, half of them gathered and half in runs.
     pub(crate) fn limit_memory(&mut self, bytes: usize) {
-        self.run_pairs = (bytes / 2 / size_of::<(u64, u64)>()).clamp(RUN_PAIRS_MIN, RUN_PAIRS);
+        let pairs = (bytes / 2 / size_of::<(u64, u64)>()).clamp(RUN_PAIRS_MIN, RUN_PAIRS);
+        // A vector that grows has room for a power of two.
+        self.run_pairs = 1 << pairs.ilog2();
         self.in_memory_max = IN_MEMORY_BYTES.min(bytes / 2);
     }
 

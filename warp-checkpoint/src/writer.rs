@@ -139,8 +139,8 @@ impl LayerWriter {
     /// itself: the rest goes to a file.
     #[must_use]
     pub fn with_memory(mut self, bytes: usize) -> LayerWriter {
-        self.entries.limit_memory(bytes);
-        self.firsts.places.limit_memory(bytes);
+        self.entries.limit_memory(bytes / 2);
+        self.firsts.places.limit_memory(bytes / 2);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crate::entry::EntryRef;
 use crate::hash::{SLOTS, slot_of};
+use crate::shard::ShardLock;
 use crate::table::Table;
 
 /// An entry that is to leave the table.
@@ -37,21 +38,34 @@ impl Table {
     /// was seen. Returns how many it took out, and the bytes of memory that go with them.
     ///
     /// It is no write: nothing is put on the lists of changed keys, so that only clean entries may leave a table that has
-    /// such lists. Takes shards' locks, one at a time; neighbors with the same slot share one. Waits for no writer: those whose
-    /// shard is written to at the moment stay.
+    /// such lists. Takes shards' locks, one at a time; neighbors with the same slot share one.
     pub fn evict(&self, leaving: &[Leaving]) -> (usize, usize) {
+        self.evict_with(leaving, |slot| Some(self.lock_slot(slot)))
+    }
+
+    /// As [`Table::evict`], but waits for no writer: those whose shard is written to at the moment stay.
+    pub fn try_evict(&self, leaving: &[Leaving]) -> (usize, usize) {
+        self.evict_with(leaving, |slot| self.try_lock_slot(slot))
+    }
+
+    fn evict_with<'a>(
+        &'a self,
+        leaving: &[Leaving],
+        lock: impl Fn(usize) -> Option<ShardLock<'a>>,
+    ) -> (usize, usize) {
         let (mut count, bytes) = (0, std::cell::Cell::new(0));
         for of_one_slot in leaving.chunk_by(|a, b| slot_of(a.hash) == slot_of(b.hash)) {
-            let _ = self.try_write_slot(slot_of(of_one_slot[0].hash), |mut writer| {
-                for Leaving { hash, seq } in of_one_slot {
-                    let hash_of = |keyspace, key: &[u8]| self.hash_of(keyspace, key);
-                    count += writer.remove_hash(*hash, hash_of, |entry| {
-                        let is_it = entry.seq() == *seq;
-                        bytes.set(bytes.get() + if is_it { entry.memory_bytes() } else { 0 });
-                        is_it
-                    });
-                }
-            });
+            let slot = slot_of(of_one_slot[0].hash);
+            let Some(mut lock) = lock(slot) else { continue };
+            let mut writer = self.slots().writer(slot, &mut lock, self.store());
+            for Leaving { hash, seq } in of_one_slot {
+                let hash_of = |keyspace, key: &[u8]| self.hash_of(keyspace, key);
+                count += writer.remove_hash(*hash, hash_of, |entry| {
+                    let is_it = entry.seq() == *seq;
+                    bytes.set(bytes.get() + if is_it { entry.memory_bytes() } else { 0 });
+                    is_it
+                });
+            }
         }
         (count, bytes.get())
     }
@@ -118,7 +132,7 @@ mod tests {
             .map(|n| Leaving { hash: table.hash_of(0, &n.to_le_bytes()), seq: u64::from(n) + 1 })
             .collect();
         let writing = table.lock(leaving[0].hash);
-        let (count, _) = table.evict(&leaving);
+        let (count, _) = table.try_evict(&leaving);
         table.try_collect();
         assert!((1..1000).contains(&count), "{count} left");
         drop(writing);

@@ -509,6 +509,12 @@ impl Table {
         self.added.turn(on);
     }
 
+    /// Whether new keys are noted.
+    #[must_use]
+    pub fn notes_added(&self) -> bool {
+        self.added.is_on()
+    }
+
     /// Takes the hashes that were noted since they were last taken, in any order; some may be there twice. Every put
     /// that returned before the call is among them, or was taken by an earlier call. After noting has ended this also gives back
     /// what the notes took.
@@ -720,18 +726,13 @@ impl Table {
         change(self.slots.writer(slot, &mut lock, &self.store))
     }
 
-    /// As [`Table::write_slot`], if nobody else holds the shard.
-    pub(crate) fn try_write_slot<R>(&self, slot: usize, change: impl FnOnce(Writer<'_>) -> R) -> Option<R> {
-        let mut lock = self.try_lock_slot(slot)?;
-        Some(change(self.slots.writer(slot, &mut lock, &self.store)))
-    }
-
-    fn try_lock_slot(&self, slot: usize) -> Option<ShardLock<'_>> {
+    /// As [`Table::lock_slot`], if nobody else holds the shard.
+    pub(crate) fn try_lock_slot(&self, slot: usize) -> Option<ShardLock<'_>> {
         self.lock_named(slot, |name| self.try_lock_shard(name).ok_or(())).ok()
     }
 
     /// Waits for the lock of the shard that a slot names.
-    fn lock_slot(&self, slot: usize) -> ShardLock<'_> {
+    pub(crate) fn lock_slot(&self, slot: usize) -> ShardLock<'_> {
         let Ok(lock) = self.lock_named(slot, |name| Ok::<_, Infallible>(self.lock_shard(name)));
         lock
     }

@@ -152,7 +152,8 @@ macro_rules! handle {
         }
 
         impl $name {
-            /// Makes this a copy of `bytes`, in its own place if they are few.
+            /// Makes this handle one to a copy of `bytes`, in its own place if they are few: for makers of many.
+            #[doc(hidden)]
             #[inline(always)]
             pub fn set(&mut self, bytes: &[u8]) {
                 if !self.0.set_short(bytes) {

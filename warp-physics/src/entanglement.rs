@@ -84,7 +84,7 @@ impl Entanglement {
         declared: impl Iterator<Item = LinkRef<'a>> + Clone,
         found: impl FnMut(Edge<'a>),
     ) {
-        let declared = declared.take_while(|link| link.strength >= asked.strength_min);
+        let declared = asked.strong(declared);
         let mut matches = self.rules.matches(asked.key);
         let Some(first) = matches.next() else { return asked.merge(declared, std::iter::empty(), found) };
         let second = matches.next();
@@ -111,17 +111,13 @@ impl Entanglement {
 /// The partners that a key has where there are no rules, as [`Entanglement::partners`] chooses them, lent.
 pub fn wanted_links<'a>(
     keyspace: u32,
-    key: &[u8],
+    key: &'a [u8],
     declared: StoredLinks<'a>,
     limit: usize,
     strength_min: f64,
 ) -> impl Iterator<Item = LinkRef<'a>> {
-    let is_strong = move |link: &LinkRef<'_>| link.strength >= strength_min;
-    let is_other = move |link: &LinkRef<'_>| {
-        let ends_as_it = link.key.len() == key.len() && link.key.last_chunk::<8>() == key.last_chunk();
-        link.keyspace != keyspace || !ends_as_it || link.key != key
-    };
-    declared.iter().take_while(is_strong).filter(is_other).take(limit)
+    let asked = Asked { keyspace, key, limit, strength_min };
+    asked.strong(declared.iter()).filter(move |link| asked.is_other(link)).take(limit)
 }
 
 /// One edge of the graph, as a [`Link`], lent by what it follows from.
@@ -174,9 +170,8 @@ impl<'a> Asked<'a> {
         made: impl Iterator<Item = Made<'a>>,
         mut found: impl FnMut(Edge<'a>),
     ) {
-        let is_other = |link: &LinkRef<'_>| link.keyspace != self.keyspace || link.key != self.key;
         let is_wanted = |made: &Made<'_>| made.strength >= self.strength_min && !made.partner.is(self.key);
-        let mut next_declared = declared.clone().filter(is_other).peekable();
+        let mut next_declared = declared.clone().filter(|link| self.is_other(link)).peekable();
         let mut next_made = made.filter(is_wanted).peekable();
         let mut left = self.limit;
         while left > 0 {
@@ -197,6 +192,22 @@ impl<'a> Asked<'a> {
                 left -= 1;
             }
         }
+    }
+
+    /// Those of declared links, which come strongest first, that count.
+    fn strong<'b>(
+        self,
+        declared: impl Iterator<Item = LinkRef<'b>> + Clone,
+    ) -> impl Iterator<Item = LinkRef<'b>> + Clone {
+        declared.take_while(move |link| link.strength >= self.strength_min)
+    }
+
+    /// Whether a link is to another key than the one that is asked about.
+    fn is_other(self, link: &LinkRef<'_>) -> bool {
+        // Mostly the ends tell, which needs no call.
+        let is_alike =
+            link.key.len() == self.key.len() && link.key.last_chunk::<8>() == self.key.last_chunk();
+        link.keyspace != self.keyspace || !is_alike || link.key != self.key
     }
 
     /// Whether a declared link is to the key that a rule makes.
@@ -270,6 +281,20 @@ mod tests {
         check(&[(0, "user:1", 1.0)], 10, 0.1, &["0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"]);
         let elsewhere = ["1/user:1 1 Declared", "0/cart:1 0.7 Rule", "0/profile:1 0.5 Rule"];
         check(&[(1, "user:1", 1.0)], 10, 0.1, &elsewhere);
+    }
+
+    #[test]
+    fn without_rules_the_wanted_links_are_all_partners() {
+        let declared =
+            [(0, "user:1", 1.0), (0, "a", 0.9), (1, "user:1", 0.9), (0, "b", 0.5), (0, "user:2", 0.05)];
+        let declared = links(&declared);
+        let bytes = declared.to_bytes();
+        let stored = StoredLinks::new(&bytes).unwrap();
+        for (limit, strength_min) in [(10, 0.1), (10, 0.0), (2, 0.1), (0, 0.0), (10, 0.9), (10, f64::NAN)] {
+            let all = Entanglement::default().partners(0, b"user:1", Some(&declared), limit, strength_min);
+            let wanted = wanted_links(0, b"user:1", stored, limit, strength_min);
+            assert_eq!(wanted.map(Link::from).collect::<Vec<_>>(), all, "{limit} of {strength_min}");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Encoded {
             group_bytes += entry.key.len() + entry.value.len();
             check("key", entry.key.len(), KEY_BYTES_MAX)?;
             check("value", entry.value.len(), VALUE_BYTES_MAX)?;
-            // The largest value makes a group with any key.
+            // One entry alone is a group whatever its key and value are.
             check("group", if self.entries == 0 { 0 } else { group_bytes }, GROUP_BYTES_MAX)?;
             let stored = match format {
                 Format::Binary => binary::encode_entry(entry, compress_from, &mut self.bytes),

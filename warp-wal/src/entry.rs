@@ -4,7 +4,7 @@
 pub const KEY_BYTES_MAX: usize = (64 << 10) + 64;
 /// Largest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 30;
-/// Largest sum of the keys and values of one group, in bytes.
+/// Largest sum of the keys and values of one group, in bytes; a group of one entry may have the largest key and value.
 pub const GROUP_BYTES_MAX: usize = 1 << 30;
 // A group's lengths are held in 32 bits, with room for the headers of its entries.
 const _: () = assert!(GROUP_BYTES_MAX <= u32::MAX as usize / 2);

@@ -71,14 +71,14 @@ impl Log {
             return Err(Error::corrupt(&absurd.name, 0, Corruption::Misplaced));
         }
         let number_max = found.segments.iter().map(|segment| segment.number).max().unwrap_or(0);
-        make_durable(dir, &found)?;
+        make_durable(dir, &found).map_err(full_or)?;
         let retired = remove_unused(dir, &found);
         spares::remove_left(dir)?;
         // Space is free only once nobody holds the removed files any more.
         let Found { report, segments, statement, .. } = found;
         drop(segments);
         let log = Log::start(dir.handle(), clock, options, &statement, number_max + 1, retired)?;
-        log.begin_life(&statement, report.latest_time)?;
+        log.begin_life(&statement, report.latest_time).map_err(full_or)?;
         if let Some(trimmed) = &report.trimmed {
             tracing::warn!(
                 file = trimmed.file,

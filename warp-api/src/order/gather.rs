@@ -222,7 +222,10 @@ fn copied_bytes(entry: EntryRef<'_>) -> Option<usize> {
 }
 
 fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: &mut Values) -> Item {
-    let early = entry.value_bytes() <= EARLY_VALUE_BYTES_MAX && values.takes_copy(entry.value_bytes());
+    let bytes = entry.value_bytes();
+    // A short value lies in its item.
+    let early = bytes <= VALUE_INLINE_BYTES && *values != Values::Leave
+        || bytes <= EARLY_VALUE_BYTES_MAX && values.takes_copy(bytes);
     // A value that cannot be read is tried again when it is its turn, which tells of the error in its place.
     let value = if early { entry.value().ok().flatten().map(Value::from) } else { None };
     let (seq, deadline) = (entry.seq, entry.deadline);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::duration;
 use crate::text::Encoding;
 
 /// Looks into a WarpEngine database, and works with it.
@@ -68,6 +69,30 @@ pub(crate) enum Command {
     },
     /// Delete a key
     Delete {
+        /// The key
+        key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Say how long a key has until it expires; `none` where it has no deadline
+    Ttl {
+        /// The key
+        key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Have a key expire, in place of any deadline that it had
+    Expire {
+        /// The key
+        key: OsString,
+        /// How long from now, for instance 90s or 1h30m
+        #[arg(value_name = "DURATION", value_parser = duration::parse)]
+        ttl: Duration,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Take a key's deadline away
+    Persist {
         /// The key
         key: OsString,
         #[command(flatten)]
@@ -162,8 +187,8 @@ pub(crate) struct PutArgs {
     pub(crate) key: OsString,
     /// The value; `-` reads it from standard input
     pub(crate) value: OsString,
-    /// The value is gone after this long: a number with ms, s, m, h or d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// The value is gone after this long, for instance 90s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) ttl: Option<Duration>,
     #[command(flatten)]
     pub(crate) keyspace: KeyspaceArgs,
@@ -266,19 +291,6 @@ pub(crate) enum Form {
     Json,
 }
 
-/// The units of a duration, with their length in milliseconds. `ms` comes before `s`, which it ends in.
-const UNITS_MILLIS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit_millis) = UNITS_MILLIS
-        .iter()
-        .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, *millis)))
-        .ok_or("a number with ms, s, m, h or d is expected, for instance 90s")?;
-    let count: u64 = digits.parse().map_err(|error| format!("{digits:?}: {error}"))?;
-    count.checked_mul(unit_millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -288,16 +300,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_a_unit_and_do_not_overflow() {
-        for (text, millis) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
-        for text in ["", "5", "s", "-5s", "1.5s", "5 s", "5w", "18446744073709551615d"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -14,6 +14,7 @@
 
 mod args;
 mod commands;
+mod duration;
 mod failure;
 mod files;
 mod listing;

@@ -126,6 +126,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         keyspace: KeyspaceArgs,
     },
+    /// Take declared links between a key and others away; those that rules make stay
+    Disentangle {
+        /// The key
+        key: OsString,
+        /// The keys that it is linked with
+        #[arg(required = true)]
+        partners: Vec<OsString>,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
     /// State a rule: every key that matches a pattern belongs with the keys that its id makes of other patterns
     Rule {
         /// A key with one `{id}`, for instance `user:{id}`

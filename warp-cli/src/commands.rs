@@ -39,6 +39,9 @@ pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> R
         Command::Entangle { key, partners, strength, keyspace } => {
             links::entangle(&key, &partners, strength, &keyspace.name, session)
         }
+        Command::Disentangle { key, partners, keyspace } => {
+            links::disentangle(&key, &partners, &keyspace.name, session)
+        }
         Command::Rule { pattern, partners, strength } => links::rule(&pattern, &partners, strength, session),
         Command::Quantum(args) => links::quantum(&args, session, out),
         Command::Stats { count, json, keyspace } => {

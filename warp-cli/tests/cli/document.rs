@@ -7,7 +7,7 @@ use std::process::Command;
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 /// What stands for any text on the same line.
 const ANYTHING: &str = "[..]";
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "put",
     "get",
     "delete",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 21] = [
     "export",
     "import",
     "entangle",
+    "disentangle",
     "rule",
     "quantum",
     "stats",

@@ -47,8 +47,13 @@ fn reading_changes_no_file() {
 #[test]
 fn a_database_that_is_not_there_is_not_made() {
     let warp = Warp::new();
-    let writing =
-        [&["delete", "user:1"][..], &["expire", "user:1", "1h"], &["persist", "user:1"], &["checkpoint"]];
+    let writing = [
+        &["delete", "user:1"][..],
+        &["expire", "user:1", "1h"],
+        &["persist", "user:1"],
+        &["disentangle", "user:1", "user:2"],
+        &["checkpoint"],
+    ];
     for args in READING.into_iter().chain(writing) {
         let line = warp.fails(2, args);
         assert!(line.contains("No such file or directory"), "{line}");

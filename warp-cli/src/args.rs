@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
+use crate::examples;
 use crate::text::Encoding;
 
 /// Looks into a WarpEngine database, and works with it.
@@ -59,8 +60,10 @@ pub(crate) struct KeyspaceArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put a value; the database is made if there is none
+    #[command(after_help = examples::PUT)]
     Put(PutArgs),
     /// Write a value to standard output, as it is
+    #[command(after_help = examples::GET)]
     Get {
         /// The key
         key: OsString,
@@ -99,21 +102,24 @@ pub(crate) enum Command {
         keyspace: KeyspaceArgs,
     },
     /// List keys with their values in the order of the keys, as the lines of JSON of an export
-    #[command(visible_alias = "scan")]
+    #[command(visible_alias = "scan", after_help = examples::LIST)]
     List(ListArgs),
     /// Put everything that an export holds; the database is made if there is none
+    #[command(after_help = examples::IMPORT)]
     Import {
         /// The export; `-` for standard input
         #[arg(default_value = "-")]
         file: PathBuf,
     },
     /// Write everything that was put, and all links, rules, wormholes and laws, as lines of JSON
+    #[command(after_help = examples::EXPORT)]
     Export {
         /// Where to; `-` for standard output
         #[arg(default_value = "-")]
         file: PathBuf,
     },
     /// Declare links between a key and others, in both directions
+    #[command(after_help = examples::ENTANGLE)]
     Entangle {
         /// The key
         key: OsString,
@@ -148,6 +154,7 @@ pub(crate) enum Command {
         strength: f64,
     },
     /// Read a key together with its partners, strongest first, as JSON
+    #[command(after_help = examples::QUANTUM)]
     Quantum(QuantumArgs),
     /// Say what the database holds, and what opening it found
     Stats {
@@ -174,13 +181,16 @@ pub(crate) enum Command {
     /// Take a checkpoint, so that the next open has less of the log to replay
     Checkpoint,
     /// Copy the database into a directory that opens as one, also while a program has it open
+    #[command(after_help = examples::BACKUP)]
     Backup {
         /// The directory: empty, or with an earlier backup of this database, of which it keeps what is still needed
         to: PathBuf,
     },
     /// Read every file, check every checksum, and list what is wrong
+    #[command(after_help = examples::VERIFY)]
     Verify,
     /// Keep what is sound of a damaged database, and list what is lost
+    #[command(after_help = examples::REPAIR)]
     Repair {
         /// The report as JSON
         #[arg(long)]

@@ -15,6 +15,7 @@
 mod args;
 mod commands;
 mod duration;
+mod examples;
 mod failure;
 mod files;
 mod listing;

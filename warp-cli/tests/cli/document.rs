@@ -1,8 +1,8 @@
 //! `docs/cli.md`: its examples, run in the order in which they stand there.
 
-use std::env;
 use std::path::Path;
-use std::process::Command;
+
+use crate::shell;
 
 const DOCUMENT: &str = include_str!("../../../docs/cli.md");
 /// What stands for any text on the same line.
@@ -55,11 +55,7 @@ fn steps() -> Vec<Step> {
 }
 
 fn run(command: &str, at: &Path) -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_warp")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), env::var("PATH").unwrap());
-    let mut shell = Command::new("sh");
-    shell.current_dir(at).env("PATH", path).env_remove("WARP_DATA");
-    let output = shell.args(["-c", &format!("exec 2>&1; {command}")]).output().unwrap();
+    let output = shell(&format!("exec 2>&1; {command}"), at);
     String::from_utf8(output.stdout).unwrap()
 }
 

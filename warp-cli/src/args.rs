@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::duration;
+use crate::examples;
 use crate::text::Encoding;
 
 /// Looks into a WarpEngine database, and works with it.
@@ -58,8 +60,10 @@ pub(crate) struct KeyspaceArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Put a value; the database is made if there is none
+    #[command(after_help = examples::PUT)]
     Put(PutArgs),
     /// Write a value to standard output, as it is
+    #[command(after_help = examples::GET)]
     Get {
         /// The key
         key: OsString,
@@ -73,22 +77,49 @@ pub(crate) enum Command {
         #[command(flatten)]
         keyspace: KeyspaceArgs,
     },
+    /// Say how long a key has until it expires; `none` where it has no deadline
+    Ttl {
+        /// The key
+        key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Have a key expire, in place of any deadline that it had
+    Expire {
+        /// The key
+        key: OsString,
+        /// How long from now, for instance 90s or 1h30m
+        #[arg(value_name = "DURATION", value_parser = duration::parse)]
+        ttl: Duration,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Take a key's deadline away
+    Persist {
+        /// The key
+        key: OsString,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
     /// List keys with their values in the order of the keys, as the lines of JSON of an export
-    #[command(visible_alias = "scan")]
+    #[command(visible_alias = "scan", after_help = examples::LIST)]
     List(ListArgs),
     /// Put everything that an export holds; the database is made if there is none
+    #[command(after_help = examples::IMPORT)]
     Import {
         /// The export; `-` for standard input
         #[arg(default_value = "-")]
         file: PathBuf,
     },
     /// Write everything that was put, and all links, rules, wormholes and laws, as lines of JSON
+    #[command(after_help = examples::EXPORT)]
     Export {
         /// Where to; `-` for standard output
         #[arg(default_value = "-")]
         file: PathBuf,
     },
     /// Declare links between a key and others, in both directions
+    #[command(after_help = examples::ENTANGLE)]
     Entangle {
         /// The key
         key: OsString,
@@ -98,6 +129,16 @@ pub(crate) enum Command {
         /// How strongly they belong together, from 0.0 to 1.0
         #[arg(long, default_value_t = 1.0)]
         strength: f64,
+        #[command(flatten)]
+        keyspace: KeyspaceArgs,
+    },
+    /// Take declared links between a key and others away; those that rules make stay
+    Disentangle {
+        /// The key
+        key: OsString,
+        /// The keys that it is linked with
+        #[arg(required = true)]
+        partners: Vec<OsString>,
         #[command(flatten)]
         keyspace: KeyspaceArgs,
     },
@@ -113,6 +154,7 @@ pub(crate) enum Command {
         strength: f64,
     },
     /// Read a key together with its partners, strongest first, as JSON
+    #[command(after_help = examples::QUANTUM)]
     Quantum(QuantumArgs),
     /// Say what the database holds, and what opening it found
     Stats {
@@ -139,13 +181,16 @@ pub(crate) enum Command {
     /// Take a checkpoint, so that the next open has less of the log to replay
     Checkpoint,
     /// Copy the database into a directory that opens as one, also while a program has it open
+    #[command(after_help = examples::BACKUP)]
     Backup {
         /// The directory: empty, or with an earlier backup of this database, of which it keeps what is still needed
         to: PathBuf,
     },
     /// Read every file, check every checksum, and list what is wrong
+    #[command(after_help = examples::VERIFY)]
     Verify,
     /// Keep what is sound of a damaged database, and list what is lost
+    #[command(after_help = examples::REPAIR)]
     Repair {
         /// The report as JSON
         #[arg(long)]
@@ -162,8 +207,8 @@ pub(crate) struct PutArgs {
     pub(crate) key: OsString,
     /// The value; `-` reads it from standard input
     pub(crate) value: OsString,
-    /// The value is gone after this long: a number with ms, s, m, h or d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// The value is gone after this long, for instance 90s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) ttl: Option<Duration>,
     #[command(flatten)]
     pub(crate) keyspace: KeyspaceArgs,
@@ -266,19 +311,6 @@ pub(crate) enum Form {
     Json,
 }
 
-/// The units of a duration, with their length in milliseconds. `ms` comes before `s`, which it ends in.
-const UNITS_MILLIS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit_millis) = UNITS_MILLIS
-        .iter()
-        .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, *millis)))
-        .ok_or("a number with ms, s, m, h or d is expected, for instance 90s")?;
-    let count: u64 = digits.parse().map_err(|error| format!("{digits:?}: {error}"))?;
-    count.checked_mul(unit_millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -288,16 +320,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_a_unit_and_do_not_overflow() {
-        for (text, millis) in [("250ms", 250), ("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
-        for text in ["", "5", "s", "-5s", "1.5s", "5 s", "5w", "18446744073709551615d"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod convert;
+mod deadlines;
 mod entries;
 mod exchange;
 mod keyspaces;
@@ -29,11 +30,17 @@ pub(crate) fn run(command: Command, session: &Session, out: &mut dyn Write) -> R
         Command::Put(args) => entries::put(&args, session),
         Command::Get { key, keyspace } => entries::get(&key, &keyspace.name, session, out),
         Command::Delete { key, keyspace } => entries::delete(&key, &keyspace.name, session),
+        Command::Ttl { key, keyspace } => deadlines::ttl(&key, &keyspace.name, session, out),
+        Command::Expire { key, ttl, keyspace } => deadlines::expire(&key, ttl, &keyspace.name, session),
+        Command::Persist { key, keyspace } => deadlines::persist(&key, &keyspace.name, session),
         Command::List(args) => entries::list(&args, session, out),
         Command::Import { file } => exchange::import(&file, session, out),
         Command::Export { file } => exchange::export(&file, session, out),
         Command::Entangle { key, partners, strength, keyspace } => {
             links::entangle(&key, &partners, strength, &keyspace.name, session)
+        }
+        Command::Disentangle { key, partners, keyspace } => {
+            links::disentangle(&key, &partners, &keyspace.name, session)
         }
         Command::Rule { pattern, partners, strength } => links::rule(&pattern, &partners, strength, session),
         Command::Quantum(args) => links::quantum(&args, session, out),

@@ -14,6 +14,8 @@
 
 mod args;
 mod commands;
+mod duration;
+mod examples;
 mod failure;
 mod files;
 mod listing;

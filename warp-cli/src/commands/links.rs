@@ -26,6 +26,18 @@ pub(super) fn entangle(
     Ok(engine.close()?)
 }
 
+pub(super) fn disentangle(
+    key: &OsStr,
+    partners: &[OsString],
+    keyspace: &str,
+    session: &Session,
+) -> Result<(), Failure> {
+    let (key, partners) = (session.bytes(key)?, session.all_bytes(partners)?);
+    let engine = session.open_to_write()?;
+    existing(&engine, keyspace)?.disentangle(key, &partners)?;
+    Ok(engine.close()?)
+}
+
 pub(super) fn rule(
     pattern: &OsStr,
     partners: &[OsString],

@@ -7,15 +7,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod damage;
+mod deadlines;
 mod document;
 mod entries;
 mod exchange;
+mod help;
 mod links;
 mod log;
 mod physics;
 mod reading;
 mod watch;
 
+use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -118,6 +121,15 @@ impl Warp {
         files.sort();
         files
     }
+}
+
+/// What a line does in a shell that stands in `at`, and finds the program as `warp`.
+fn shell(line: &str, at: &Path) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_warp")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.current_dir(at).env("PATH", path).env_remove("WARP_DATA");
+    shell.args(["-c", line]).output().unwrap()
 }
 
 fn files_in(dir: &dyn Dir, place: &str) -> Vec<(String, Vec<u8>)> {

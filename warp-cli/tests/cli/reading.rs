@@ -5,8 +5,9 @@ use warp_api::Options;
 use crate::Warp;
 
 /// Every command that only reads, with arguments that fit [`filled`].
-const READING: [&[&str]; 12] = [
+const READING: [&[&str]; 13] = [
     &["get", "user:1"],
+    &["ttl", "user:1"],
     &["list"],
     &["export"],
     &["quantum", "user:1"],
@@ -46,7 +47,14 @@ fn reading_changes_no_file() {
 #[test]
 fn a_database_that_is_not_there_is_not_made() {
     let warp = Warp::new();
-    for args in READING.into_iter().chain([&["delete", "user:1"][..], &["checkpoint"]]) {
+    let writing = [
+        &["delete", "user:1"][..],
+        &["expire", "user:1", "1h"],
+        &["persist", "user:1"],
+        &["disentangle", "user:1", "user:2"],
+        &["checkpoint"],
+    ];
+    for args in READING.into_iter().chain(writing) {
         let line = warp.fails(2, args);
         assert!(line.contains("No such file or directory"), "{line}");
         assert!(!warp.data().exists(), "{args:?}");

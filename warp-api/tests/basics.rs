@@ -211,10 +211,15 @@ fn a_wall_clock_that_is_set_back_does_not_put_a_deadline_off() {
     engine.put_with("short", "1", &PutOptions::new().ttl(Duration::from_secs(10))).unwrap();
     machine.pass(&engine, Duration::from_secs(1));
     machine.clock.set_unix_millis(common::START_MILLIS - 1_000_000);
-    machine.pass(&engine, Duration::from_secs(8));
+    machine.pass(&engine, Duration::from_secs(9));
     assert!(engine.contains_key("short").unwrap());
     machine.pass(&engine, Duration::from_secs(1));
     assert!(!engine.contains_key("short").unwrap());
+    // However long it was since time went on: a new deadline counts from now.
+    machine.clock.advance(Duration::from_secs(100));
+    engine.put_with("new", "1", &PutOptions::new().ttl(Duration::from_secs(10))).unwrap();
+    machine.pass(&engine, Duration::from_secs(9));
+    assert!(engine.contains_key("new").unwrap());
 }
 
 #[test]

@@ -537,7 +537,9 @@ impl Shared {
             let fell = self.let_fall(above.min(ORDER_STEP));
             fallen += fell;
             if fell == 0 || fallen >= above.min(ORDER_GATHERED) {
-                self.table.shrink();
+                if self.table.shrink() == 0 && fell == 0 {
+                    self.table.compact();
+                }
                 self.table.discard_free();
                 fallen = 0;
             }

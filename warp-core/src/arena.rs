@@ -230,15 +230,15 @@ impl Arena {
         heap
     }
 
-    /// Chooses the spans of entries that are at most half full, of classes where that frees much, and takes nothing from
-    /// them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
+    /// Chooses the spans of entries of which at most so many quarters are live, of classes where that frees much, and takes nothing
+    /// from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
     /// moved elsewhere and given back, the spans go.
-    pub(crate) fn choose_leaving(&self) -> usize {
+    pub(crate) fn choose_leaving(&self, quarters_max: u16) -> usize {
         if !self.heap.lock().may_be_sparse() {
             return 0;
         }
         // A cached piece is in no span that is to be emptied.
-        self.lock_uncached().choose_leaving()
+        self.lock_uncached().choose_leaving(quarters_max)
     }
 
     /// Keeps those of the pieces that are in a span which is to be emptied.

@@ -587,6 +587,16 @@ impl Table {
     /// Writers wait for one slot at a time. Meant to be called now and then; it costs next to nothing where there is nothing
     /// to do, and does nothing while another thread is at it.
     pub fn shrink(&self) -> usize {
+        self.empty_spans(2)
+    }
+
+    /// As [`Table::shrink`], for whoever needs the memory now: moves entries also where that makes only every fourth page free.
+    pub fn compact(&self) -> usize {
+        self.empty_spans(3)
+    }
+
+    /// Moves entries out of spans of which no more than so many quarters are live.
+    fn empty_spans(&self, quarters_max: u16) -> usize {
         let Some(_only_one) = self.store.shrinking.try_lock() else { return 0 };
         // What was removed and is not freed yet makes nothing sparse.
         self.collect();
@@ -594,7 +604,7 @@ impl Table {
         for (number, arena) in self.store.arenas() {
             for _ in 0..LEAVING_PASSES_MAX {
                 // A reader that sleeps keeps what was moved from being freed: it is there twice until then.
-                if self.store.waiting_bytes() > WAITING_MAX || arena.choose_leaving() == 0 {
+                if self.store.waiting_bytes() > WAITING_MAX || arena.choose_leaving(quarters_max) == 0 {
                     break;
                 }
                 for slot in (0..SLOTS).filter(|slot| Store::arena_of(*slot) == number) {

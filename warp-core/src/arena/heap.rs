@@ -384,7 +384,8 @@ impl Heap {
         idle.saturating_sub(self.used_bytes + self.cached_bytes) >= LEAVING_BYTES_MIN
     }
 
-    pub(super) fn choose_leaving(&mut self) -> usize {
+    /// Chooses spans to be emptied, of which no more than so many quarters are live.
+    pub(super) fn choose_leaving(&mut self, quarters_max: u16) -> usize {
         let (mut chosen, mut gain, mut moving) = (Vec::new(), 0, 0);
         // What moves is there twice for a while.
         let moving_max = (self.pages.held_bytes() / MOVING_PART).max(LEAVING_BYTES_MIN);
@@ -395,7 +396,7 @@ impl Heap {
             .take_while(|number| *number != NO_SPAN)
             .filter(|number| {
                 let span = &self.spans[*number as usize];
-                span.live * 2 <= span.pieces()
+                u32::from(span.live) * 4 <= u32::from(span.pieces()) * u32::from(quarters_max)
             })
             .take_while(|number| {
                 let span = &self.spans[*number as usize];

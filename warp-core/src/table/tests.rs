@@ -304,6 +304,35 @@ fn memory_is_counted_and_given_back_when_entries_go() {
 }
 
 #[test]
+fn who_needs_memory_now_gets_more_of_what_is_scattered() {
+    let table =
+        Table::with_options(TableOptions { tracked: false, hash: by_slot, ..TableOptions::new(1, 0) });
+    for number in 0..40_000 {
+        table.put(key_of(&numbered(number)), &[0; 100], number, 0).unwrap();
+    }
+    // Two of three stay, in every page.
+    for number in (0..40_000).step_by(3) {
+        table.lock(0).remove(key_of(&numbered(number))).unwrap();
+    }
+    let in_use = |memory: TableMemory| memory.table_bytes - memory.free_bytes;
+    until(|| {
+        table.collect();
+        table.memory().retired_bytes == 0
+    });
+    assert_eq!(table.shrink(), 0, "it is not worth it without need");
+    let before = in_use(table.memory());
+    let mut moved = 0;
+    until(|| {
+        moved += table.compact();
+        table.collect();
+        in_use(table.memory()) < before / 8 * 7
+    });
+    assert!(moved > 1000, "{moved} entries were moved");
+    assert_eq!(table.len(), 26_666);
+    table.validate().unwrap();
+}
+
+#[test]
 fn long_values_are_still_shared_after_their_entries_were_moved() {
     let table = table(1);
     let value = |number: u64| vec![u8::try_from(number % 251).unwrap(); 1000];

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use warp_core::{Key, KeyRef, Reading, Value};
 use warp_io::Clock;
-use warp_physics::{Edge, Entanglement, Link, LinkRef, Origin, PARTNERS_DEFAULT, StoredLinks, wanted_links};
+use warp_physics::{Edge, Entanglement, Link, LinkRef, Origin, StoredLinks, wanted_links};
 
 use crate::error::Result;
 use crate::keyspace::{DEFAULT, KeyspaceName, SYSTEM};
@@ -63,15 +63,18 @@ struct Asker<'a> {
 
 /// A key and its partners, which are read together.
 struct Group<'a> {
-    /// The key itself, and then its partners.
+    own: KeyRef<'a>,
+    /// The key itself, and then its partners; nothing as long as there are none.
     keys: Vec<KeyRef<'a>>,
     /// The partners as they are returned, once they have their values.
     partners: Vec<Partner>,
 }
 
 impl<'a> Group<'a> {
+    /// Makes room for so many partners, the first that there are.
     fn reserve(&mut self, partners: usize) {
-        self.keys.reserve_exact(partners);
+        self.keys.reserve_exact(1 + partners);
+        self.keys.push(self.own);
         self.partners.reserve_exact(partners);
     }
 
@@ -109,7 +112,7 @@ impl Shared {
         self.counters.quantum_gets.add(1);
         // Asked for from memory before anything else is waited for.
         self.table.prefetch(own.hash);
-        let mut value = None;
+        let mut value = Ok(None);
         let in_room = |room: &RefCell<Room>| {
             let mut room = room.try_borrow_mut().ok()?;
             let partners = self.read_group(own, options, &mut room, &mut value);
@@ -121,7 +124,7 @@ impl Shared {
             // A thread that ends has none any more, and a call within another one finds it in use.
             _ => self.read_group(own, options, &mut Room::none(), &mut value)?,
         };
-        let Some(value) = value else { return Ok(None) };
+        let Some(value) = value? else { return Ok(None) };
         let requested = partners.len();
         let found = partners.iter().filter(|partner| partner.value.is_some()).count();
         if requested > 0 {
@@ -138,23 +141,18 @@ impl Shared {
         own: KeyRef<'_>,
         options: &QuantumOptions,
         room: &mut Room,
-        value: &mut Option<Value>,
+        value: &mut Result<Option<Value>>,
     ) -> Result<Vec<Partner>> {
-        let mut group = Group { keys: Vec::with_capacity(1 + PARTNERS_DEFAULT), partners: Vec::new() };
-        group.keys.push(own);
+        let mut group = Group { own, keys: Vec::new(), partners: Vec::new() };
         let named = self.name_partners(&mut group, options, room);
-        if named.is_err() {
-            group.keys.truncate(1);
-            group.partners.clear();
-        }
-        let Group { keys, mut partners } = group;
-        if keys.len() == 1 {
-            *value = self.find_value(own)?;
-        } else {
+        let Group { keys, mut partners, .. } = group;
+        if keys.is_empty() || named.is_err() {
+            self.read_into(&own, value);
+        } else if let Ok(value) = value {
             self.find_group(&keys, value, |place, seen| seen.value_into(&mut partners[place].value))?;
         }
         // What is wrong with the links of a key without a value is nobody's concern.
-        if value.is_some() {
+        if let Ok(Some(_)) = value {
             named?;
         }
         Ok(partners)
@@ -167,7 +165,7 @@ impl Shared {
         options: &QuantumOptions,
         room: &'r mut Room,
     ) -> Result<()> {
-        let KeyRef { keyspace, bytes: key, hash } = group.keys[0];
+        let KeyRef { keyspace, bytes: key, hash } = group.own;
         let QuantumOptions { partners_max, strength_min } = *options;
         self.copy_links(keyspace, key, &mut room.links)?;
         let learned = self.learning.partners(hash, strength_min);
@@ -203,7 +201,7 @@ impl Shared {
         options: &QuantumOptions,
         room: &'r mut Room,
     ) -> Result<()> {
-        let KeyRef { keyspace, bytes: key, .. } = group.keys[0];
+        let KeyRef { keyspace, bytes: key, .. } = group.own;
         let QuantumOptions { partners_max, strength_min } = *options;
         let Room { links, names, named } = room;
         names.clear();

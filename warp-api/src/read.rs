@@ -264,15 +264,8 @@ impl Shared {
         if is_hot { Ok(found) } else { self.read_cold(key) }
     }
 
-    /// The value that `key` has now; counted as a read of the program's.
-    #[inline]
-    pub(crate) fn find_value(&self, key: KeyRef<'_>) -> Result<Option<Value>> {
-        let mut answer = Ok(None);
-        self.read_into(&key, &mut answer);
-        answer
-    }
-
-    /// As [`Shared::find_value`], put where the caller wants it.
+    /// Puts the value that `key` has now where the caller wants it; counted as a read of the program's. An error that is there
+    /// stays.
     #[inline(always)]
     pub(crate) fn read_into(&self, key: &KeyRef<'_>, answer: &mut Result<Option<Value>>) {
         let is_hot = self.read_hot(key, |entry| {

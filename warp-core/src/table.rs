@@ -128,7 +128,10 @@ impl Table {
     #[must_use]
     #[inline]
     pub fn get(&self, key: KeyRef<'_>) -> Option<Entry> {
-        self.with(key, |entry| entry.to_entry())
+        // Not by a closure, which would move the copy once more.
+        let reading = self.reading();
+        let entry = reading.find(&key)?.to_entry();
+        Some(entry)
     }
 
     /// Calls `f` with what the table holds for a key, and returns its answer; `None` if it holds nothing.

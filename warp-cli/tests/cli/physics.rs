@@ -1,23 +1,31 @@
 //! physics, and what stats says of it.
 
 use serde_json::json;
-use warp_api::{Demon, Laws, Level, Options, Physics, Strategy};
+use warp_api::{Demon, Laws, Level, Options, Physics, Strategy, WarpEngine};
 
 use crate::Warp;
 
-/// Links, rules, a wormhole, a law, and slots that were moved since most writes fell on a few keys.
-fn filled() -> Warp {
+/// A database whose slots were moved since most writes fell on a few keys, so that the heaviest shard became lighter.
+fn balanced() -> Option<(Warp, WarpEngine)> {
     let warp = Warp::new();
     let physics = Physics { demon: Demon::Manual, ..Physics::default() };
     let engine = warp.engine(Options::new().physics(physics));
     // Where a look comes in between, the writes since may be too few to tell from chance.
-    let moved = (0..50).any(|_| {
+    let report = (0..50).find_map(|_| {
         for number in 0..20_000_u32 {
             engine.put(format!("hot:{}", number % 50), "value").unwrap();
         }
-        engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap().slots_moved > 0
+        let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
+        (report.slots_moved > 0).then_some(report)
     });
-    assert!(moved, "50 times nothing was moved");
+    let report = report.expect("50 times nothing was moved");
+    (report.max_over_mean_after < report.max_over_mean_before).then_some((warp, engine))
+}
+
+/// Links, rules, a wormhole, a law, and a demon that was of use.
+fn filled() -> Warp {
+    // Where keys of the heaviest shard share a slot it stays as heavy; in another database they have other hashes.
+    let (warp, engine) = (0..10).find_map(|_| balanced()).expect("10 times no shard was made lighter");
     engine.put("user:1", "Ada").unwrap();
     engine.put("profile:1", "mathematician").unwrap();
     engine.entanglement_rule("user:{id}", &["profile:{id}", "settings:{id}"], 0.5).unwrap();
@@ -62,8 +70,7 @@ fn each_part_says_what_it_did_and_what_that_was_worth() {
     assert_eq!(worth["last"], worth["total"]);
     assert_eq!(worth["session"]["slots_moved"], 0);
     let removed = worth["total"]["max_over_mean_removed"].as_f64().unwrap();
-    // Of so few writes that are sampled, the moves may have removed nothing.
-    assert!(removed >= 0.0, "{worth}");
+    assert!(removed > 0.0, "{worth}");
     let removed = format!("heaviest over mean {removed:.2}, by {moved} slots");
 
     let table = warp.text(&["stats"]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use warp_api::Ttl;
 
+use crate::commands::entries::change;
 use crate::commands::keyspaces::existing;
 use crate::duration;
 use crate::failure::Failure;
@@ -27,19 +28,10 @@ pub(super) fn ttl(
 }
 
 pub(super) fn expire(key: &OsStr, ttl: Duration, keyspace: &str, session: &Session) -> Result<(), Failure> {
-    let key = session.bytes(key)?;
-    let engine = session.open_to_write()?;
-    let existed = existing(&engine, keyspace)?.expire(&key, ttl)?;
-    engine.close()?;
-    if existed { Ok(()) } else { Err(Failure::NoSuchKey(key)) }
+    change(key, keyspace, session, |keyspace, key| keyspace.expire(key, ttl))
 }
 
 pub(super) fn persist(key: &OsStr, keyspace: &str, session: &Session) -> Result<(), Failure> {
-    let key = session.bytes(key)?;
-    let engine = session.open_to_write()?;
-    let keyspace = existing(&engine, keyspace)?;
     // A key without a deadline is as it is wanted.
-    let exists = keyspace.persist(&key)? || keyspace.contains_key(&key)?;
-    engine.close()?;
-    if exists { Ok(()) } else { Err(Failure::NoSuchKey(key)) }
+    change(key, keyspace, session, |keyspace, key| Ok(keyspace.persist(key)? || keyspace.contains_key(key)?))
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 
-use warp_api::{Durability, PutOptions, VALUE_BYTES_MAX};
+use warp_api::{Durability, Keyspace, PutOptions, VALUE_BYTES_MAX};
 
 use crate::args::{ListArgs, PutArgs};
 use crate::commands::keyspaces::existing;
@@ -51,9 +51,19 @@ pub(super) fn get(
 }
 
 pub(super) fn delete(key: &OsStr, keyspace: &str, session: &Session) -> Result<(), Failure> {
+    change(key, keyspace, session, |keyspace, key| keyspace.delete(key))
+}
+
+/// Changes a key that is there, which `change` tells.
+pub(super) fn change(
+    key: &OsStr,
+    keyspace: &str,
+    session: &Session,
+    change: impl FnOnce(&Keyspace, &[u8]) -> warp_api::Result<bool>,
+) -> Result<(), Failure> {
     let key = session.bytes(key)?;
     let engine = session.open_to_write()?;
-    let existed = existing(&engine, keyspace)?.delete(&key)?;
+    let existed = change(&existing(&engine, keyspace)?, &key)?;
     engine.close()?;
     if existed { Ok(()) } else { Err(Failure::NoSuchKey(key)) }
 }

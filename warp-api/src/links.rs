@@ -95,7 +95,7 @@ fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
 
 /// Calls `f` with the key of the entry of a key's declared links: without an allocation if it is short.
 #[inline]
-pub(crate) fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
     let mut short = [0; 64];
     let Some(room) = short.get_mut(..LINKS_KEY_BYTES + key.len()) else {
         return f(&links_key(keyspace, key));
@@ -209,16 +209,37 @@ impl Shared {
 
     /// The declared links of a key.
     pub(crate) fn declared_links(&self, keyspace: u32, key: &[u8]) -> Result<Option<Links>> {
-        let declared = self.declared(keyspace, key)?;
-        declared.map(|bytes| Links::from_bytes(&bytes).map_err(bad_links)).transpose()
+        let mut room = Vec::new();
+        let declared = self.declared(keyspace, key, &mut room)?;
+        declared.map(|bytes| Links::from_bytes(bytes).map_err(bad_links)).transpose()
     }
 
-    /// The declared links of a key, as they are stored.
-    fn declared(&self, keyspace: u32, key: &[u8]) -> Result<Option<Value>> {
+    /// The declared links of a key as they are stored, copied to `room`.
+    pub(crate) fn declared<'r>(
+        &self,
+        keyspace: u32,
+        key: &[u8],
+        room: &'r mut Vec<u8>,
+    ) -> Result<Option<&'r [u8]>> {
         if !self.may_have_links.load(Ordering::Acquire) {
             return Ok(None);
         }
-        Ok(self.find(self.key(SYSTEM, &links_key(keyspace, key)))?.map(|found| found.value))
+        room.clear();
+        let is_there = with_links_key(keyspace, key, |name| {
+            let name = self.key(SYSTEM, name);
+            // Where they lie, mostly: a handle to them would be moved about.
+            let in_memory = self.table.with(name, |entry| {
+                let value = entry.value().filter(|_| self.is_visible(SYSTEM, entry));
+                let is_plain = entry.packed_from().is_none();
+                is_plain.then(|| value.map(|value| room.extend_from_slice(value)).is_some())
+            });
+            if let Some(Some(is_there)) = in_memory {
+                return Ok(is_there);
+            }
+            let found = self.find(name)?;
+            Ok(found.map(|found| room.extend_from_slice(&found.value)).is_some())
+        })?;
+        Ok(is_there.then_some(room))
     }
 
     /// The partners of a key, strongest first.
@@ -228,9 +249,10 @@ impl Shared {
         key: &[u8],
         options: &QuantumOptions,
     ) -> Result<Vec<Link>> {
-        let declared = self.declared(keyspace, key)?;
+        let mut room = Vec::new();
+        let declared = self.declared(keyspace, key, &mut room)?;
         let learned = self.learning.partners(self.key(keyspace, key).hash, options.strength_min);
-        self.links_with_learned(keyspace, key, stored_links(declared.as_ref())?, learned, options)
+        self.links_with_learned(keyspace, key, stored_links(declared)?, learned, options)
     }
 
     /// The same, given what is declared and what was learned.
@@ -358,11 +380,11 @@ fn add_learned(links: &mut Vec<Link>, keyspace: u32, key: &[u8], learned: Vec<Li
 }
 
 /// Declared links as they are stored, which may be none.
-fn stored_links(declared: Option<&Value>) -> Result<StoredLinks<'_>> {
+pub(crate) fn stored_links(declared: Option<&[u8]>) -> Result<StoredLinks<'_>> {
     declared.map_or_else(|| Ok(StoredLinks::default()), |bytes| StoredLinks::new(bytes).map_err(bad_links))
 }
 
-pub(crate) fn bad_links(error: BadLinks) -> Error {
+fn bad_links(error: BadLinks) -> Error {
     let kind = match error {
         BadLinks::UnknownVersion(_) => ErrorKind::Unsupported,
         _ => ErrorKind::Corrupt,

@@ -2,16 +2,15 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use warp_core::{Key, KeyRef, Reading, Value};
 use warp_io::Clock;
 use warp_physics::{Edge, Entanglement, Link, LinkRef, Origin, StoredLinks, wanted_links};
 
 use crate::error::Result;
-use crate::keyspace::{DEFAULT, KeyspaceName, SYSTEM};
+use crate::keyspace::{DEFAULT, KeyspaceName};
 use crate::keyspaces::dropped;
-use crate::links::{Entangled, Partner, QuantumOptions, bad_links, with_links_key};
+use crate::links::{Entangled, Partner, QuantumOptions, stored_links};
 use crate::shared::Shared;
 
 /// Room of more bytes is given back after use.
@@ -26,13 +25,18 @@ thread_local! {
 struct Room {
     /// The declared links of a key, as they are stored.
     links: Vec<u8>,
-    /// Names that rules make, or that were learned, one after the other.
-    names: Vec<u8>,
-    named: Vec<PartnerName>,
+    made: MadeNames,
+}
+
+/// Names that rules make, or that were learned.
+struct MadeNames {
+    /// One after the other.
+    bytes: Vec<u8>,
+    each: Vec<MadeName>,
 }
 
 /// What there is to say of a partner beside its name.
-struct PartnerName {
+struct MadeName {
     keyspace: u32,
     key_bytes: usize,
     strength: f64,
@@ -41,15 +45,28 @@ struct PartnerName {
 
 impl Room {
     const fn none() -> Room {
-        Room { links: Vec::new(), names: Vec::new(), named: Vec::new() }
+        Room { links: Vec::new(), made: MadeNames { bytes: Vec::new(), each: Vec::new() } }
     }
 
     fn shrink(&mut self) {
-        let bytes =
-            self.links.capacity() + self.names.capacity() + self.named.capacity() * size_of::<PartnerName>();
-        if bytes > ROOM_BYTES_MAX {
+        let MadeNames { bytes, each } = &self.made;
+        let held = self.links.capacity() + bytes.capacity() + each.capacity() * size_of::<MadeName>();
+        if held > ROOM_BYTES_MAX {
             *self = Room::none();
         }
+    }
+}
+
+impl MadeNames {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.each.clear();
+    }
+
+    fn push(&mut self, Edge { keyspace, key, strength, origin }: Edge<'_>) {
+        key.iter().filter(|part| !part.is_empty()).for_each(|part| self.bytes.extend_from_slice(part));
+        let key_bytes = key.iter().map(|part| part.len()).sum();
+        self.each.push(MadeName { keyspace, key_bytes, strength, origin });
     }
 }
 
@@ -80,11 +97,11 @@ impl<'a> Group<'a> {
 
     /// Takes a partner in, and asks for what reading its value needs first.
     #[inline]
-    fn push(&mut self, asker: &Asker<'_>, link: PartnerName, bytes: &'a [u8]) {
-        let key = asker.shared.key(link.keyspace, bytes);
+    fn push(&mut self, asker: &Asker<'_>, link: LinkRef<'a>, origin: Origin) {
+        let LinkRef { keyspace, key: bytes, strength } = link;
+        let key = asker.shared.key(keyspace, bytes);
         asker.reading.prefetch(key.hash);
         self.keys.push(key);
-        let PartnerName { strength, origin, .. } = link;
         // Made in its place: a partner is 192 bytes.
         self.partners.resize_with(self.partners.len() + 1, || Partner {
             keyspace: asker.name.clone(),
@@ -167,28 +184,22 @@ impl Shared {
     ) -> Result<()> {
         let KeyRef { keyspace, bytes: key, hash } = group.own;
         let QuantumOptions { partners_max, strength_min } = *options;
-        self.copy_links(keyspace, key, &mut room.links)?;
+        let Room { links, made } = room;
+        let declared = self.declared(keyspace, key, links)?;
         let learned = self.learning.partners(hash, strength_min);
         let graph = self.graph()?;
+        let declared = stored_links(declared)?;
         if !learned.is_empty() || !graph.rules().is_empty() {
-            return self.name_all_partners(&graph, learned, group, options, room);
+            return self.name_all_partners(&graph, declared, learned, group, options, made);
         }
         // Declared links alone lend the names.
-        let declared = stored(&room.links)?;
         let mut links = wanted_links(keyspace, key, declared, partners_max, strength_min).peekable();
         if links.peek().is_none() {
             return Ok(());
         }
         let asker = self.asker(keyspace)?;
         group.reserve(declared.len().min(partners_max));
-        for link in links {
-            let LinkRef { keyspace, key, strength } = link;
-            group.push(
-                &asker,
-                PartnerName { keyspace, key_bytes: key.len(), strength, origin: Origin::Declared },
-                key,
-            );
-        }
+        links.for_each(|link| group.push(&asker, link, Origin::Declared));
         Ok(())
     }
 
@@ -196,64 +207,33 @@ impl Shared {
     fn name_all_partners<'r>(
         &self,
         graph: &Entanglement,
+        declared: StoredLinks<'_>,
         learned: Vec<Link>,
         group: &mut Group<'r>,
         options: &QuantumOptions,
-        room: &'r mut Room,
+        made: &'r mut MadeNames,
     ) -> Result<()> {
         let KeyRef { keyspace, bytes: key, .. } = group.own;
         let QuantumOptions { partners_max, strength_min } = *options;
-        let Room { links, names, named } = room;
-        names.clear();
-        named.clear();
-        let mut push = |Edge { keyspace, key, strength, origin }: Edge<'_>| {
-            key.iter().filter(|part| !part.is_empty()).for_each(|part| names.extend_from_slice(part));
-            let key_bytes = key.iter().map(|part| part.len()).sum();
-            named.push(PartnerName { keyspace, key_bytes, strength, origin });
-        };
-        let declared = stored(links)?;
+        made.clear();
         if learned.is_empty() {
-            graph.each_partner(keyspace, key, declared, partners_max, strength_min, push);
+            graph.each_partner(keyspace, key, declared, partners_max, strength_min, |edge| made.push(edge));
         } else {
             let links = self.links_with_learned(keyspace, key, declared, learned, options)?;
-            links.iter().for_each(|link| push(link.into()));
+            links.iter().for_each(|link| made.push(link.into()));
         }
-        if named.is_empty() {
+        if made.each.is_empty() {
             return Ok(());
         }
         let asker = self.asker(keyspace)?;
-        group.reserve(named.len());
-        let mut rest = &names[..];
-        for named in named.drain(..) {
-            let (bytes, others) = rest.split_at(named.key_bytes);
+        group.reserve(made.each.len());
+        let mut rest = &made.bytes[..];
+        for MadeName { keyspace, key_bytes, strength, origin } in made.each.drain(..) {
+            let (key, others) = rest.split_at(key_bytes);
             rest = others;
-            group.push(&asker, named, bytes);
+            group.push(&asker, LinkRef { keyspace, key, strength }, origin);
         }
         Ok(())
-    }
-
-    /// Copies the declared links of a key as they are stored; nothing if it has none.
-    fn copy_links(&self, keyspace: u32, key: &[u8], links: &mut Vec<u8>) -> Result<()> {
-        links.clear();
-        if !self.may_have_links.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        with_links_key(keyspace, key, |name| {
-            let name = self.key(SYSTEM, name);
-            let is_copied = self.table.with(name, |entry| {
-                let is_plain = entry.packed_from().is_none();
-                if is_plain && self.is_visible(SYSTEM, entry) {
-                    links.extend_from_slice(entry.value().unwrap_or_default());
-                }
-                is_plain
-            });
-            if is_copied != Some(true)
-                && let Some(found) = self.find(name)?
-            {
-                links.extend_from_slice(&found.value);
-            }
-            Ok(())
-        })
     }
 
     /// A link is between keys of one keyspace, so that one name serves all.
@@ -269,8 +249,4 @@ impl Shared {
         let name = names.iter().find(|(_, number)| *number == keyspace);
         name.map(|(name, _)| KeyspaceName::from(Arc::clone(name))).ok_or_else(dropped)
     }
-}
-
-fn stored(links: &[u8]) -> Result<StoredLinks<'_>> {
-    if links.is_empty() { Ok(StoredLinks::default()) } else { StoredLinks::new(links).map_err(bad_links) }
 }

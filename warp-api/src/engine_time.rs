@@ -38,8 +38,9 @@ impl EngineTime {
         self.seen.latest.fetch_max(unix_millis, Ordering::Relaxed);
     }
 
-    /// Lets time pass as it did by the monotonic clock since the last call, but for a [`LAG_PART`]th.
-    pub(crate) fn go_on(&self) {
+    /// Lets time pass as it did by the monotonic clock since the last call, but for a [`LAG_PART`]th. Returns what time it is
+    /// then, in Unix milliseconds.
+    pub(crate) fn go_on(&self) -> u64 {
         let mut last = self.seen.last.lock();
         // In this order: what passes between the two must not be added, or time would run ahead of the wall clock.
         let time = Duration::from_millis(self.unix_millis());
@@ -47,7 +48,9 @@ impl EngineTime {
         let (former, at) = *last;
         let passed = now.saturating_sub(at);
         *last = (time.max(former.saturating_add(passed - passed / LAG_PART)), now);
-        self.seen(u64::try_from(last.0.as_millis()).unwrap_or(u64::MAX));
+        let millis = u64::try_from(last.0.as_millis()).unwrap_or(u64::MAX);
+        self.seen(millis);
+        millis
     }
 }
 

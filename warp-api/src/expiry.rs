@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use warp_core::{Key, KeyRef};
-use warp_io::Clock;
 
 use crate::shared::Shared;
 
@@ -175,8 +174,7 @@ fn bucket_of(deadline: u64) -> u64 {
 impl Shared {
     /// Frees the entries whose deadline has passed; so many at most that other work is not kept waiting for long.
     pub(crate) fn free_expired(&self) {
-        self.time.go_on();
-        let now = self.time.unix_millis();
+        let now = self.time.go_on();
         let look = |hash| self.free_if_expired(hash, now);
         if self.expiry.look_at_due(now, || self.is_ending(), look) {
             self.expiry.sweep(|hash, time| self.is_due_later(hash, time));

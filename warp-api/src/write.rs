@@ -377,12 +377,10 @@ impl Shared {
 
     /// A deadline `ttl` from now, in Unix milliseconds; rounded up, so that nothing expires early.
     pub(crate) fn deadline(&self, ttl: Option<std::time::Duration>) -> u64 {
-        use warp_io::Clock;
         let Some(ttl) = ttl else { return 0 };
         let millis = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         // Counted from now, not from when time went on last.
-        self.time.go_on();
-        self.time.unix_millis().saturating_add(millis).max(1)
+        self.time.go_on().saturating_add(millis).max(1)
     }
 }
 

@@ -88,6 +88,12 @@ mod tests {
         table
     }
 
+    /// Everything that [`filled`] has put, as it was put.
+    fn all_of(table: &Table, count: u32) -> Vec<Leaving> {
+        let leaving = |n: u32| Leaving { hash: table.hash_of(0, &n.to_le_bytes()), seq: u64::from(n) + 1 };
+        (0..count).map(leaving).collect()
+    }
+
     #[test]
     fn a_sample_is_of_the_slot_and_no_larger_than_asked() {
         let table = filled(50_000);
@@ -111,9 +117,7 @@ mod tests {
     #[test]
     fn what_was_written_since_stays() {
         let table = filled(1000);
-        let leaving: Vec<Leaving> = (0..1000_u32)
-            .map(|n| Leaving { hash: table.hash_of(0, &n.to_le_bytes()), seq: u64::from(n) + 1 })
-            .collect();
+        let leaving = all_of(&table, 1000);
         let newer = 3_u32.to_le_bytes();
         table.put(KeyRef::new(1, 0, &newer), "newer", 5000, 0).unwrap();
         let before = table.memory();
@@ -128,9 +132,7 @@ mod tests {
     #[test]
     fn nothing_waits_for_a_writer() {
         let table = filled(1000);
-        let leaving: Vec<Leaving> = (0..1000_u32)
-            .map(|n| Leaving { hash: table.hash_of(0, &n.to_le_bytes()), seq: u64::from(n) + 1 })
-            .collect();
+        let leaving = all_of(&table, 1000);
         let writing = table.lock(leaving[0].hash);
         let (count, _) = table.try_evict(&leaving);
         table.try_collect();

@@ -24,9 +24,13 @@ pub(crate) enum Values {
 }
 
 impl Values {
-    /// Whether a value is taken that would be a copy of so many bytes; they are then no longer there for others.
+    /// Whether a value is taken that would be a copy of so many bytes; they are then no longer there for others. A short one
+    /// lies in its item, and takes none.
     fn takes_copy(&mut self, bytes: usize) -> bool {
         let Values::Take(left) = self else { return false };
+        if bytes <= VALUE_INLINE_BYTES {
+            return true;
+        }
         let after = left.checked_sub(bytes as u64);
         *left = after.unwrap_or(*left);
         after.is_some()
@@ -213,19 +217,14 @@ impl Shared {
     }
 }
 
-/// What a copy of an entry's value takes; `None` if a handle to it shares it with the table, or holds it itself.
+/// How long an entry's value is of which a handle is a copy; `None` if it shares it with the table.
 fn copied_bytes(entry: EntryRef<'_>) -> Option<usize> {
     let bytes = entry.packed_from().map(|raw| raw as usize);
-    bytes.or_else(|| {
-        Some(entry.value()?.len()).filter(|bytes| (VALUE_INLINE_BYTES + 1..PACK_BYTES_MIN).contains(bytes))
-    })
+    bytes.or_else(|| Some(entry.value()?.len()).filter(|bytes| *bytes < PACK_BYTES_MIN))
 }
 
 fn cold_item(hash: u64, entry: &LayerEntryRef<'_>, values: &mut Values) -> Item {
-    let bytes = entry.value_bytes();
-    // A short value lies in its item.
-    let early = bytes <= VALUE_INLINE_BYTES && *values != Values::Leave
-        || bytes <= EARLY_VALUE_BYTES_MAX && values.takes_copy(bytes);
+    let early = entry.value_bytes() <= EARLY_VALUE_BYTES_MAX && values.takes_copy(entry.value_bytes());
     // A value that cannot be read is tried again when it is its turn, which tells of the error in its place.
     let value = if early { entry.value().ok().flatten().map(Value::from) } else { None };
     let (seq, deadline) = (entry.seq, entry.deadline);

@@ -69,7 +69,7 @@ pub(crate) enum Purpose {
     Entry,
     /// An entry without a value, which may use what others must leave: a full table is emptied by deletions.
     Tombstone,
-    /// Buckets, which may use it, too. They are in spans of their own, since they cannot be moved.
+    /// Buckets, which may use it, too. They are in spans of their own.
     Buckets,
 }
 
@@ -81,6 +81,22 @@ pub(crate) struct Arena {
     /// Locked before the heap, by whoever locks both.
     fronts: Fronts,
     heap: Mutex<Heap>,
+}
+
+/// Which spans are emptied, so that their pages are free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sparse {
+    /// Those of which at most so many eighths are live...
+    eighths_max: u32,
+    /// ...if they have so many free bytes together.
+    gain_min: usize,
+}
+
+impl Sparse {
+    /// Of which half is free.
+    pub(crate) const HALF: Sparse = Sparse { eighths_max: 4, gain_min: 256 << 10 };
+    pub(crate) const QUARTER: Sparse = Sparse { eighths_max: 6, gain_min: 64 << 10 };
+    pub(crate) const EIGHTH: Sparse = Sparse { eighths_max: 7, gain_min: 32 << 10 };
 }
 
 /// What an arena holds, in bytes.
@@ -230,15 +246,19 @@ impl Arena {
         heap
     }
 
-    /// Chooses the spans of entries of which at most so many quarters are live, of classes where that frees much, and takes nothing
-    /// from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
+    /// Chooses sparse spans, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
     /// moved elsewhere and given back, the spans go.
-    pub(crate) fn choose_leaving(&self, quarters_max: u16) -> usize {
-        if !self.heap.lock().may_be_sparse() {
+    pub(crate) fn choose_leaving(&self, sparse: Sparse) -> usize {
+        if !self.heap.lock().may_be_sparse(sparse) {
             return 0;
         }
         // A cached piece is in no span that is to be emptied.
-        self.lock_uncached().choose_leaving(quarters_max)
+        self.lock_uncached().choose_leaving(sparse)
+    }
+
+    /// Whether a piece is in a span that is to be emptied.
+    pub(crate) fn is_leaving(&self, address: Address) -> bool {
+        self.heap.lock().is_leaving(address)
     }
 
     /// Keeps those of the pieces that are in a span which is to be emptied.

@@ -7,7 +7,7 @@ use std::fmt;
 use crossbeam_utils::CachePadded;
 
 use crate::added::Added;
-use crate::arena::{Address, Arena};
+use crate::arena::{Address, Arena, Sparse};
 use crate::bucket::{Bucket, Fingerprint};
 use crate::buckets;
 use crate::entry::{Entry, EntryRef};
@@ -584,30 +584,35 @@ impl Table {
         self.store.retire_and_free(retired);
     }
 
-    /// Gives memory back to the system after much was removed: moves entries out of sparse memory, where that makes at
-    /// least every other page free. Returns how many it moved; 0 if there was nothing to gain.
+    /// Gives memory back to the system after much was removed: moves entries and buckets out of sparse memory, where
+    /// that makes at least every other page free. Returns how many it moved; 0 if there was nothing to gain.
     ///
     /// Writers wait for one slot at a time. Meant to be called now and then; it costs next to nothing where there is nothing
     /// to do, and does nothing while another thread is at it.
     pub fn shrink(&self) -> usize {
-        self.empty_spans(2)
+        let only_one = self.store.shrinking.try_lock();
+        only_one.map_or(0, |_| self.empty_spans(Sparse::HALF))
     }
 
-    /// As [`Table::shrink`], for whoever needs the memory now: moves entries also where that makes only every fourth page free.
+    /// As [`Table::shrink`], for whoever needs the memory now: moves entries also where that makes only every fourth page free,
+    /// or, where there is nothing of that kind left, every eighth. Waits for another thread that is at it.
     pub fn compact(&self) -> usize {
-        self.empty_spans(3)
+        let _only_one = self.store.shrinking.lock();
+        match self.empty_spans(Sparse::QUARTER) {
+            0 => self.empty_spans(Sparse::EIGHTH),
+            moved => moved,
+        }
     }
 
-    /// Moves entries out of spans of which no more than so many quarters are live.
-    fn empty_spans(&self, quarters_max: u16) -> usize {
-        let Some(_only_one) = self.store.shrinking.try_lock() else { return 0 };
+    /// Moves entries out of sparse spans. One thread at a time may be at it.
+    fn empty_spans(&self, sparse: Sparse) -> usize {
         // What was removed and is not freed yet makes nothing sparse.
         self.collect();
         let mut moved = 0;
         for (number, arena) in self.store.arenas() {
             for _ in 0..LEAVING_PASSES_MAX {
                 // A reader that sleeps keeps what was moved from being freed: it is there twice until then.
-                if self.store.waiting_bytes() > WAITING_MAX || arena.choose_leaving(quarters_max) == 0 {
+                if self.store.waiting_bytes() > WAITING_MAX || arena.choose_leaving(sparse) == 0 {
                     break;
                 }
                 for slot in (0..SLOTS).filter(|slot| Store::arena_of(*slot) == number) {

@@ -275,7 +275,8 @@ impl Writer<'_> {
         found
     }
 
-    /// Moves those of the slot's entries that are in spans which are to be emptied; returns how many.
+    /// Moves those of the slot's entries that are in spans which are to be emptied, and its buckets; returns how many
+    /// pieces it moved.
     pub(crate) fn leave_spans(&mut self) -> usize {
         let mut leaving = self.positions();
         self.arena().retain_leaving(&mut leaving);
@@ -289,6 +290,12 @@ impl Writer<'_> {
             buckets::replace(self.buckets(), position, new);
             // The value lives on in the new piece.
             self.retire_piece(old, bytes, Purpose::Entry, shared);
+            moved += 1;
+        }
+        if let Some(array) = self.state.array
+            && self.arena().is_leaving(array.address)
+            && self.rebuild(array.buckets).is_ok()
+        {
             moved += 1;
         }
         moved
@@ -316,8 +323,14 @@ impl Writer<'_> {
 
     fn resize(&mut self, count: usize) -> Result<(), Exhausted> {
         let start = Stopwatch::start();
-        let store = self.store;
-        let arena = store.arena(self.arena);
+        self.rebuild(count)?;
+        self.store.resizes.add(&start);
+        Ok(())
+    }
+
+    /// Puts the slot's entries into other buckets, so many.
+    fn rebuild(&mut self, count: usize) -> Result<(), Exhausted> {
+        let arena = self.store.arena(self.arena);
         let made = match self.room.take_if(|room| room.buckets == count) {
             Some(room) => Some(room),
             None if count == 0 => None,
@@ -328,7 +341,6 @@ impl Writer<'_> {
         if let Some(array) = former {
             self.retire_piece(array.address, array.bytes(), Purpose::Buckets, None);
         }
-        store.resizes.add(&start);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::chunk_table::{CHUNKS_MAX, ChunkTable};
 use super::classes::{CLASSES, class_bytes, class_of};
-use super::{Address, Arena, ArenaMemory, Exhausted, PAGE_UNITS, Purpose, RUN_BYTES_MAX, UNIT_BYTES};
+use super::{Address, Arena, ArenaMemory, Exhausted, PAGE_UNITS, Purpose, RUN_BYTES_MAX, Sparse, UNIT_BYTES};
 use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES};
 use crate::pages::{Chunks, Pages};
 use crate::shadow;
@@ -20,10 +20,9 @@ const LARGE_SPAN_PAGES: u32 = 8;
 const LARGE_SPAN_FROM_BYTES: usize = 1024;
 /// A span that is shorter than usual holds at least this many pieces.
 const SHORT_SPAN_PIECES_MIN: usize = 8;
-/// Sparse spans are emptied only if they have so many free bytes.
-const LEAVING_BYTES_MIN: usize = 256 << 10;
-/// At most this part of an arena is moved in one pass.
+/// At most this part of an arena is moved in one pass, but so many bytes always.
 const MOVING_PART: usize = 16;
+const MOVING_BYTES_MIN: usize = 256 << 10;
 /// At most this part of an arena is kept at hand in pieces that were given back, but [`CACHED_BYTES_MIN`] always:
 /// pieces come back by thousands, as readers are looked at seldom, and each that goes to its span and is taken from there
 /// again costs two cache misses.
@@ -379,24 +378,25 @@ impl Heap {
     }
 
     /// Whether so much of the spans is in no piece, taken or cached, that emptying some can be worth it.
-    pub(super) fn may_be_sparse(&self) -> bool {
+    pub(super) fn may_be_sparse(&self, sparse: Sparse) -> bool {
         let idle = self.pages.held_bytes() - self.pages.free_bytes();
-        idle.saturating_sub(self.used_bytes + self.cached_bytes) >= LEAVING_BYTES_MIN
+        idle.saturating_sub(self.used_bytes + self.cached_bytes) >= sparse.gain_min
     }
 
-    /// Chooses spans to be emptied, of which no more than so many quarters are live.
-    pub(super) fn choose_leaving(&mut self, quarters_max: u16) -> usize {
+    /// Chooses spans to be emptied.
+    pub(super) fn choose_leaving(&mut self, sparse: Sparse) -> usize {
         let (mut chosen, mut gain, mut moving) = (Vec::new(), 0, 0);
         // What moves is there twice for a while.
-        let moving_max = (self.pages.held_bytes() / MOVING_PART).max(LEAVING_BYTES_MIN);
-        for class in 0..CLASSES {
-            let sparse: Vec<u32> = std::iter::successors(Some(self.roomy[class]), |number| {
+        let moving_max = (self.pages.held_bytes() / MOVING_PART).max(MOVING_BYTES_MIN);
+        for list in 0..LISTS {
+            let class = list % CLASSES;
+            let leaving: Vec<u32> = std::iter::successors(Some(self.roomy[list]), |number| {
                 self.spans.get(*number as usize).map(|span| span.behind)
             })
             .take_while(|number| *number != NO_SPAN)
             .filter(|number| {
                 let span = &self.spans[*number as usize];
-                u32::from(span.live) * 4 <= u32::from(span.pieces()) * u32::from(quarters_max)
+                u32::from(span.live) * 8 <= u32::from(span.pieces()) * sparse.eighths_max
             })
             .take_while(|number| {
                 let span = &self.spans[*number as usize];
@@ -405,15 +405,15 @@ impl Heap {
             })
             .collect();
             let total = |what: fn(&Span) -> u16| -> usize {
-                sparse.iter().map(|number| usize::from(what(&self.spans[*number as usize]))).sum()
+                leaving.iter().map(|number| usize::from(what(&self.spans[*number as usize]))).sum()
             };
-            gain += (total(Span::pieces) - total(|span| span.live)) * class_bytes(class);
             // One span alone would only move to another.
-            if sparse.len() > 1 {
-                chosen.extend(sparse);
+            if leaving.len() > 1 {
+                gain += (total(Span::pieces) - total(|span| span.live)) * class_bytes(class);
+                chosen.extend(leaving);
             }
         }
-        if gain < LEAVING_BYTES_MIN {
+        if gain < sparse.gain_min {
             return 0;
         }
         self.is_leaving = !chosen.is_empty();

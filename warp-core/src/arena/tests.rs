@@ -79,7 +79,7 @@ fn sparse_spans_are_chosen_emptied_and_gone() {
         }
         number % 10 == 0
     });
-    assert!(arena.choose_leaving(2) > 50);
+    assert!(arena.choose_leaving(Sparse::HALF) > 50);
     let moved: HashMap<Address, Address> = pieces
         .iter()
         .filter(|address| arena.heap.lock().is_leaving(**address))

@@ -72,9 +72,11 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn put(&mut self, prepared: Prepared<'_>, seq: u64) -> Option<Former> {
-        let (hash, table) = (prepared.hash(), self.table);
+        let (hash, is_tombstone, table) = (prepared.hash(), prepared.is_tombstone(), self.table);
         let former = self.write(prepared, |writer, new| Some(writer.put(hash, new, seq))).flatten();
-        table.note_put(hash, former);
+        if !is_tombstone {
+            table.note_put(hash, former);
+        }
         former
     }
 
@@ -107,10 +109,12 @@ impl<'a> Guard<'a> {
     /// # Panics
     /// If the guard does not hold the key's shard.
     pub fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
-        let (hash, table) = (prepared.hash(), self.table);
+        let (hash, is_tombstone, table) = (prepared.hash(), prepared.is_tombstone(), self.table);
         let written = self.write(prepared, |writer, new| writer.put_unless_older(hash, new, seq).ok());
         let Some(former) = written else { return false };
-        table.note_put(hash, former);
+        if !is_tombstone {
+            table.note_put(hash, former);
+        }
         true
     }
 

@@ -37,6 +37,7 @@ impl std::error::Error for TableFull {}
 pub struct Prepared<'t> {
     table: &'t Table,
     hash: u64,
+    is_tombstone: bool,
     /// `None` once it was used.
     address: Option<Address>,
     /// Buckets for the slot, if this entry will have it grow: the system may take milliseconds for new memory, and whoever
@@ -92,6 +93,7 @@ impl Table {
 
     fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
         let KeyRef { hash, bytes, .. } = contents.key;
+        let is_tombstone = contents.value.is_none();
         assert!(bytes.len() <= KEY_BYTES_MAX, "a key of {} bytes", bytes.len());
         let slot = slot_of(hash);
         if !self.can_take_more(slot) {
@@ -110,7 +112,7 @@ impl Table {
             }
             _ => None,
         };
-        let mut prepared = Prepared { table: self, hash, address: Some(address), room };
+        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room };
         prepared.set_mass(1);
         Ok(prepared)
     }
@@ -121,6 +123,10 @@ impl Prepared<'_> {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.is_tombstone
     }
 
     /// Bytes of memory that the entry takes, as [`EntryRef::memory_bytes`](crate::EntryRef::memory_bytes).

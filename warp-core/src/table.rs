@@ -505,9 +505,9 @@ impl Table {
 
     /// Begins or ends noting which keys come up new, for whoever keeps them in order; it is off at first.
     ///
-    /// While it is on, every put where the table had no entry, a tombstone, or an entry with a deadline notes the hash
-    /// of its key, before it returns. So with it on, a key that a later walk over the table does not find was noted,
-    /// or has no value. What was noted stays until it is taken.
+    /// While it is on, every put of a value where the table had no entry, a tombstone, or an entry with a deadline
+    /// notes the hash of its key, before it returns. So with it on, a key that a later walk over the table does not
+    /// find was noted, or has no value. What was noted stays until it is taken.
     pub fn note_added(&self, on: bool) {
         self.added.turn(on);
     }
@@ -519,8 +519,8 @@ impl Table {
     }
 
     /// Takes the hashes that were noted since they were last taken, in any order; some may be there twice. Every put
-    /// that returned before the call is among them, or was taken by an earlier call. After noting has ended this also gives back
-    /// what the notes took.
+    /// that returned before the call is among them, or was taken by an earlier call. Gives back what the notes took, but for
+    /// room for a few while noting goes on.
     ///
     /// In a table without lists of changed keys, those whose entry has been removed again may be missing: below such a
     /// table there is nothing, and should the key come back, it is noted anew. That bounds the lists by what is there.
@@ -535,7 +535,7 @@ impl Table {
         self.added.memory_bytes()
     }
 
-    /// Notes that a put found `former`, under the lock of the key's shard.
+    /// Notes that a put of a value found `former`, under the lock of the key's shard.
     pub(crate) fn note_put(&self, hash: u64, former: Option<Former>) {
         // An entry with a deadline may have been taken for dead already.
         let is_new = former.is_none_or(|former| former.is_tombstone || former.deadline != 0);

@@ -223,6 +223,10 @@ fn keys_that_come_up_new_are_noted_once_somebody_wants_to_know() {
     let mut added = table.take_added();
     added.sort_unstable();
     assert_eq!(added, [key(1).hash, key(1).hash, key(2).hash]);
+    table.delete(key(3), 7).unwrap();
+    assert!(table.take_added().is_empty(), "what is deleted needs no place in an order");
+    table.put(key(3), "now it does", 8, 0).unwrap();
+    assert_eq!(table.take_added(), [key(3).hash]);
     table.validate().unwrap();
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Preparer {
     partial: Option<Partial>,
     /// No attempt is made before this time.
     pub(crate) retry_at: Option<Duration>,
+    /// When the next step is due that nobody is in need of.
+    pub(crate) next_step: Duration,
 }
 
 /// A segment that is being made.
@@ -91,6 +93,7 @@ impl Preparer {
             bytes_max,
             partial: None,
             retry_at: None,
+            next_step: Duration::ZERO,
         }
     }
 

@@ -15,6 +15,9 @@ use crate::writer::Writer;
 const READY_MIN: usize = 2;
 /// Segments that are prepared ahead at most, however small they are.
 const READY_MAX: usize = 8;
+/// How long the preparing of a segment that nobody is in need of yet pauses after a step, in times of that step: writing one
+/// through without pauses takes a processor and the disk for a tenth of a second, which those who read and write would feel.
+const PREPARING_PAUSE: u32 = 4;
 
 impl Log {
     /// Does whatever is due by the clock: hands bytes to the system before they are older than
@@ -149,8 +152,17 @@ impl Log {
         if !wanted {
             return Ok(Duration::MAX);
         }
+        let is_pressed = short || ready == 0;
+        if !is_pressed && now < preparer.next_step {
+            return Ok(preparer.next_step - now);
+        }
+        let begun = self.clock.monotonic();
         match self.prepare_step(&mut preparer, false) {
-            Ok(()) => Ok(Duration::ZERO),
+            Ok(()) => {
+                let ended = self.clock.monotonic();
+                preparer.next_step = ended.saturating_add(ended.saturating_sub(begun) * PREPARING_PAUSE);
+                Ok(if is_pressed { Duration::ZERO } else { preparer.next_step - ended })
+            }
             // There is no space, or too many files are open: it is tried again.
             Err(Error::Full | Error::Io { .. }) if !self.is_poisoned() => {
                 Ok(preparer.retry_at.map_or(Duration::MAX, |at| at.saturating_sub(now)))
@@ -162,5 +174,65 @@ impl Log {
     /// How long after a write its sync is due: records may have waited for `write_interval` before it.
     fn flush_pause(&self) -> Duration {
         self.options.flush_interval.saturating_sub(self.options.write_interval)
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::deliver::Apply;
+    use crate::entry::Entry;
+    use crate::options::{LogOptions, Recovery, Start};
+
+    /// A clock that goes on by a millisecond with each look at it.
+    #[derive(Debug, Default)]
+    struct Walking(AtomicU64);
+
+    impl warp_io::Clock for Walking {
+        fn unix_millis(&self) -> u64 {
+            0
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_segment_that_nobody_is_in_need_of_is_made_with_pauses() {
+        let disk = warp_io::SimDisk::new(1);
+        let options =
+            LogOptions { segment_bytes: 4 << 20, compress_values_from: None, ..LogOptions::default() };
+        let clock = Arc::new(Walking::default());
+        let apply = Apply::InOrder(&mut |_, _| ());
+        let (log, _) = Log::open_in(
+            &disk.root(),
+            clock,
+            options,
+            Recovery::default(),
+            Start::default(),
+            apply,
+            &mut |_, _| (),
+        )
+        .unwrap();
+        let are_ready = || log.ready.lock().len() >= READY_MIN && !log.preparer.lock().in_progress();
+        while !are_ready() {
+            log.tick().unwrap();
+        }
+        // Into the next segment.
+        let value = vec![7; 64 << 10];
+        while are_ready() {
+            log.append(&[Entry::put(b"key", &value)]).unwrap();
+            log.sync().unwrap();
+        }
+        let first = log.tick().unwrap().next;
+        let second = log.tick().unwrap().next;
+        assert!(second > Duration::ZERO && second < first, "{first:?} after a step, {second:?} without one");
+        while !are_ready() {
+            log.tick().unwrap();
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::types::Level;
 
 /// Work between two looks at the clock, in bytes of the layer: a fraction of a millisecond.
-const STEP_BYTES: u64 = 64 << 10;
+const STEP_BYTES: u64 = 16 << 10;
 /// The lowest rate. With less, a checkpoint would take longer than there is any use in.
 const RATE_MIN_BYTES: u64 = 16 << 20;
 /// The part of the time until the next one is due in which a checkpoint is to be done.

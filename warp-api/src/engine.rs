@@ -172,6 +172,19 @@ impl WarpEngine {
 
     /// Takes a checkpoint now, while reads and writes go on.
     ///
+    /// ```
+    /// use warp_api::WarpEngine;
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path();
+    /// let engine = WarpEngine::open(path)?;
+    /// engine.put("key", "value")?;
+    /// assert_eq!(engine.checkpoint()?.entries, 1);
+    /// # engine.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Unsupported` for an engine without files; `Io` or `Full` if it could not be written: the checkpoint before
     /// stands, and nothing is lost; `ReadOnly`, `Poisoned`, `Closed`.
@@ -239,6 +252,22 @@ impl WarpEngine {
     ///
     /// Of the keys it holds at most a sixteenth of the memory budget at a time, and those with declared links: where they are
     /// more, it looks through all of them again for each such part.
+    ///
+    /// ```
+    /// use warp_api::WarpEngine;
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// let engine = WarpEngine::in_memory();
+    /// engine.put("key", "value")?;
+    /// let mut lines = Vec::new();
+    /// assert_eq!(engine.export(&mut lines)?.entries, 1);
+    ///
+    /// let other = WarpEngine::in_memory();
+    /// other.import(&lines[..])?;
+    /// assert_eq!(other.get("key")?.as_deref(), Some(&b"value"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`WarpEngine::get`]; `Io` if `out` fails.

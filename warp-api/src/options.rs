@@ -507,6 +507,19 @@ impl Options {
     /// The cost is that of the newest checkpoint's footers and of the log since then; it does not grow with
     /// the number of entries.
     ///
+    /// ```
+    /// use warp_api::{Durability, Options};
+    ///
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path();
+    /// let options = Options::new().memory_budget(256 << 20).durability(Durability::Sync);
+    /// let engine = options.open(path)?;
+    /// engine.put("key", "survives a power loss once this returns")?;
+    /// # engine.close()
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Invalid` for settings outside their limits, `NotFound`, `Locked`, `Io`, `Full`, `Corrupt`, `Unsupported`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<WarpEngine> {

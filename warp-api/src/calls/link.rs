@@ -15,6 +15,20 @@ macro_rules! link_read_calls {
             ///
             /// `None` if the key itself has no value.
             ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.entanglement_rule("user:{id}", &["cart:{id}", "mail:{id}"], 0.8)?;
+            /// engine.put("user:7", "Ada")?;
+            /// engine.put("cart:7", "3 books")?;
+            /// let user = engine.quantum_get("user:7")?.unwrap();
+            /// assert_eq!((&user.value[..], user.partners.len(), user.found), (&b"Ada"[..], 2, 1));
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
             /// # Errors
             /// As [`get`](Self::get).
             pub fn quantum_get(&self, key: impl AsRef<[u8]>) -> $crate::Result<Option<$crate::Entangled>> {

@@ -5,6 +5,20 @@ macro_rules! read_calls {
         impl $handle {
             /// The value of a key: a cheap handle, without a copy of large values.
             ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("key", "value")?;
+            /// let value = engine.get("key")?;
+            /// engine.put("key", "later")?;
+            /// assert_eq!(value.as_deref(), Some(&b"value"[..]));
+            /// assert_eq!(engine.get("other")?, None);
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
             /// # Errors
             /// `Closed`; `NotFound` if the keyspace was dropped; `Io` or `Corrupt` if the value had to be read from a
             /// file and could not.
@@ -63,6 +77,19 @@ macro_rules! read_calls {
             }
 
             /// The values of many keys, in the order of the keys. Not a snapshot: each is as it is when its turn comes.
+            /// Faster than as many calls of [`get`](Self::get): memory is waited for once for all of them.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("a", "1")?;
+            /// let values = engine.multi_get(&["a", "b"])?;
+            /// assert_eq!((values[0].as_deref(), values[1].as_deref()), (Some(&b"1"[..]), None));
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// As [`get`](Self::get).

@@ -33,6 +33,21 @@ macro_rules! swap_calls {
             ///
             /// The new value has no deadline, as after a [`put`](Self::put): one that the key had is gone.
             ///
+            /// ```
+            /// use warp_api::{CasOutcome, WarpEngine};
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("stock", "3")?;
+            /// let outcome = engine.compare_and_swap("stock", Some(b"3"), Some(b"2"))?;
+            /// assert!(matches!(outcome, CasOutcome::Swapped(_)));
+            /// let outcome = engine.compare_and_swap("stock", Some(b"3"), Some(b"1"))?;
+            /// let CasOutcome::Conflict(Some(there)) = outcome else { panic!() };
+            /// assert_eq!(&there[..], b"2");
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
             /// # Errors
             /// As [`put`](Self::put) and [`get`](Self::get). An expectation that does not hold is no error, but
             /// [`CasOutcome::Conflict`](crate::CasOutcome::Conflict).
@@ -77,6 +92,20 @@ macro_rules! swap_calls {
             ///
             /// The closure runs outside all locks, and runs again if the key changed meanwhile; it may call the engine.
             /// A deadline that the key had stays with a new value.
+            ///
+            /// ```
+            /// use warp_api::{Update, WarpEngine};
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// let append = |value: Option<&[u8]>| Update::Put([value.unwrap_or_default(), b"!"].concat());
+            /// engine.update("key", append)?;
+            /// assert_eq!(engine.update("key", append)?.as_deref(), Some(&b"!!"[..]));
+            /// engine.update("key", |_| Update::Delete)?;
+            /// assert!(!engine.contains_key("key")?);
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// As [`put`](Self::put) and [`get`](Self::get).

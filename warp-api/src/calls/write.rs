@@ -5,6 +5,18 @@ macro_rules! write_calls {
         impl $handle {
             /// Puts a value, and returns its place in the order of writes. A deadline that the key had goes.
             ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// let first = engine.put("key", "value")?;
+            /// assert!(engine.put("key", "another")? > first);
+            /// assert_eq!(engine.get("key")?.as_deref(), Some(&b"another"[..]));
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
             /// # Errors
             /// `Invalid` beyond the limits of keys and values; `NotFound` if the keyspace was dropped; `Full`,
             /// `ReadOnly`, `Poisoned`, `Closed`: nothing was written. `Io` if a sync failed that the write had to wait
@@ -14,6 +26,19 @@ macro_rules! write_calls {
             }
 
             /// Puts a value with options of its own.
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use warp_api::{Priority, PutOptions, Ttl, WarpEngine};
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// let options = PutOptions::new().ttl(Duration::from_secs(60)).priority(Priority::High);
+            /// engine.put_with("session", "ada", &options)?;
+            /// assert!(matches!(engine.ttl("session")?, Ttl::Left(left) if left.as_secs() >= 59));
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// As [`put`](Self::put); `Busy` where the options say not to wait.
@@ -28,6 +53,18 @@ macro_rules! write_calls {
             }
 
             /// Deletes a key, and returns whether it had a value. If it had none, nothing is written.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("key", "value")?;
+            /// assert!(engine.delete("key")?);
+            /// assert!(!engine.delete("key")?);
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// As [`put`](Self::put) and [`get`](Self::get). A full disk does not refuse deletions as long as the
@@ -68,6 +105,18 @@ macro_rules! write_calls {
             }
 
             /// Deletes every key of the keyspace, at once and as a whole. Declared links and rules stay.
+            ///
+            /// ```
+            /// use warp_api::WarpEngine;
+            ///
+            /// # fn main() -> warp_api::Result<()> {
+            /// let engine = WarpEngine::in_memory();
+            /// engine.put("key", "value")?;
+            /// engine.clear()?;
+            /// assert_eq!(engine.iter().count(), 0);
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// As [`delete`](Self::delete).

@@ -58,8 +58,9 @@ pub(crate) struct Preparer {
     partial: Option<Partial>,
     /// No attempt is made before this time.
     pub(crate) retry_at: Option<Duration>,
-    /// When the next step is due that nobody is in need of.
-    pub(crate) next_step: Duration,
+    /// When the last step of the log's own thread ended, and how long it took.
+    pub(crate) stepped: Duration,
+    pub(crate) step_took: Duration,
 }
 
 /// A segment that is being made.
@@ -93,7 +94,8 @@ impl Preparer {
             bytes_max,
             partial: None,
             retry_at: None,
-            next_step: Duration::ZERO,
+            stepped: Duration::ZERO,
+            step_took: Duration::ZERO,
         }
     }
 

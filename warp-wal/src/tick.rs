@@ -15,9 +15,9 @@ use crate::writer::Writer;
 const READY_MIN: usize = 2;
 /// Segments that are prepared ahead at most, however small they are.
 const READY_MAX: usize = 8;
-/// How long the preparing of a segment that nobody is in need of yet pauses after a step, in times of that step: writing one
-/// through without pauses takes a processor and the disk for a tenth of a second, which those who read and write would feel.
-const PREPARING_PAUSE: u32 = 4;
+/// How long the preparing of a segment pauses after a step, in times of that step, while there is room: writing one through
+/// without pauses takes a processor and the disk for a tenth of a second, which those who read and write would feel.
+const PREPARING_PAUSE: f64 = 4.0;
 
 impl Log {
     /// Does whatever is due by the clock: hands bytes to the system before they are older than
@@ -147,21 +147,29 @@ impl Log {
         let Some(mut preparer) = self.preparer.try_lock() else { return Ok(self.options.write_interval) };
         let ready = self.ready.lock().len();
         let next_blocks = usable_blocks(preparer.next_bytes, self.group_blocks_max());
-        let short = self.admission.free_blocks() < self.kept_blocks() + next_blocks / 2;
+        let half = (next_blocks / 2).max(1);
+        // Beyond this there is little room.
+        let beyond = self.admission.free_blocks().saturating_sub(self.kept_blocks() + half);
+        let short = beyond == 0;
         let wanted = preparer.in_progress() || ready < READY_MIN || (short && ready < READY_MAX);
         if !wanted {
             return Ok(Duration::MAX);
         }
-        let is_pressed = short || ready == 0;
-        if !is_pressed && now < preparer.next_step {
-            return Ok(preparer.next_step - now);
+        // The less room is left, the shorter a pause.
+        let pause = |step: Duration| match ready {
+            0 => Duration::ZERO,
+            _ => step.mul_f64(PREPARING_PAUSE * (beyond.min(half) as f64 / half as f64)),
+        };
+        let due = preparer.stepped.saturating_add(pause(preparer.step_took));
+        if now < due {
+            return Ok(due - now);
         }
         let begun = self.clock.monotonic();
         match self.prepare_step(&mut preparer, false) {
             Ok(()) => {
-                let ended = self.clock.monotonic();
-                preparer.next_step = ended.saturating_add(ended.saturating_sub(begun) * PREPARING_PAUSE);
-                Ok(if is_pressed { Duration::ZERO } else { preparer.next_step - ended })
+                preparer.stepped = self.clock.monotonic();
+                preparer.step_took = preparer.stepped.saturating_sub(begun);
+                Ok(pause(preparer.step_took))
             }
             // There is no space, or too many files are open: it is tried again.
             Err(Error::Full | Error::Io { .. }) if !self.is_poisoned() => {

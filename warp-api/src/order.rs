@@ -56,7 +56,7 @@ struct Spaces {
 struct Merging {
     /// What was taken while an order is being built, which is to be merged into it, too.
     backlog: Option<Vec<u64>>,
-    /// Keys with an entry in memory of a lower sequence are in all orders.
+    /// Keys with a value in memory of a lower sequence are in all orders.
     clean_below: u64,
     /// What could not be merged yet, since a layer that may have its keys could not be read.
     unread: Unread,

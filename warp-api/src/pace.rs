@@ -67,7 +67,7 @@ pub(crate) struct Pace<'a> {
     /// The log's count of bytes at the start, and its growth a second until then.
     log_bytes: u64,
     log_rate: f64,
-    /// What others had done by the last look.
+    /// What others had done when the last pause ended.
     activity: u64,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Pace<'a> {
             rated: Duration::ZERO,
             log_bytes,
             log_rate: per_second(logged, since),
-            activity: 0,
+            activity: shared.activity(),
         }
     }
 
@@ -130,6 +130,7 @@ impl<'a> Pace<'a> {
         if pause >= PAUSE_MIN {
             thread::sleep(pause.min(PAUSE_MAX));
             self.resumed = shared.time.monotonic();
+            self.activity = shared.activity();
         }
         Ok(())
     }
@@ -142,9 +143,7 @@ impl<'a> Pace<'a> {
     fn pause(&mut self, now: Duration) -> Duration {
         let by_law = self.shared.laws(Level::Cold).pace;
         if self.reason == CheckpointReason::Demand {
-            let activity = self.shared.activity();
-            let is_used = std::mem::replace(&mut self.activity, activity) != activity;
-            return if is_used {
+            return if self.shared.activity() != self.activity {
                 times(now.saturating_sub(self.resumed), 1.0 / by_law)
             } else {
                 Duration::ZERO

@@ -69,7 +69,7 @@ pub(crate) enum Purpose {
     Entry,
     /// An entry without a value, which may use what others must leave: a full table is emptied by deletions.
     Tombstone,
-    /// Buckets, which may use it, too. They are in spans of their own.
+    /// Buckets, which may use it, too. They are in spans of their own: they go when a slot grows, and entries stay.
     Buckets,
 }
 
@@ -246,7 +246,7 @@ impl Arena {
         heap
     }
 
-    /// Chooses sparse spans, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::retain_leaving`]) were
+    /// Chooses sparse spans, and takes nothing from them any more; returns how many. Once their pieces ([`Arena::is_leaving`]) were
     /// moved elsewhere and given back, the spans go.
     pub(crate) fn choose_leaving(&self, sparse: Sparse) -> usize {
         if !self.heap.lock().may_be_sparse(sparse) {

@@ -74,9 +74,7 @@ impl<'a> Guard<'a> {
     pub fn put(&mut self, prepared: Prepared<'_>, seq: u64) -> Option<Former> {
         let (hash, is_tombstone, table) = (prepared.hash(), prepared.is_tombstone(), self.table);
         let former = self.write(prepared, |writer, new| Some(writer.put(hash, new, seq))).flatten();
-        if !is_tombstone {
-            table.note_put(hash, former);
-        }
+        table.note_put(hash, is_tombstone, former);
         former
     }
 
@@ -112,9 +110,7 @@ impl<'a> Guard<'a> {
         let (hash, is_tombstone, table) = (prepared.hash(), prepared.is_tombstone(), self.table);
         let written = self.write(prepared, |writer, new| writer.put_unless_older(hash, new, seq).ok());
         let Some(former) = written else { return false };
-        if !is_tombstone {
-            table.note_put(hash, former);
-        }
+        table.note_put(hash, is_tombstone, former);
         true
     }
 

@@ -98,7 +98,7 @@ pub(crate) struct Store {
     pub(crate) long_values: LongValues,
     epochs: &'static Epochs,
     waiting: Mutex<Waiting>,
-    /// Held by whoever moves entries out of sparse memory: what is to be emptied is marked in the arenas.
+    /// Held by whoever moves entries and buckets out of sparse memory: what is to be emptied is marked in the arenas.
     pub(crate) shrinking: Mutex<()>,
     /// Bytes in `waiting`.
     waiting_bytes: AtomicUsize,

@@ -535,11 +535,11 @@ impl Table {
         self.added.memory_bytes()
     }
 
-    /// Notes that a put of a value found `former`, under the lock of the key's shard.
-    pub(crate) fn note_put(&self, hash: u64, former: Option<Former>) {
+    /// Notes that a put, of a tombstone or of a value, found `former`, under the lock of the key's shard.
+    pub(crate) fn note_put(&self, hash: u64, is_tombstone: bool, former: Option<Former>) {
         // An entry with a deadline may have been taken for dead already.
         let is_new = former.is_none_or(|former| former.is_tombstone || former.deadline != 0);
-        if is_new && self.added.is_on() {
+        if is_new && !is_tombstone && self.added.is_on() {
             let is_there = |hash| {
                 let mut is_there = false;
                 self.entries(hash, |_| is_there = true);
@@ -590,11 +590,11 @@ impl Table {
     /// Writers wait for one slot at a time. Meant to be called now and then; it costs next to nothing where there is nothing
     /// to do, and does nothing while another thread is at it.
     pub fn shrink(&self) -> usize {
-        let only_one = self.store.shrinking.try_lock();
-        only_one.map_or(0, |_| self.empty_spans(Sparse::HALF))
+        let Some(_only_one) = self.store.shrinking.try_lock() else { return 0 };
+        self.empty_spans(Sparse::HALF)
     }
 
-    /// As [`Table::shrink`], for whoever needs the memory now: moves entries also where that makes only every fourth page free,
+    /// As [`Table::shrink`], for whoever needs the memory now: moves also where that makes only every fourth page free,
     /// or, where there is nothing of that kind left, every eighth. Waits for another thread that is at it.
     pub fn compact(&self) -> usize {
         let _only_one = self.store.shrinking.lock();
@@ -604,7 +604,7 @@ impl Table {
         }
     }
 
-    /// Moves entries out of sparse spans. One thread at a time may be at it.
+    /// Moves entries and buckets out of sparse spans. One thread at a time may be at it.
     fn empty_spans(&self, sparse: Sparse) -> usize {
         // What was removed and is not freed yet makes nothing sparse.
         self.collect();

@@ -51,7 +51,7 @@ pub(crate) struct Writer<'a> {
 
 impl Writer<'_> {
     fn buckets(&self) -> &[Bucket] {
-        // SAFETY: only this writer replaces the buckets, in `resize`, and no reference to them lives across that:
+        // SAFETY: only this writer replaces the buckets, in `rebuild`, and no reference to them lives across that:
         // it needs `self` exclusively.
         unsafe { self.buckets.load_unpinned() }
     }

@@ -163,6 +163,7 @@ impl rounds::Calls for Calls {
     fn disturb(&self, random: &mut Random) {
         match random.below(64) {
             0 => drop(self.table.shrink()),
+            3 => drop(self.table.compact()),
             1 => self.table.collect(),
             2 => self.grow_and_shrink(),
             _ => {

@@ -96,7 +96,7 @@ fn readers_find_what_is_there_through_growth_deletion_and_shrinking() {
         // A reader that the system has stopped holds up what is freed for a while.
         let (mut moved, mut left) = (0, full);
         for _ in 0..TRIES {
-            moved += table.shrink();
+            moved += table.shrink() + table.compact();
             table.collect();
             let held = table.memory();
             left = held.table_bytes - held.free_bytes;

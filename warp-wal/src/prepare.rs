@@ -58,7 +58,7 @@ pub(crate) struct Preparer {
     partial: Option<Partial>,
     /// No attempt is made before this time.
     pub(crate) retry_at: Option<Duration>,
-    /// When the last step of the log's own thread ended, and how long it took.
+    /// When the last step of a tick ended, and how long it took.
     pub(crate) stepped: Duration,
     pub(crate) step_took: Duration,
 }

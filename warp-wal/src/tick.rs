@@ -18,6 +18,8 @@ const READY_MAX: usize = 8;
 /// How long the preparing of a segment pauses after a step, in times of that step, while there is room: writing one through
 /// without pauses takes a processor and the disk for a tenth of a second, which those who read and write would feel.
 const PREPARING_PAUSE: f64 = 4.0;
+/// A step that took longer, on a disk that hangs, counts as so long.
+const STEP_COUNTED_MAX: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Does whatever is due by the clock: hands bytes to the system before they are older than
@@ -147,20 +149,16 @@ impl Log {
         let Some(mut preparer) = self.preparer.try_lock() else { return Ok(self.options.write_interval) };
         let ready = self.ready.lock().len();
         let next_blocks = usable_blocks(preparer.next_bytes, self.group_blocks_max());
-        let half = (next_blocks / 2).max(1);
-        // Beyond this there is little room.
-        let beyond = self.admission.free_blocks().saturating_sub(self.kept_blocks() + half);
-        let short = beyond == 0;
+        // Less than half a segment is little room.
+        let little = next_blocks / 2;
+        let above_little = self.admission.free_blocks().saturating_sub(self.kept_blocks() + little);
+        let short = above_little == 0;
         let wanted = preparer.in_progress() || ready < READY_MIN || (short && ready < READY_MAX);
         if !wanted {
             return Ok(Duration::MAX);
         }
-        // The less room is left, the shorter a pause.
-        let pause = |step: Duration| match ready {
-            0 => Duration::ZERO,
-            _ => step.mul_f64(PREPARING_PAUSE * (beyond.min(half) as f64 / half as f64)),
-        };
-        let due = preparer.stepped.saturating_add(pause(preparer.step_took));
+        let share = if ready == 0 { 0.0 } else { above_little as f64 / little.max(1) as f64 };
+        let due = preparer.stepped.saturating_add(pause(preparer.step_took, share));
         if now < due {
             return Ok(due - now);
         }
@@ -169,7 +167,7 @@ impl Log {
             Ok(()) => {
                 preparer.stepped = self.clock.monotonic();
                 preparer.step_took = preparer.stepped.saturating_sub(begun);
-                Ok(pause(preparer.step_took))
+                Ok(pause(preparer.step_took, share))
             }
             // There is no space, or too many files are open: it is tried again.
             Err(Error::Full | Error::Io { .. }) if !self.is_poisoned() => {
@@ -183,6 +181,12 @@ impl Log {
     fn flush_pause(&self) -> Duration {
         self.options.flush_interval.saturating_sub(self.options.write_interval)
     }
+}
+
+/// The pause after a step of preparing that took so long, while there is that share of half a segment more than the half which is
+/// little room: the less room, the shorter.
+fn pause(step: Duration, share: f64) -> Duration {
+    step.min(STEP_COUNTED_MAX).mul_f64(PREPARING_PAUSE * share.min(1.0))
 }
 
 #[cfg(all(test, not(shuttle)))]
@@ -207,6 +211,15 @@ mod tests {
         fn monotonic(&self) -> Duration {
             Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
         }
+    }
+
+    #[test]
+    fn pauses_get_shorter_as_room_gets_less() {
+        let step = Duration::from_millis(2);
+        assert_eq!(pause(step, 0.0), Duration::ZERO);
+        assert_eq!(pause(step, 0.5), 2 * step);
+        assert_eq!((pause(step, 1.0), pause(step, 17.5)), (4 * step, 4 * step));
+        assert_eq!(pause(Duration::MAX, 1.0), Duration::from_secs(4));
     }
 
     #[test]

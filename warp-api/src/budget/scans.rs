@@ -96,7 +96,7 @@ impl Shared {
             let fell = self.let_fall(above.min(ORDER_STEP));
             fallen += fell;
             if fell == 0 || fallen >= above.min(ORDER_GATHERED) {
-                if self.table.shrink() == 0 && fell == 0 {
+                if self.table.shrink() == 0 && fell == 0 && standing.spare >= above {
                     self.table.compact();
                 }
                 self.table.discard_free();

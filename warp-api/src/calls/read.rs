@@ -77,7 +77,7 @@ macro_rules! read_calls {
             }
 
             /// The values of many keys, in the order of the keys. Not a snapshot: each is as it is when its turn comes.
-            /// Faster than as many calls of [`get`](Self::get): memory is waited for once for all of them.
+            /// Faster than as many calls of [`get`](Self::get): memory is waited for once for up to 32 keys.
             ///
             /// ```
             /// use warp_api::WarpEngine;

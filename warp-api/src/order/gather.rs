@@ -73,9 +73,9 @@ impl Shared {
     /// Everything that is present is found. So is a value in memory that lies below its keyspace's floor: a put in
     /// its place is not noted as new, so that the order must not lose its key.
     ///
-    /// Layers are left out where memory has told all: where the one key that a hash stands for was found, and its
-    /// sequence is below `clean_below`. Every entry in memory below that is known to the order: so there is no other
-    /// key of that hash in the chunk, or the hash would be there twice.
+    /// Layers are left out where memory has told all: where the one key that a hash stands for was found present, and its
+    /// sequence is below `clean_below`. Every value in memory below that is known to the order: so there is no other
+    /// key of that hash in the chunk, or the hash would be there twice. What is gone may have been swept from the order.
     pub(crate) fn gather(&self, keyspace: u32, chunk: &Chunk, clean_below: u64, values: Values) -> Gathered {
         let (wanted, mut values) = (values, values);
         let now = self.time.unix_millis();
@@ -90,10 +90,11 @@ impl Shared {
                 return;
             }
             let hash = hashes[place];
+            let is_present = !entry.is_tombstone() && !entry.is_expired(now);
             if may_have_layers {
-                is_settled[place] = entry.seq() < clean_below;
+                is_settled[place] = is_present && entry.seq() < clean_below;
             }
-            if !entry.is_tombstone() && !entry.is_expired(now) {
+            if is_present {
                 let entry = match copied_bytes(entry) {
                     _ if values == Values::Leave => Entry::default(),
                     Some(bytes) if !values.takes_copy(bytes) => {

@@ -30,7 +30,7 @@ const CACHED_PART: usize = 32;
 pub(super) const CACHED_BYTES_MIN: usize = 64 << 10;
 /// So much goes to its spans at once when there is too much: few enough that nobody waits long for the lock.
 pub(super) const UNCACHED_BYTES: usize = 16 << 10;
-/// Entries and buckets have spans of their own.
+/// For each class one for entries and one for buckets.
 const LISTS: usize = 2 * CLASSES;
 const _: () = assert!(LISTS <= u8::MAX as usize);
 /// "None" among the numbers of spans.

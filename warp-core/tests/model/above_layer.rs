@@ -202,10 +202,14 @@ impl Engine {
             self.truth.insert(name.clone(), entry.clone());
         }
         drop(guard);
-        noted.into_iter().for_each(|(hash, former)| self.note(hash, former));
+        // What is deleted needs no place in an order.
+        noted
+            .into_iter()
+            .filter(|_| entry.value.is_some())
+            .for_each(|(hash, former)| self.note(hash, former));
     }
 
-    /// Expects the note of a put that found `former`.
+    /// Expects the note of a put of a value that found `former`.
     fn note(&mut self, hash: u64, former: Option<Former>) {
         if self.notes && former.is_none_or(|former| former.is_tombstone || former.deadline != 0) {
             self.noted.insert(hash);
@@ -231,7 +235,7 @@ impl Engine {
         assert_eq!(applied, stands);
         if stands {
             let is_new = in_table.is_none_or(|former| former.is_tombstone() || former.deadline != 0);
-            if self.notes && is_new {
+            if self.notes && is_new && entry.value.is_some() {
                 self.noted.insert(hash);
             }
             self.truth.insert(name, entry);

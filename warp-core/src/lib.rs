@@ -81,6 +81,7 @@ mod epoch;
 mod evict;
 mod fence;
 mod front;
+mod give_back;
 mod long_values;
 mod pages;
 mod prefetch;

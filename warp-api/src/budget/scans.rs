@@ -45,6 +45,11 @@ impl Budget {
         self.limit() / ORDER_WORK_PART
     }
 
+    /// Whether what is free, given back, would make room where more is held than may be.
+    fn is_enough_free(&self, standing: Standing) -> bool {
+        standing.spare >= standing.held.saturating_sub(self.room_below())
+    }
+
     /// What scans have read ahead.
     #[cfg(test)]
     pub(crate) fn scanned(&self) -> u64 {
@@ -96,7 +101,7 @@ impl Shared {
             let fell = self.let_fall(above.min(ORDER_STEP));
             fallen += fell;
             if fell == 0 || fallen >= above.min(ORDER_GATHERED) {
-                if self.table.shrink() == 0 && fell == 0 && standing.spare >= above {
+                if self.table.shrink() == 0 && fell == 0 && budget.is_enough_free(standing) {
                     self.table.compact();
                 }
                 self.table.discard_free();
@@ -118,7 +123,7 @@ impl Shared {
 
     /// Waits where nothing falls any more, and more is held than may be.
     fn wait_for_order(&self, standing: Standing, waits: &mut OrderWaits) -> Result<()> {
-        let is_free = standing.spare >= standing.held - self.budget.room_below();
+        let is_free = self.budget.is_enough_free(standing);
         if is_free && waits.gathered < GATHERED_ROUNDS_MAX && self.running.load(Ordering::Relaxed) > 0 {
             // The worker may be at gathering it, or look at what is to be freed.
             waits.gathered += 1;

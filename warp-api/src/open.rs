@@ -9,10 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::{Layer, LayerAccess, Manifest, Obsolete};
-use warp_core::{KeyRef, SLOTS, Table, TableFull, TableOptions};
+use warp_core::{KeyRef, Replayed, Replayer, SLOTS, Table, TableFull, TableOptions};
 use warp_io::{Clock, Dir, DirLock};
 use warp_physics::{Entanglement, Rules};
-use warp_wal::{Apply, Format, Kind, Log, LogOptions, Position, ReplayReport, Start, Until};
+use warp_wal::{Apply, Format, Kind, Log, LogOptions, Position, ReplayReport, Start, Until, Worker};
 
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::archive::{archive_dir, log_dirs};
@@ -538,23 +538,29 @@ fn replay(
     let recovery = log_recovery(options.recovery);
     // Floors that the log has raised: what it had before them is in memory by then.
     let raised = Mutex::new(BTreeMap::new());
-    let apply = |seq: u64, entry: &warp_wal::Entry<'_>| {
-        if entry.kind == Kind::KeyspaceFloor {
-            let floor = logged_floor(seq, entry);
-            recovered.floors.raise(entry.keyspace, floor, seq);
-            let mut raised = raised.lock();
-            let highest: &mut u64 = raised.entry(entry.keyspace).or_default();
-            *highest = floor.max(*highest);
-        } else {
-            recovered.apply(found.manifest.hash_seed, seq, entry);
-        }
+    let worker = || -> Worker<'_> {
+        let (expiry, raised) = (recovered.expiry, &raised);
+        let mut replayer = recovered.table.replayer(|Replayed { hash, deadline, former, .. }| {
+            expiry.note(hash, deadline, former.map(|former| former.deadline));
+        });
+        Box::new(move |seq, entry| {
+            if entry.kind == Kind::KeyspaceFloor {
+                let floor = logged_floor(seq, entry);
+                recovered.floors.raise(entry.keyspace, floor, seq);
+                let mut raised = raised.lock();
+                let highest: &mut u64 = raised.entry(entry.keyspace).or_default();
+                *highest = floor.max(*highest);
+            } else {
+                recovered.apply(&mut replayer, found.manifest.hash_seed, seq, entry);
+            }
+        })
     };
     // Stepped by hand, one seed has to repeat one run.
     let threads = match environment.background {
         Background::Threads => options.recovery_threads,
         Background::Stepped => 1,
     };
-    let apply = Apply::Spread { threads, apply: &apply };
+    let apply = Apply::Spread { threads, worker: &worker };
     let mut progress = |done, total| {
         if let Some(report) = &options.on_progress {
             report(&Progress { task: Task::Recovery, done, total: Some(total) });
@@ -620,24 +626,27 @@ struct Recovered<'a> {
 
 impl Recovered<'_> {
     /// Brings one entry of the log into the table; the higher sequence stays.
-    fn apply(&self, hash_seed: u64, seq: u64, entry: &warp_wal::Entry<'_>) {
+    fn apply(
+        &self,
+        replayer: &mut Replayer<'_, impl FnMut(Replayed)>,
+        hash_seed: u64,
+        seq: u64,
+        entry: &warp_wal::Entry<'_>,
+    ) {
         let key = KeyRef::new(hash_seed, entry.keyspace, entry.key);
-        let deadline = entry.deadline;
         let is_there = seq >= self.floors.of(entry.keyspace);
-        let prepared = match entry.kind {
-            Kind::Put if is_there => self.table.prepare(key, entry.value, deadline),
-            Kind::Delete if is_there => self.table.prepare_tombstone(key),
+        let taken = match entry.kind {
+            Kind::Put if is_there => replayer.put(key, entry.value, entry.deadline, seq),
+            Kind::Delete if is_there => replayer.delete(key, seq),
             // Where slots are placed and how the load was is not state that an answer depends on.
             _ => return,
         };
         if links::is_links_key(entry.keyspace, entry.key) {
             self.has_links.store(true, Ordering::Relaxed);
         }
-        let Ok(prepared) = prepared else { return self.is_full.store(true, Ordering::Relaxed) };
-        let mut guard = self.table.lock(key.hash);
-        let former = if deadline == 0 { None } else { guard.with(key, |former| former.deadline()) };
-        guard.replay(prepared, seq);
-        self.expiry.note(key.hash, deadline, former);
+        if taken.is_err() {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
     }
 }
 

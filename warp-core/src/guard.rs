@@ -8,7 +8,7 @@ use crate::hash::{KeyRef, slot_of};
 use crate::prepared::{Prepared, TableFull};
 use crate::shard::ShardLock;
 use crate::table::Table;
-use crate::writer::{Former, Writer};
+use crate::writer::{Former, Older, Writer};
 
 /// The exclusive right to write the keys of one shard, of several, or of all.
 ///
@@ -101,17 +101,20 @@ impl<'a> Guard<'a> {
     }
 
     /// Applies a write that comes back from a log: sets the entry unless the key has one with a higher sequence.
-    /// Returns whether it did. It counts as a change. Of writes with one sequence, which are those of a batch, the
-    /// one that is applied last stands.
+    /// Returns what the table had for the key before. It counts as a change. Of writes with one sequence, which are those of
+    /// a batch, the one that is applied last stands.
+    ///
+    /// # Errors
+    /// [`Older`]: the key has an entry with a higher sequence, which stays.
     ///
     /// # Panics
     /// If the guard does not hold the key's shard.
-    pub fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> bool {
+    pub(crate) fn replay(&mut self, prepared: Prepared<'_>, seq: u64) -> Result<Option<Former>, Older> {
         let (hash, is_tombstone, table) = (prepared.hash(), prepared.is_tombstone(), self.table);
         let written = self.write(prepared, |writer, new| writer.put_unless_older(hash, new, seq).ok());
-        let Some(former) = written else { return false };
+        let former = written.ok_or(Older)?;
         table.note_put(hash, is_tombstone, former);
-        true
+        Ok(former)
     }
 
     /// Frees the value of an entry that is past its deadline at `now`, in milliseconds since the start of 1970.

@@ -59,6 +59,7 @@ mod guard;
 mod heat;
 mod memory;
 mod prepared;
+mod replayer;
 mod table;
 
 mod barrier;
@@ -102,6 +103,7 @@ pub use memory::{Resizes, SlotLoad, TableMemory};
 pub use order::{Chunk, Kept, ORDER_BLOCK_KEYS_MAX, ORDER_WORK_KEY_BYTES, OrderBuilder, OrderedKeys};
 pub use prepared::{Prepared, TableFull};
 pub use record::{KEY_BYTES_MAX, NewValue};
+pub use replayer::{Replayed, Replayer};
 pub use table::{Reading, Table, TableOptions};
 pub use value::{KEY_INLINE_BYTES, Key, VALUE_INLINE_BYTES, Value};
 pub use writer::Former;

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use crate::arena::{Address, Arena, Purpose};
-use crate::bucket::Fingerprint;
+use crate::bucket::{Bucket, Fingerprint};
 use crate::buckets::{self, Array};
 use crate::entry::EntryRef;
+use crate::epoch::Pin;
 use crate::hash::{KeyRef, slot_of};
 use crate::heat;
 use crate::record::{Contents, KEY_BYTES_MAX, NewValue, RECORD_VALUE_BYTES_MAX, Record, Stored};
@@ -70,14 +71,19 @@ impl Table {
         value: impl Into<NewValue<'v>>,
         deadline: u64,
     ) -> Result<Prepared<'_>, TableFull> {
-        let copy = |bytes| self.store().long_values.copy(bytes, slot_of(key.hash));
-        let value = match value.into() {
+        let value = self.stored(key.hash, value.into());
+        self.prepare_contents(Contents { key, value: Some(value), deadline })
+    }
+
+    #[inline]
+    pub(crate) fn stored<'v>(&self, hash: u64, value: NewValue<'v>) -> Stored<'v> {
+        let copy = |bytes| self.store().long_values.copy(bytes, slot_of(hash));
+        match value {
             NewValue::Copied(bytes) if bytes.len() <= RECORD_VALUE_BYTES_MAX => Stored::Inline(bytes),
             NewValue::Copied(bytes) => Stored::Shared(copy(bytes), 0),
             NewValue::Shared(bytes) => Stored::Shared(bytes, 0),
             NewValue::Packed(bytes, packed_from) => Stored::Shared(copy(bytes), packed_from),
-        };
-        self.prepare_contents(Contents { key, value: Some(value), deadline })
+        }
     }
 
     /// Makes a tombstone ready to be written.
@@ -92,6 +98,21 @@ impl Table {
     }
 
     fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
+        let pin = self.store().pin();
+        let (mut prepared, buckets) = self.begin(contents, &pin)?;
+        // The bucket has come meanwhile.
+        prepared.look(buckets);
+        Ok(prepared)
+    }
+
+    /// Writes an entry into a piece of its own, and asks for what putting it in its place needs first; returns the slot's buckets,
+    /// for [`Prepared::look`].
+    #[inline(always)] // On the way of each put.
+    pub(crate) fn begin<'t, 'p>(
+        &'t self,
+        contents: Contents<'_>,
+        pin: &'p Pin,
+    ) -> Result<(Prepared<'t>, &'p [Bucket]), TableFull> {
         let KeyRef { hash, bytes, .. } = contents.key;
         let is_tombstone = contents.value.is_none();
         assert!(bytes.len() <= KEY_BYTES_MAX, "a key of {} bytes", bytes.len());
@@ -99,26 +120,31 @@ impl Table {
         if !self.can_take_more(slot) {
             return Err(TableFull);
         }
-        let pin = self.store().pin();
-        let buckets = self.prefetch_slot(hash, &pin);
+        let buckets = self.prefetch_slot(hash, pin);
         let arena = self.store().arena(Store::arena_of(slot));
         let address = prepare(arena, contents).map_err(|_| TableFull)?;
-        // The bucket has come meanwhile, and says where the entry is that a write will replace.
-        self.prefetch_entry(buckets, hash);
-        let room = match buckets::grown(buckets.len(), self.slots().count(slot)) {
-            // A key that is there already takes no more room.
-            Some(grown) if !buckets::may_have(buckets, Fingerprint::of(hash)) => {
-                buckets::make(arena, grown).ok()
-            }
-            _ => None,
-        };
-        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room };
+        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room: None };
         prepared.set_mass(1);
-        Ok(prepared)
+        Ok((prepared, buckets))
     }
 }
 
 impl Prepared<'_> {
+    /// Asks for the entry that a write will replace, which its slot's buckets tell, and makes room for the slot to grow if this
+    /// entry will have it grow.
+    #[inline(always)] // As `begin`.
+    pub(crate) fn look(&mut self, buckets: &[Bucket]) {
+        let Prepared { table, hash, .. } = *self;
+        table.prefetch_entry(buckets, hash);
+        self.room = match buckets::grown(buckets.len(), table.slots().count(slot_of(hash))) {
+            // A key that is there already takes no more room.
+            Some(grown) if !buckets::may_have(buckets, Fingerprint::of(hash)) => {
+                buckets::make(self.arena(), grown).ok()
+            }
+            _ => None,
+        };
+    }
+
     /// The hash of the key.
     #[must_use]
     pub fn hash(&self) -> u64 {

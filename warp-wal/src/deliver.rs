@@ -23,6 +23,9 @@ const WAITING_FRAMES: usize = 2;
 /// A larger payload is not copied, but applied by who has read it.
 const COPIED_BYTES_MAX: usize = 2 << 20;
 
+/// What one thread of a replay does with the entries that come to it.
+pub type Worker<'a> = Box<dyn FnMut(u64, &Entry<'_>) + 'a>;
+
 /// How a replay hands out entries.
 pub enum Apply<'a> {
     /// On the calling thread, in the order of sequences.
@@ -34,8 +37,8 @@ pub enum Apply<'a> {
     Spread {
         /// How many; 0 is taken for 1.
         threads: usize,
-        /// What is done with an entry.
-        apply: &'a (dyn Fn(u64, &Entry<'_>) + Sync),
+        /// Makes what a thread does with its entries. It is dropped, by its thread, before the replay returns.
+        worker: &'a (dyn Fn() -> Worker<'a> + Sync),
     },
 }
 
@@ -91,7 +94,7 @@ pub(crate) struct Delivery<'a> {
 
 enum Way<'a> {
     InOrder(&'a mut dyn FnMut(u64, &Entry<'_>)),
-    Spread { frames: Sender<Copied>, crew: &'a Crew<'a> },
+    Spread { frames: Sender<Copied>, crew: &'a Crew, worker: Worker<'a> },
 }
 
 impl Delivery<'_> {
@@ -102,7 +105,7 @@ impl Delivery<'_> {
                 self.entries += payload.apply(&self.wanted, &mut self.values, apply)?;
                 Ok(())
             }
-            Way::Spread { frames, crew } => {
+            Way::Spread { frames, crew, worker } => {
                 crew.check()?;
                 if payload.bytes.len() <= COPIED_BYTES_MAX && !frames.is_full() {
                     match frames.try_send(crew.copy(payload)) {
@@ -112,7 +115,7 @@ impl Delivery<'_> {
                         }
                     }
                 }
-                crew.apply(payload, &mut self.values)
+                crew.apply(payload, &mut self.values, worker)
             }
         }
     }
@@ -129,9 +132,8 @@ struct Copied {
 }
 
 /// What the threads of a replay share.
-struct Crew<'a> {
+struct Crew {
     wanted: RangeInclusive<u64>,
-    apply: &'a (dyn Fn(u64, &Entry<'_>) + Sync),
     entries: AtomicU64,
     /// Buffers that are not in use.
     spare: Mutex<Vec<Vec<u8>>>,
@@ -139,7 +141,7 @@ struct Crew<'a> {
     error: Mutex<Option<Error>>,
 }
 
-impl Crew<'_> {
+impl Crew {
     fn copy(&self, payload: &Payload<'_>) -> Copied {
         let mut bytes = self.spare.lock().pop().unwrap_or_default();
         bytes.clear();
@@ -148,20 +150,20 @@ impl Crew<'_> {
         Copied { format, first_seq, groups, bytes, file: payload.file.to_owned(), offset }
     }
 
-    fn apply(&self, payload: &Payload<'_>, values: &mut Values) -> Result<()> {
-        let entries = payload.apply(&self.wanted, values, &mut |seq, entry| (self.apply)(seq, entry))?;
+    fn apply(&self, payload: &Payload<'_>, values: &mut Values, worker: &mut Worker<'_>) -> Result<()> {
+        let entries = payload.apply(&self.wanted, values, worker)?;
         self.entries.fetch_add(entries, Ordering::Relaxed);
         Ok(())
     }
 
     /// Applies what comes until nothing more will.
-    fn work(&self, frames: &Receiver<Copied>) {
+    fn work(&self, frames: &Receiver<Copied>, mut worker: Worker<'_>) {
         let mut values = Values::default();
         for copied in frames {
             let Copied { format, first_seq, groups, offset, .. } = copied;
             let payload =
                 Payload { format, first_seq, groups, bytes: &copied.bytes, file: &copied.file, offset };
-            if let Err(error) = self.apply(&payload, &mut values) {
+            if let Err(error) = self.apply(&payload, &mut values, &mut worker) {
                 self.error.lock().get_or_insert(error);
                 self.has_failed.store(true, Ordering::Release);
             }
@@ -187,10 +189,8 @@ pub(crate) fn deliver<R>(
 ) -> Result<(R, u64)> {
     match apply {
         Apply::InOrder(apply) => in_order(wanted, apply, walk),
-        Apply::Spread { threads: 0 | 1, apply } => {
-            in_order(wanted, &mut |seq, entry| apply(seq, entry), walk)
-        }
-        Apply::Spread { threads, apply } => spread(wanted, threads, apply, walk),
+        Apply::Spread { threads: 0 | 1, worker } => in_order(wanted, &mut worker(), walk),
+        Apply::Spread { threads, worker } => spread(wanted, threads, worker, walk),
     }
 }
 
@@ -204,15 +204,14 @@ fn in_order<R>(
     Ok((answer, delivery.entries))
 }
 
-fn spread<R>(
+fn spread<'a, R>(
     wanted: RangeInclusive<u64>,
     threads: usize,
-    apply: &(dyn Fn(u64, &Entry<'_>) + Sync),
+    worker: &'a (dyn Fn() -> Worker<'a> + Sync),
     walk: impl FnOnce(&mut Delivery<'_>) -> Result<R>,
 ) -> Result<(R, u64)> {
     let crew = Crew {
         wanted: wanted.clone(),
-        apply,
         entries: AtomicU64::new(0),
         spare: Mutex::default(),
         has_failed: AtomicBool::new(false),
@@ -224,10 +223,10 @@ fn spread<R>(
             let (crew, inbox) = (&crew, inbox.clone());
             let builder = thread::Builder::new().name(format!("warp-replay-{number}"));
             // With fewer threads it takes longer: the walking one does what nobody takes.
-            let _ = builder.spawn_scoped(scope, move || crew.work(&inbox));
+            let _ = builder.spawn_scoped(scope, move || crew.work(&inbox, worker()));
         }
         drop(inbox);
-        let way = Way::Spread { frames, crew: &crew };
+        let way = Way::Spread { frames, crew: &crew, worker: worker() };
         // Dropped at the end, and the channel with it, so that the threads end.
         let mut delivery = Delivery { wanted, values: Values::default(), entries: 0, way };
         walk(&mut delivery)
@@ -255,7 +254,7 @@ mod tests {
                 offset,
             };
             let mut frames = 0;
-            let apply = Apply::Spread { threads, apply: &|_, _| panic!("there is no entry") };
+            let apply = Apply::Spread { threads, worker: &|| Box::new(|_, _| panic!("there is no entry")) };
             let answer = deliver(1..=u64::MAX, apply, |delivery| {
                 for frame in 0..100_000 {
                     delivery.frame(&payload(frame * 64))?;
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn a_failure_in_the_last_frame_is_not_missed() {
         for _ in 0..100 {
-            let apply = Apply::Spread { threads: 2, apply: &|_, _| {} };
+            let apply = Apply::Spread { threads: 2, worker: &|| Box::new(|_, _| {}) };
             let answer = deliver(1..=u64::MAX, apply, |delivery| {
                 let bytes = &[7; 40][..];
                 let format = Format::Json;

@@ -85,7 +85,7 @@ mod models;
 
 pub use archive::Archived;
 pub use convert::{ConvertOptions, ConvertReport, convert};
-pub use deliver::Apply;
+pub use deliver::{Apply, Worker};
 pub use dump::dump;
 pub use empty::write_empty;
 pub use encoded::Encoded;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use warp_api::{LogFormat, Options};
 use warp_io::{Clock, SystemClock};
+use warp_wal::Kind;
 
 use super::job::Job;
 use crate::child;
@@ -65,12 +66,13 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Outcome<()> {
     let (records, engine) = match reader {
         Reader::Log => {
             let mut records = 0_u64;
-            warp_wal::replay(dir.join(LOG), |_, entry| records += u64::from(!entry.value.is_empty()))?;
+            // Samples of load are in the log, too.
+            warp_wal::replay(dir.join(LOG), |_, entry| records += u64::from(entry.kind == Kind::Put))?;
             (records, None)
         }
         Reader::Engine => {
             let engine = options(*threads).open(dir)?;
-            (engine.recovery_report().replayed, Some(engine))
+            (engine.len()?, Some(engine))
         }
     };
     let time = clock.monotonic().saturating_sub(start);

@@ -110,9 +110,9 @@ fn a_newer_value_is_never_hidden_by_an_older_one() {
         let replayer = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
+                let mut replayer = table.replayer(|_| ());
                 for seq in [11, 13, 12] {
-                    let logged = table.prepare(key(0), &value(seq), 0).unwrap();
-                    table.lock(key(0).hash).replay(logged, seq);
+                    replayer.put(key(0), &value(seq), 0, seq).unwrap();
                 }
             })
         };

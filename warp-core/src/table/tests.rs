@@ -125,8 +125,7 @@ fn what_was_prepared_and_not_used_goes_back() {
     drop(table.prepare(key(1), &long, 0).unwrap());
     drop(table.prepare_tombstone(key(1)).unwrap());
     table.put(key(1), "newer", 5, 0).unwrap();
-    let stale = table.prepare(key(1), "older", 0).unwrap();
-    assert!(!table.lock(key(1).hash).replay(stale, 4));
+    table.replayer(|_| panic!("it is too late")).put(key(1), "older", 0, 4).unwrap();
     let clean = table.prepare(key(1), "from a layer", 0).unwrap();
     assert!(!table.lock(key(1).hash).insert_clean(clean, 3));
     let used: usize = table.store.arenas().map(|(_, arena)| arena.memory().used).sum();

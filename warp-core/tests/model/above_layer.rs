@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use warp_core::{
-    Entry, Former, Guard, Key, KeyRef, Leaving, NewValue, Prepared, SLOTS, Table, Value, slot_of,
+    Entry, Former, Guard, Key, KeyRef, Leaving, NewValue, Prepared, Replayed, SLOTS, Table, Value, slot_of,
 };
 
 use super::{
@@ -230,9 +230,19 @@ impl Engine {
         let entry = again.cloned().unwrap_or(new);
         let stands = self.truth.get(&name).is_none_or(|present| present.seq <= seq);
         let in_table = self.table.get(key_ref(hash, &name));
-        let prepared = prepare(&self.table, key_ref(hash, &name), &entry);
-        let applied = self.table.lock(hash).replay(prepared, seq);
-        assert_eq!(applied, stands);
+        let mut applied = None;
+        let mut replayer = self.table.replayer(|replayed| applied = Some(replayed));
+        let key = key_ref(hash, &name);
+        match &entry.value {
+            Some(value) => replayer.put(key, value, entry.deadline, seq).unwrap(),
+            None => replayer.delete(key, seq).unwrap(),
+        }
+        drop(replayer);
+        let former = |replayed: Replayed| replayed.former.map(|former| former.seq);
+        assert_eq!(
+            applied.map(|replayed| (replayed.hash, replayed.deadline, former(replayed))),
+            stands.then(|| (hash, entry.deadline, in_table.as_ref().map(|former| former.seq)))
+        );
         if stands {
             let is_new = in_table.is_none_or(|former| former.is_tombstone() || former.deadline != 0);
             if self.notes && is_new && entry.value.is_some() {

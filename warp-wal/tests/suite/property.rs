@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use warp_io::{SimDisk, Survival};
-use warp_wal::{Apply, Entry, Kind, LogOptions, Position, Recovery, Start};
+use warp_wal::{Apply, Kind, LogOptions, Position, Recovery, Start, Worker};
 
 use crate::{Owned, append, open_as, replay, replay_as, small, small_json};
 
@@ -16,6 +16,25 @@ fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
         "[\\x00-\\x1f\"\\\\\u{2028}]{0,20}".prop_map(String::into_bytes),
         (any::<u8>(), 0..max).prop_map(|(byte, len)| vec![byte; len]),
     ]
+}
+
+/// Hands each entry over when the next one comes, and the last one when it is dropped.
+struct Late<'a> {
+    entries: &'a Mutex<Vec<(u64, Owned)>>,
+    last: Option<(u64, Owned)>,
+}
+
+impl Late<'_> {
+    fn push(&mut self, entry: (u64, Owned)) {
+        let before = self.last.replace(entry);
+        self.entries.lock().unwrap().extend(before);
+    }
+}
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        self.entries.lock().unwrap().extend(self.last.take());
+    }
 }
 
 fn entry() -> impl Strategy<Value = Owned> {
@@ -93,8 +112,12 @@ proptest! {
         let start = Start { from: from.min(groups.len() as u64), durable: 0, near: None };
         let (expected_report, mut expected) = replay_as(&disk, Recovery::Strict, start).unwrap();
         let entries = Mutex::new(Vec::new());
-        let apply = |seq: u64, entry: &Entry<'_>| entries.lock().unwrap().push((seq, Owned::of(entry)));
-        let apply = Apply::Spread { threads, apply: &apply };
+        // What a worker still has when the replay ends it hands over then.
+        let worker = || -> Worker<'_> {
+            let mut late = Late { entries: &entries, last: None };
+            Box::new(move |seq, entry| late.push((seq, Owned::of(entry))))
+        };
+        let apply = Apply::Spread { threads, worker: &worker };
         let report =
             warp_wal::replay_in(&disk.root(), Recovery::Strict, start, apply, &mut |_, _| {}).unwrap();
         prop_assert_eq!(report, expected_report);

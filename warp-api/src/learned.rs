@@ -21,6 +21,7 @@ use crate::from_crates::checkpoint_error;
 use crate::home::Home;
 use crate::hot_list::HotList;
 use crate::learning::LearnedPartners;
+use crate::pull::KeptLaw;
 use crate::shared::Shared;
 use crate::wormholes::KeptTraffic;
 use crate::worth::KeptWorth;
@@ -98,6 +99,9 @@ impl Shared {
         let mut parts: Vec<Box<dyn Learned + '_>> = Vec::new();
         if self.options.physics.warm_start {
             parts.push(Box::new(HotList { shared: self }));
+        }
+        if self.options.physics.gravity && self.options.physics.horizon {
+            parts.push(Box::new(KeptLaw { shared: self }));
         }
         if self.network.learns() {
             parts.push(Box::new(KeptTraffic { shared: self }));

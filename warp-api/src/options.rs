@@ -120,8 +120,8 @@ pub struct Physics {
     /// in once memory is full. Off: any entry leaves, and whatever is read comes in.
     pub gravity: bool,
     /// Learn, once memory gets short, which entries are used again and when, and weigh them by that. Off: gravity weighs them by
-    /// decayed counts of their uses, as it does where most entries are smaller than some 500 bytes. Means nothing without
-    /// `gravity`.
+    /// decayed counts of their uses, as it does where most entries are smaller than some 500 bytes. What was learned is kept over
+    /// restarts. Means nothing without `gravity`.
     pub horizon: bool,
     /// How many times the price of memory a value that is read from a layer has to be worth to come in once memory is full; 1 or
     /// less: as much as what it pushes out. More is for fewer values that come and go. Not NaN. Only where the law of the horizon

@@ -1,14 +1,19 @@
 //! Pull: how much the entries are expected to be used, by a law that is learned from their uses once memory gets short.
 
+mod kept;
+
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use warp_physics::{Gravity, ORBITS_AN_ENTRY};
+use parking_lot::Mutex;
+use warp_physics::{Gravity, ORBITS_AN_ENTRY, StoredLaw};
 
 use crate::budget::Standing;
 use crate::environment::finalize;
 use crate::shared::Shared;
+
+pub(crate) use kept::KeptLaw;
 
 /// Orbits take this part of the budget at most.
 const BUDGET_PART: u64 = 32;
@@ -22,7 +27,11 @@ const SHOWN_ONE_IN: u8 = 8;
 
 /// What is known of the uses of entries, in memory and not. Made when memory gets short: most engines never need it.
 #[derive(Debug, Default)]
-pub(crate) struct Pull(OnceLock<Option<Learned>>);
+pub(crate) struct Pull {
+    learned: OnceLock<Option<Learned>>,
+    /// What an earlier session has learned, until there is somebody to go on with it.
+    kept: Mutex<Option<StoredLaw>>,
+}
 
 /// The law, and the time by which it goes: accesses since it was made.
 #[derive(Debug)]
@@ -42,7 +51,7 @@ impl Pull {
     /// Memory gets short: begins to learn, if that `is_on`, with `entries` that fit into `budget` bytes, if they are large enough
     /// for that.
     fn begin(&self, is_on: bool, entries: u64, budget: u64) {
-        self.0.get_or_init(|| {
+        self.learned.get_or_init(|| {
             let orbits =
                 (budget / BUDGET_PART / ORBIT_BYTES).min(entries.saturating_mul(ORBITS_AN_ENTRY as u64));
             let (entries, count) = (usize::try_from(entries).ok()?, usize::try_from(orbits).ok()?);
@@ -52,23 +61,25 @@ impl Pull {
                 is_asked: AtomicBool::new(false),
             })
         });
+        self.hand_over();
     }
 
     /// Whether memory has become short.
     #[inline]
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.get().is_some()
+        self.learned.get().is_some()
     }
 
     /// What was learned; `None` while there is room, or where entries are too small for it.
     #[inline]
     pub(crate) fn learned(&self) -> Option<&Learned> {
-        self.0.get()?.as_ref()
+        self.learned.get()?.as_ref()
     }
 
     /// Bytes of memory that it takes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.learned().map_or(0, |learned| learned.gravity.bytes() as u64)
+        let kept = self.kept.lock().as_ref().map_or(0, StoredLaw::bytes);
+        self.learned().map_or(0, |learned| learned.gravity.bytes() as u64) + kept as u64
     }
 }
 

@@ -87,6 +87,31 @@ fn scans_cost_a_plain_cache_its_hot_set_and_gravity_keeps_it() {
     assert!((hits as f64 / reads as f64 - ratio).abs() < 0.1, "{hits} of {reads}, {ratio}");
 }
 
+/// What was learned of uses is known again after a restart: a scan costs the hot set less than it does while that is learned.
+#[test]
+fn the_law_of_use_is_kept_over_restarts() {
+    let hits_after_restart = |is_kept: bool| {
+        let machine = Machine::new(3);
+        let open = || machine.open(short().physics(Physics { warm_start: false, ..Physics::default() }));
+        let engine = open();
+        fill(&engine);
+        read(&machine, &engine, 12);
+        engine.close().unwrap();
+        if !is_kept {
+            machine.disk.remove("advice-1.warp");
+        }
+        let engine = open();
+        engine.step();
+        let restored = engine.cosmic_metrics().learned.unwrap().restored;
+        assert_eq!(restored.iter().any(|part| part == "law"), is_kept, "{restored:?}");
+        read(&machine, &engine, 3);
+        let operations = engine.cosmic_metrics().operations;
+        operations.hits - operations.cold_hits
+    };
+    let (kept, forgotten) = (hits_after_restart(true), hits_after_restart(false));
+    assert!(kept > forgotten + HOT / 4, "{kept} hits, and {forgotten} by a law that is learned anew");
+}
+
 #[test]
 fn without_a_shortage_or_without_gravity_there_is_nothing_to_gain() {
     for options in [small(), short().physics(Physics::off())] {

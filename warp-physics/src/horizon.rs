@@ -23,6 +23,7 @@ mod policy;
 mod remnants;
 mod shard;
 mod stats;
+mod stored;
 
 pub use builder::{Cause, EventHorizonCacheBuilder};
 pub use cache::{EventHorizonCache, HotKey};
@@ -31,3 +32,4 @@ pub use level::{HorizonLevel, Levels};
 pub use orbit::Orbit;
 pub use policy::{Candidate, Choice, Horizon, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting};
 pub use stats::EventHorizonStats;
+pub use stored::{BadLaw, LAW_STORED_BYTES_MAX, StoredLaw};

@@ -68,8 +68,9 @@ pub use entanglement::{
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};
 pub use horizon::{
-    Candidate, Cause, Choice, EventHorizonCache, EventHorizonCacheBuilder, EventHorizonStats, Gravity,
-    Horizon, HorizonLevel, HotKey, Levels, ORBITS_AN_ENTRY, Orbit, SAMPLE_CANDIDATES, SAMPLE_RECENT, Waiting,
+    BadLaw, Candidate, Cause, Choice, EventHorizonCache, EventHorizonCacheBuilder, EventHorizonStats,
+    Gravity, Horizon, HorizonLevel, HotKey, LAW_STORED_BYTES_MAX, Levels, ORBITS_AN_ENTRY, Orbit,
+    SAMPLE_CANDIDATES, SAMPLE_RECENT, StoredLaw, Waiting,
 };
 pub use layout::layout;
 pub use links::{

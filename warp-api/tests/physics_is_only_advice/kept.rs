@@ -35,10 +35,11 @@ pub(crate) fn replace(machine: &Machine, random: &mut Random, keys: &[String]) {
             let mut sections = vec![
                 section("hot", hot_list(random, manifest.hash_seed, keys)),
                 section("bell", partners(random, keys)),
+                section("law", law(random)),
             ];
             if random.one_in(4) {
                 // Whole, as far as checksums tell, and not what the part writes.
-                let bytes = &mut sections[random.below(2) as usize].bytes;
+                let bytes = &mut sections[random.below(3) as usize].bytes;
                 (0..=random.below(4)).for_each(|_| {
                     let at = random.below(bytes.len() as u64) as usize;
                     bytes[at] = random.next() as u8;
@@ -81,6 +82,22 @@ fn hot_list(random: &mut Random, hash_seed: u64, keys: &[String]) -> Vec<u8> {
     }
     out.extend(back(out.len(), rows));
     out.extend((groups.len() as u32).to_le_bytes());
+    out
+}
+
+/// Waits of some classes and lengths, as many as they may be.
+fn law(random: &mut Random) -> Vec<u8> {
+    let mut places: Vec<u16> = (0..random.below(500)).map(|_| random.below(96 * 184) as u16).collect();
+    places.sort_unstable();
+    places.dedup();
+    let mut out = vec![1, 0];
+    out.extend((1 + random.below(5_000)).to_le_bytes());
+    out.extend(random.below(20_000).to_le_bytes());
+    out.extend((places.len() as u32).to_le_bytes());
+    for place in places {
+        out.extend(place.to_le_bytes());
+        (0..2).for_each(|_| out.extend(((10_000.0 * random.share()) as f32).to_le_bytes()));
+    }
     out
 }
 

@@ -1,6 +1,7 @@
 //! Gravity: the engine as a cache in front of its own layers, beside who else could decide what is in memory.
 
 mod engine;
+mod restart;
 mod shift;
 mod simulated;
 
@@ -10,6 +11,7 @@ use warp_api::Physics;
 use warp_io::Clock;
 
 use self::engine::{Database, Mode, Replay, VALUE_BYTES};
+use self::restart::Restarts;
 use self::simulated::{Served, belady, epochs, horizon, lru, oracle};
 use super::trace::{self, Trace};
 use super::{Job, plot};
@@ -73,6 +75,7 @@ pub(crate) fn gravity(job: &mut Job) -> Outcome<()> {
 
 fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
     let mut rows = Vec::new();
+    let mut restarts = Restarts::new();
     let mut frontier = Table::new(
         "Fewer entries brought in, by the price that they have to be worth: share of reads from memory, brought in an operation",
         &["trace", "price", "law", "brought in", "epochs", "brought in by epochs"],
@@ -83,7 +86,7 @@ fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
         let is_long = job.quick && trace.keys.len() > REQUESTS_MAX_QUICK;
         let most = trace.unique as u64 * VALUE_BYTES as u64 * BUDGETS[BUDGETS.len() - 1] / 100;
         if trace.unique <= keys_max && !is_long && most >= BUDGET_MIN {
-            rows.extend(of_trace(job, &trace, &mut frontier)?);
+            rows.extend(of_trace(job, &trace, &mut frontier, &mut restarts)?);
         }
     }
     if rows.is_empty() {
@@ -95,6 +98,7 @@ fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
         "The price is that of what is pushed out, times so much; of each trace the first is the default.",
     );
     job.report.table(frontier);
+    restarts.report(job);
     checks(job, &rows);
     let Some(dir) = job.plots.clone() else { return Ok(()) };
     let bars: Vec<(String, f64)> =
@@ -106,7 +110,7 @@ fn mean(rows: &[Row], place: usize) -> f64 {
     rows.iter().map(|row| row.share(place)).sum::<f64>() / rows.len() as f64
 }
 
-fn of_trace(job: &Job, trace: &Trace, frontier: &mut Table) -> Outcome<Vec<Row>> {
+fn of_trace(job: &Job, trace: &Trace, frontier: &mut Table, restarts: &mut Restarts) -> Outcome<Vec<Row>> {
     eprintln!("{:6.1} s  {}: {} keys", job.clock.monotonic().as_secs_f64(), trace.name, trace.unique);
     let place = tempfile::tempdir_in(&job.scratch)?;
     let database = Database::load(place.path().to_path_buf(), trace.unique, job.seed)?;
@@ -121,6 +125,7 @@ fn of_trace(job: &Job, trace: &Trace, frontier: &mut Table) -> Outcome<Vec<Row>>
         row.hash = format!("{:016x}", trace.hash);
         if rows.is_empty() {
             few_moves(job, &database, &row, &trace.keys, frontier)?;
+            restarts.add(job, &database, &row, &trace.keys)?;
         }
         rows.push(row);
     }

@@ -3,6 +3,7 @@
 use super::orbit::{MASS_STEPS, Orbit};
 use super::orbits::Orbits;
 use super::policy::{Horizon, Waiting};
+use super::stored::StoredLaw;
 
 /// Orbits that are remembered for each entry that fits: its own, and those of keys that left.
 pub const ORBITS_AN_ENTRY: usize = 5;
@@ -104,6 +105,18 @@ impl Gravity {
         by_law.max(f64::from(mass.saturating_sub(1)) * USES_OF_MASS)
     }
 
+    /// What was learned so far, without the orbits of keys.
+    #[must_use]
+    pub fn law(&self) -> StoredLaw {
+        self.horizon.stored()
+    }
+
+    /// Begins with what was learned earlier, in addition to what was learned since. Returns whether it did: what was learned where far
+    /// more or fewer entries fitted says nothing here.
+    pub fn take_law(&self, law: &StoredLaw) -> bool {
+        self.horizon.take(law)
+    }
+
     /// Whether it is time to learn.
     #[must_use]
     pub fn is_due(&self, now: u64) -> bool {
@@ -147,6 +160,34 @@ mod tests {
 
     fn hash(n: u64) -> u64 {
         (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[test]
+    fn a_law_that_was_kept_knows_what_it_knew_and_none_is_taken_for_another_capacity() {
+        let gravity = Gravity::new(1_000, 5_000);
+        for now in 0..60_000_u64 {
+            let key = if now % 2 == 0 { now / 2 % 700 } else { 1_000_000 + now };
+            gravity.used(hash(key), now, 0, 1.0);
+            if gravity.is_due(now) {
+                gravity.learn(now, 1_000, now);
+            }
+        }
+        let again = Gravity::new(1_200, 6_000);
+        // Of an entry that was used again after a round of the loop.
+        let of = |gravity: &Gravity, age| {
+            gravity.horizon.index(gravity.horizon.aged(100_000, age, 48, 8), 100_000)
+        };
+        let before = of(&again, 1_300);
+        assert!(of(&gravity, 1_300) > 5.0 * before, "the loop is known, and is not known beforehand");
+        let law = gravity.law();
+        assert!(again.take_law(&law) && again.is_settled());
+        for age in [10, 700, 1_300] {
+            let (then, now) = (of(&gravity, age), of(&again, age));
+            assert!((now / then - 1.0).abs() < 0.05, "age {age}: {now} for {then}");
+        }
+        let law = again.law();
+        assert!(!Gravity::new(4_000, 20_000).take_law(&law));
+        assert!(Gravity::new(4_000, 20_000).law() != law);
     }
 
     /// A cache of `entries` around it, which admits what pulls more than the weakest of some that it draws.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::age::{AGE_BINS, bin, lowest, width};
 use super::orbit::{CLASSES, WAIT_CLASSES};
+use super::stored::StoredCount;
 
 /// Share of the counts that is kept over one full period of learning.
 const KEPT_A_PERIOD: f32 = 0.98;
@@ -141,6 +142,30 @@ impl Law {
     pub(crate) fn lost(&self, class: usize, age: u32, weight: f32) {
         let cell = &self.lost[class * AGE_BINS + bin(age)];
         write(cell, read(cell) + weight);
+    }
+
+    /// The counts that are not zero, to be stored.
+    pub(crate) fn counts(&self) -> Vec<StoredCount> {
+        let counts = self.reused.iter().zip(&self.lost).enumerate();
+        let counts = counts.map(|(place, (reused, lost))| StoredCount {
+            place: place as u16,
+            reused: read(reused),
+            lost: read(lost),
+        });
+        counts.filter(|count| count.reused != 0.0 || count.lost != 0.0).collect()
+    }
+
+    /// Adds counts that were stored, and derives the index anew.
+    pub(crate) fn add(&self, counts: &[StoredCount], capacity: f64) {
+        for StoredCount { place, reused, lost } in counts {
+            let place = usize::from(*place);
+            write(&self.reused[place], read(&self.reused[place]) + reused);
+            write(&self.lost[place], read(&self.lost[place]) + lost);
+        }
+        // Each time prices some of the classes.
+        for _ in 0..CLASSES.div_ceil(CLASSES_AT_A_TIME) {
+            self.learn(capacity, 0.0, std::iter::empty());
+        }
     }
 
     pub(crate) fn index(&self, class: usize, age: u32) -> f32 {

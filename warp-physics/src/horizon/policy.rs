@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::law::Law;
 use super::level::HorizonLevel;
 use super::orbit::{MASS_STEPS, Orbit};
+use super::stored::StoredLaw;
 
 /// Entries to draw at random for one [`Horizon::choose`]: twice as many gain 0.03 points of hit ratio, half as many
 /// lose 0.1, in the mean over the traces that it was tuned on.
@@ -311,6 +312,30 @@ impl Horizon {
     /// The state of an entry that was last used so many ticks before `now`.
     pub(crate) fn aged(&self, now: u64, age: u32, mass: u8, wait: u8) -> Orbit {
         Orbit::new(self.tick(now).wrapping_sub(age), mass, wait)
+    }
+
+    /// What was learned, to be stored.
+    pub(crate) fn stored(&self) -> StoredLaw {
+        StoredLaw {
+            tick_shift: self.tick_shift as u8,
+            entries: self.entries(),
+            uses: self.uses.load(Ordering::Relaxed),
+            counts: self.law.counts(),
+        }
+    }
+
+    /// Adds what was learned earlier; `false` if it says nothing about so many entries.
+    pub(crate) fn take(&self, stored: &StoredLaw) -> bool {
+        let is_for = stored.is_for(self.tick_shift, self.entries());
+        if is_for {
+            self.law.add(&stored.counts, f64::from(f32::from_bits(self.capacity.load(Ordering::Relaxed))));
+            // They are counted until there were some capacities of them, and then no more.
+            let scaled = u128::from(stored.uses) * u128::from(self.entries()) / u128::from(stored.entries);
+            let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
+            let uses = self.uses.load(Ordering::Relaxed).saturating_add(scaled);
+            self.uses.store(uses, Ordering::Relaxed);
+        }
+        is_for
     }
 
     fn tick(&self, now: u64) -> u32 {

@@ -1,5 +1,6 @@
 //! The engine as a cache in front of its own layers.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,8 +68,32 @@ impl Database {
         Ok(Database { path, bytes: (keys * VALUE_BYTES) as u64 })
     }
 
-    /// Replays requests within a budget.
+    /// Takes away what earlier replays have taught.
+    pub(super) fn forget(&self) -> Outcome<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("advice-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays requests within a budget, by an engine to which everything is new.
     pub(super) fn replay(
+        &self,
+        budget: u64,
+        mode: Mode,
+        clock: &SystemClock,
+        keys: &[u32],
+        windows: usize,
+    ) -> Outcome<Replay> {
+        self.forget()?;
+        self.go_on(budget, mode, clock, keys, windows)
+    }
+
+    /// The same, by an engine that knows what was kept of the last replay.
+    pub(super) fn go_on(
         &self,
         budget: u64,
         mode: Mode,

@@ -1,12 +1,11 @@
 //! The engine as a cache in front of its own layers.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use warp_api::{Durability, LOG_BUFFER_BYTES_MIN, Level, Options, Physics, WarpEngine};
 
-use warp_io::{Clock, SystemClock};
+use warp_io::{Clock, OsDir, SystemClock};
 
 use super::simulated::Served;
 use crate::random::Random;
@@ -70,12 +69,7 @@ impl Database {
 
     /// Takes away what earlier replays have taught.
     pub(super) fn forget(&self) -> Outcome<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with("advice-") {
-                fs::remove_file(entry.path())?;
-            }
-        }
+        warp_checkpoint::remove_advice(&OsDir::open(&self.path, false)?, u64::MAX)?;
         Ok(())
     }
 

@@ -53,10 +53,10 @@ impl Restarts {
             self.gained.iter().map(|gained| gained[of]).sum::<f64>() / self.gained.len().max(1) as f64
         };
         self.table.note(format!(
-            "Without a warm start, so that memory begins empty. The law gains {:+.2} points in the first tenth, and {:+.2} over all, on the mean.",
-            mean(0),
-            mean(1)
+            "Without a warm start, so that memory begins empty. On the mean the law gains {:+.2} points in the first tenth,",
+            mean(0)
         ));
+        self.table.note(format!("and {:+.2} over all.", mean(1)));
         job.report.table(self.table);
     }
 }

@@ -432,7 +432,7 @@ impl Shared {
             return Err(full("the write is larger than what the memory budget can hold"));
         }
         self.slow_down(standing, no_wait);
-        if self.is_law_due(standing) {
+        if self.is_law_due(standing) || self.table.wants_ready() {
             self.want_memory();
         }
         let mut waited = Waited::default();
@@ -573,6 +573,7 @@ impl Shared {
         self.residency.rival.set_capacity(self.full_table(standing));
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
         standing = self.memory_standing();
+        self.table.keep_ready(budget.part(KEPT_BELOW).saturating_sub(standing.held));
         // What is just being written counts as changed until it is published: who waits for more asks by himself.
         let is_one_under_way = self.being_checkpointed.load(Ordering::Relaxed) > 0;
         if self.home.is_some() && !is_one_under_way && standing.dirty >= budget.part(CHECKPOINT_FROM) {

@@ -14,6 +14,7 @@ mod heap;
 
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use chunk_table::ChunkTable;
 use classes::{class_bytes, class_of};
@@ -24,6 +25,7 @@ use crate::front::{FRONT_PIECES, Front, Fronts};
 use crate::pages::RUN_PAGES_MAX;
 use crate::record::Record;
 use crate::shadow;
+use crate::spares::Spares;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Addresses count in units of this many bytes, so that 32 bits reach 32 GiB.
@@ -115,9 +117,9 @@ pub(crate) struct ArenaMemory {
 }
 
 impl Arena {
-    /// An empty arena; `huge` asks the system for huge pages once it has grown a little.
-    pub(crate) fn new(huge: bool) -> Arena {
-        Arena { chunks: ChunkTable::new(), fronts: Fronts::new(), heap: Mutex::new(Heap::new(huge)) }
+    /// An empty arena. Once it has grown a little, it takes `huge_chunks`, if there are any.
+    pub(crate) fn new(huge_chunks: Option<Arc<Spares>>) -> Arena {
+        Arena { chunks: ChunkTable::new(), fronts: Fronts::new(), heap: Mutex::new(Heap::new(huge_chunks)) }
     }
 
     /// Takes a piece of at least `bytes`, and at most [`RUN_BYTES_MAX`]. Its memory is not zeroed.

@@ -77,6 +77,14 @@ mod mapped {
             Chunk { memory, is_huge: advised }
         }
 
+        /// Has the system bring the chunk's memory at once. One that cannot (Linux before 5.14) brings it as it is touched.
+        pub(crate) fn touch(&self) {
+            // SAFETY: brings in the chunk's own pages, and changes nothing that is in them.
+            let _ = unsafe {
+                madvise(self.memory.as_ptr().cast::<c_void>(), CHUNK_BYTES, Advice::LinuxPopulateWrite)
+            };
+        }
+
         /// Gives pages back to the system; they are zeroed when they are touched again.
         pub(crate) fn discard(&mut self, first_page: usize, pages: usize) {
             assert!((first_page + pages) * PAGE_BYTES <= CHUNK_BYTES, "pages of the chunk");
@@ -122,6 +130,8 @@ mod allocated {
             let memory = NonNull::new(unsafe { alloc_zeroed(layout()) });
             Chunk { memory: memory.unwrap_or_else(|| handle_alloc_error(layout())), is_huge: false }
         }
+
+        pub(crate) fn touch(&self) {}
 
         pub(crate) fn discard(&mut self, _first_page: usize, _pages: usize) {}
     }

@@ -87,6 +87,7 @@ mod long_values;
 mod pages;
 mod prefetch;
 mod shadow;
+mod spares;
 mod stopwatch;
 mod store;
 mod sync;

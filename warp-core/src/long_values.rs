@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::arena::{Address, Arena, Purpose, RUN_BYTES_MAX};
+use crate::spares::Spares;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Arenas, so that two writers seldom meet at one.
@@ -43,11 +44,11 @@ pub(crate) struct LongMemory {
 }
 
 impl LongValues {
-    pub(crate) fn new(huge: bool) -> LongValues {
+    pub(crate) fn new(huge_chunks: Option<&Arc<Spares>>) -> LongValues {
         LongValues {
             arenas: std::array::from_fn(|_| {
                 Arc::new(ValueArena {
-                    arena: Arena::new(huge),
+                    arena: Arena::new(huge_chunks.map(Arc::clone)),
                     live_bytes: AtomicUsize::new(0),
                     apart_bytes: AtomicUsize::new(0),
                 })
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn values_of_every_kind_outlive_their_memory_and_give_it_back() {
-        let values = LongValues::new(true);
+        let values = LongValues::new(Some(&Arc::default()));
         let lengths = [1, 513, 4096, 4097, 100_000, RUN_BYTES_MAX, RUN_BYTES_MAX + 1];
         let source: Vec<u8> = (0..=250_u8).cycle().take(RUN_BYTES_MAX + 1).collect();
         let kept: Vec<Bytes> = lengths.iter().map(|len| values.copy(&source[..*len], *len)).collect();
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn freed_memory_goes_back_to_the_system() {
-        let values = LongValues::new(true);
+        let values = LongValues::new(Some(&Arc::default()));
         let many: Vec<Bytes> = (0..2000).map(|at| values.copy(&vec![7; 8000], at)).collect();
         let full = values.memory().resident;
         drop(many);

@@ -1,8 +1,10 @@
 //! Runs of pages: cut out of chunks, and joined again when they come back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, Chunk, PAGE_BYTES};
+use crate::spares::Spares;
 
 /// The longest run, which never goes beyond its chunk: the first chunk has a page less than the others, since its first page stays unused.
 pub(crate) const RUN_PAGES_MAX: u32 = CHUNK_PAGES - 1;
@@ -20,8 +22,8 @@ const DISCARD_PAGES_MIN: u32 = 8;
 pub(crate) struct Pages {
     chunks: Vec<Option<Chunk>>,
     chunks_max: usize,
-    /// Chunks from this one on are backed by huge pages, where the system has them.
-    huge_from: usize,
+    /// Where chunks backed by huge pages come from, which all but the first few are; `None` without huge pages.
+    huge_chunks: Option<Arc<Spares>>,
     /// How many chunks there are.
     held: usize,
     /// How many of them are backed by huge pages.
@@ -57,11 +59,11 @@ pub(crate) enum Chunks {
 }
 
 impl Pages {
-    pub(crate) fn new(chunks_max: usize, huge: bool) -> Pages {
+    pub(crate) fn new(chunks_max: usize, huge_chunks: Option<Arc<Spares>>) -> Pages {
         Pages {
             chunks: Vec::new(),
             chunks_max,
-            huge_from: if huge { SMALL_CHUNKS } else { usize::MAX },
+            huge_chunks,
             held: 0,
             huge: 0,
             free: BTreeMap::new(),
@@ -137,7 +139,7 @@ impl Pages {
     /// Gives the memory of free runs back to the system, the shortest excepted if there are huge pages; the runs stay ours.
     pub(crate) fn discard_free(&mut self) {
         self.dirty_bytes = 0;
-        let shortest = if self.huge_from == usize::MAX { 1 } else { DISCARD_PAGES_MIN };
+        let shortest = if self.huge_chunks.is_some() { DISCARD_PAGES_MIN } else { 1 };
         for (&page, run) in &mut self.free {
             if run.length >= shortest
                 && run.absent < run.length
@@ -177,7 +179,10 @@ impl Pages {
         if number >= self.chunks_max {
             return None;
         }
-        let chunk = Chunk::new(number >= self.huge_from);
+        let chunk = match &self.huge_chunks {
+            Some(chunks) if number >= SMALL_CHUNKS => chunks.take(),
+            _ => Chunk::new(false),
+        };
         // A huge page comes as a whole, with the first touch.
         let absent = |pages| if chunk.is_huge() { 0 } else { pages };
         let (all, all_but_one) = (absent(CHUNK_PAGES), absent(RUN_PAGES_MAX));
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn runs_join_again_and_chunks_go_back() {
-        let mut pages = Pages::new(8, true);
+        let mut pages = Pages::new(8, Some(Arc::default()));
         let taken: Vec<u32> = (0..CHUNK_PAGES).map(|_| pages.take(3).unwrap().0).collect();
         assert!(pages.held_bytes() >= 3 * CHUNK_BYTES);
         let mut went = 0;
@@ -272,7 +277,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_chunks() {
-        let mut pages = Pages::new(2, true);
+        let mut pages = Pages::new(2, Some(Arc::default()));
         assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (1, Chunks::Came(0)));
         assert_eq!(pages.take(RUN_PAGES_MAX).unwrap(), (CHUNK_PAGES, Chunks::Came(1)));
         assert!(pages.take(2).is_none());
@@ -281,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_went_is_mapped_anew_under_its_number() {
-        let mut pages = Pages::new(4, true);
+        let mut pages = Pages::new(4, Some(Arc::default()));
         let taken = [0; 3].map(|_| pages.take(RUN_PAGES_MAX).unwrap().0);
         assert_eq!(pages.give(taken[1], RUN_PAGES_MAX), Chunks::Same);
         assert_eq!(pages.give(taken[2], RUN_PAGES_MAX), Chunks::Went(2));

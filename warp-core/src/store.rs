@@ -3,6 +3,7 @@
 
 use std::array;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -11,6 +12,7 @@ use crate::epoch::{Epochs, Pin};
 use crate::fence;
 use crate::long_values::LongValues;
 use crate::record::Record;
+use crate::spares::Spares;
 use crate::stopwatch::ResizeTimes;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -96,6 +98,8 @@ impl Waiting {
 pub(crate) struct Store {
     arenas: [CachePadded<Arena>; ARENAS as usize],
     pub(crate) long_values: LongValues,
+    /// Where huge pages come from; `None` without them.
+    pub(crate) spares: Option<Arc<Spares>>,
     epochs: &'static Epochs,
     waiting: Mutex<Waiting>,
     /// Held by whoever moves entries and buckets out of sparse memory: what is to be emptied is marked in the arenas.
@@ -111,9 +115,11 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(huge: bool) -> Store {
         fence::prepare();
+        let spares = huge.then(Arc::<Spares>::default);
         Store {
-            arenas: array::from_fn(|_| CachePadded::new(Arena::new(huge))),
-            long_values: LongValues::new(huge),
+            arenas: array::from_fn(|_| CachePadded::new(Arena::new(spares.clone()))),
+            long_values: LongValues::new(spares.as_ref()),
+            spares,
             epochs: Epochs::shared(),
             waiting: Mutex::new(Waiting::default()),
             shrinking: Mutex::new(()),

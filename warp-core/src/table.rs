@@ -610,17 +610,18 @@ impl Table {
             resident += memory.resident;
             used += memory.used;
         }
+        let ready = self.store.spares.as_ref().map_or(0, |spares| spares.bytes());
         TableMemory {
             entries: not_negative(tally.entries),
             tombstones: not_negative(tally.tombstones),
             key_bytes: not_negative(tally.key_bytes),
             value_bytes: not_negative(tally.value_bytes),
             heap_bytes: not_negative(tally.shared_bytes),
-            table_bytes: held as u64 + fixed_and_lists,
-            free_bytes: free as u64,
-            huge_bytes: huge as u64,
+            table_bytes: (held + ready) as u64 + fixed_and_lists,
+            free_bytes: (free + ready) as u64,
+            huge_bytes: (huge + ready) as u64,
             retired_bytes: not_negative(tally.retired_bytes) + self.store.waiting_bytes() as u64,
-            resident_bytes: resident as u64 + fixed_and_lists,
+            resident_bytes: (resident + ready) as u64 + fixed_and_lists,
             used_bytes: used as u64 + fixed_and_lists,
             packed_entries: not_negative(tally.packed),
             packed_bytes: not_negative(tally.packed_bytes),

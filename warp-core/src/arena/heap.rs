@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "chains free pieces through their memory")]
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::chunk_table::{CHUNKS_MAX, ChunkTable};
 use super::classes::{CLASSES, class_bytes, class_of};
@@ -9,6 +10,7 @@ use super::{Address, Arena, ArenaMemory, Exhausted, PAGE_UNITS, Purpose, RUN_BYT
 use crate::chunk::{CHUNK_BYTES, CHUNK_PAGES, PAGE_BYTES};
 use crate::pages::{Chunks, Pages};
 use crate::shadow;
+use crate::spares::Spares;
 
 /// Entries are refused beyond this many chunks; the rest is for buckets, which must never be refused. The smallest
 /// entries take 16 bytes, with less than 13 bytes of buckets each.
@@ -90,10 +92,10 @@ pub(super) struct Heap {
 }
 
 impl Heap {
-    pub(super) fn new(huge: bool) -> Heap {
+    pub(super) fn new(huge_chunks: Option<Arc<Spares>>) -> Heap {
         let chunks_max = if cfg!(shuttle) { 4 } else { CHUNKS_MAX };
         Heap {
-            pages: Pages::new(chunks_max, huge),
+            pages: Pages::new(chunks_max, huge_chunks),
             spans: Vec::new(),
             unused_spans: Vec::new(),
             span_of_page: Vec::new(),

@@ -27,7 +27,7 @@ fn random(state: &mut u64, bound: usize) -> usize {
 
 #[test]
 fn pieces_never_overlap_and_all_memory_comes_back() {
-    let arena = Arena::new(true);
+    let arena = Arena::new(Some(Arc::default()));
     let mut state = 7;
     let mut pieces: Vec<(Address, usize, u8)> = Vec::new();
     for step in 0..20_000_usize {
@@ -66,7 +66,7 @@ fn pieces_never_overlap_and_all_memory_comes_back() {
 
 #[test]
 fn sparse_spans_are_chosen_emptied_and_gone() {
-    let arena = Arena::new(true);
+    let arena = Arena::new(Some(Arc::default()));
     let take = || arena.take(100, Purpose::Entry).unwrap();
     let mut pieces: Vec<Address> = (0..10_000).map(|_| take()).collect();
     let full = arena.memory();
@@ -100,7 +100,7 @@ fn sparse_spans_are_chosen_emptied_and_gone() {
 
 #[test]
 fn pieces_are_kept_at_hand_of_the_class_that_is_in_use() {
-    let arena = Arena::new(true);
+    let arena = Arena::new(Some(Arc::default()));
     let take = |count: usize, bytes| -> Vec<Address> {
         (0..count).map(|_| arena.take(bytes, Purpose::Entry).unwrap()).collect()
     };
@@ -128,7 +128,7 @@ fn pieces_are_kept_at_hand_of_the_class_that_is_in_use() {
 
 #[test]
 fn what_is_at_hand_for_one_thread_is_not_lost_to_the_others() {
-    let arena = Arena::new(true);
+    let arena = Arena::new(Some(Arc::default()));
     let take = || arena.take(64, Purpose::Entry);
     let at_hand = || arena.fronts.all().map(|front| front.count().1).sum::<usize>();
     std::thread::scope(|scope| scope.spawn(|| take().map(drop)).join()).unwrap().unwrap();
@@ -143,7 +143,7 @@ fn what_is_at_hand_for_one_thread_is_not_lost_to_the_others() {
 
 #[test]
 fn sizes_that_are_mixed_do_not_empty_what_is_at_hand() {
-    let arena = Arena::new(true);
+    let arena = Arena::new(Some(Arc::default()));
     let sizes = (0..100).map(|n| 16 + n % 10 * 16);
     let pieces: Vec<(Address, usize)> =
         sizes.map(|bytes| (arena.take(bytes, Purpose::Entry).unwrap(), bytes)).collect();

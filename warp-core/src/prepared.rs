@@ -98,23 +98,33 @@ impl Table {
     }
 
     fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
+        let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
         let pin = self.store().pin();
-        let (mut prepared, buckets) = self.begin(contents, &pin)?;
+        let (address, buckets) = self.write_apart(contents, &pin)?;
         // The bucket has come meanwhile.
-        prepared.look(buckets);
+        let room = self.look(hash, buckets);
+        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room };
+        prepared.set_mass(1);
         Ok(prepared)
     }
 
-    /// Writes an entry into a piece of its own, and asks for what putting it in its place needs first; returns the slot's buckets,
-    /// for [`Prepared::look`].
+    /// As [`Table::prepare`], without [`Table::look`]: for a caller with other entries to make ready meanwhile.
+    pub(crate) fn prepare_blindly(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
+        let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
+        let (address, _) = self.write_apart(contents, &self.store().pin())?;
+        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room: None };
+        prepared.set_mass(1);
+        Ok(prepared)
+    }
+
+    /// Writes an entry into a piece of its own, and asks for what putting it in its place needs first; returns the slot's buckets.
     #[inline(always)] // On the way of each put.
-    pub(crate) fn begin<'t, 'p>(
-        &'t self,
+    fn write_apart<'p>(
+        &self,
         contents: Contents<'_>,
         pin: &'p Pin,
-    ) -> Result<(Prepared<'t>, &'p [Bucket]), TableFull> {
+    ) -> Result<(Address, &'p [Bucket]), TableFull> {
         let KeyRef { hash, bytes, .. } = contents.key;
-        let is_tombstone = contents.value.is_none();
         assert!(bytes.len() <= KEY_BYTES_MAX, "a key of {} bytes", bytes.len());
         let slot = slot_of(hash);
         if !self.can_take_more(slot) {
@@ -123,26 +133,29 @@ impl Table {
         let buckets = self.prefetch_slot(hash, pin);
         let arena = self.store().arena(Store::arena_of(slot));
         let address = prepare(arena, contents).map_err(|_| TableFull)?;
-        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room: None };
-        prepared.set_mass(1);
-        Ok((prepared, buckets))
+        Ok((address, buckets))
+    }
+
+    /// Asks for the entry that a write will replace, which its slot's buckets tell, and makes room for the slot to grow if the
+    /// write will have it grow.
+    #[inline(always)] // As `write_apart`.
+    fn look(&self, hash: u64, buckets: &[Bucket]) -> Option<Array> {
+        self.prefetch_entry(buckets, hash);
+        let slot = slot_of(hash);
+        match buckets::grown(buckets.len(), self.slots().count(slot)) {
+            // A key that is there already takes no more room.
+            Some(grown) if !buckets::may_have(buckets, Fingerprint::of(hash)) => {
+                buckets::make(self.store().arena(Store::arena_of(slot)), grown).ok()
+            }
+            _ => None,
+        }
     }
 }
 
 impl Prepared<'_> {
-    /// Asks for the entry that a write will replace, which its slot's buckets tell, and makes room for the slot to grow if this
-    /// entry will have it grow.
-    #[inline(always)] // As `begin`.
+    /// Does what [`Table::prepare_blindly`] has left.
     pub(crate) fn look(&mut self, buckets: &[Bucket]) {
-        let Prepared { table, hash, .. } = *self;
-        table.prefetch_entry(buckets, hash);
-        self.room = match buckets::grown(buckets.len(), table.slots().count(slot_of(hash))) {
-            // A key that is there already takes no more room.
-            Some(grown) if !buckets::may_have(buckets, Fingerprint::of(hash)) => {
-                buckets::make(self.arena(), grown).ok()
-            }
-            _ => None,
-        };
+        self.room = self.table.look(self.hash, buckets);
     }
 
     /// The hash of the key.

@@ -99,7 +99,7 @@ impl<F: FnMut(Replayed)> Replayer<'_, F> {
 
     fn take(&mut self, contents: Contents<'_>, seq: u64) -> Result<(), TableFull> {
         let deadline = contents.deadline;
-        let (prepared, _) = self.table.begin(contents, &self.table.store().pin())?;
+        let prepared = self.table.prepare_blindly(contents)?;
         self.waiting_bytes += prepared.memory_bytes();
         self.waiting.push(Waiting { prepared, seq, deadline });
         if self.waiting.len() >= TOGETHER || self.waiting_bytes >= TOGETHER_BYTES {

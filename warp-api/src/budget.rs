@@ -33,6 +33,8 @@ const LEARNED_FROM: u64 = 24;
 const LEARNED_ENTRIES_MIN: u64 = 64;
 /// As much of the budget, in 64ths, is kept free for new entries once memory has come that far.
 const KEPT_FREE: u64 = 2;
+/// Memory that is made ready for new entries takes this part of the room that there is.
+const READY_PART: u64 = 4;
 /// Writers are slowed from this part of the budget on that changed entries take, in 64ths...
 const SLOWED_FROM: u64 = 51;
 /// ...and a checkpoint is asked for from this one on.
@@ -119,6 +121,8 @@ pub(crate) struct Standing {
     pub(crate) held: u64,
     /// The part of it that is free for new entries of the right size.
     pub(crate) spare: u64,
+    /// The part of that which is in no use yet, and goes first.
+    pub(crate) ready: u64,
     /// The part of it that entries take which no checkpoint has.
     pub(crate) dirty: u64,
     /// The part of it that entries take, and how many those are.
@@ -324,6 +328,7 @@ impl Shared {
                 + self.layer_cache_bytes()
                 + self.memory_of_work(table.list_bytes),
             spare: table.resident_bytes.saturating_sub(table.used_bytes),
+            ready: table.ready_bytes,
             dirty: (u128::from(table.used_bytes) * u128::from(self.dirty_entries(&table))
                 / u128::from(table.entries.max(1)))
             .try_into()
@@ -529,7 +534,7 @@ impl Shared {
     pub(crate) fn admit_read(&self, bytes: usize) -> bool {
         let Some(taken) = asks_now(bytes) else { return true };
         let standing = self.memory_standing();
-        if self.is_law_due(standing) {
+        if self.is_law_due(standing) || self.table.wants_ready() {
             self.want_memory();
         }
         if self.budget.room(standing, taken) != Room::Ample {
@@ -550,9 +555,23 @@ impl Shared {
 
     /// Moves entries together where free memory is scattered, so that it can be given back.
     fn gather_free(&self, standing: Standing) {
-        if standing.held > self.budget.part(KEPT_BELOW) && standing.spare > self.budget.part(1) {
+        if standing.held <= self.budget.part(KEPT_BELOW) {
+            return;
+        }
+        self.table.keep_ready(0);
+        if standing.spare.saturating_sub(standing.ready) > self.budget.part(1) {
             self.table.shrink();
             self.table.discard_free();
+        }
+    }
+
+    /// Has memory ready for what comes, in a part of the room that the budget leaves.
+    fn keep_ready(&self, standing: Standing) {
+        let in_use = standing.held.saturating_sub(standing.ready);
+        let room = self.budget.part(KEPT_BELOW).saturating_sub(in_use);
+        if self.table.keep_ready(room / READY_PART) {
+            // What else there is to do comes first.
+            self.want_memory();
         }
     }
 
@@ -572,8 +591,8 @@ impl Shared {
         }
         self.residency.rival.set_capacity(self.full_table(standing));
         budget.beside.store(self.memory_beside_table(), Ordering::Relaxed);
+        self.keep_ready(self.memory_standing());
         standing = self.memory_standing();
-        self.table.keep_ready(budget.part(KEPT_BELOW).saturating_sub(standing.held));
         // What is just being written counts as changed until it is published: who waits for more asks by himself.
         let is_one_under_way = self.being_checkpointed.load(Ordering::Relaxed) > 0;
         if self.home.is_some() && !is_one_under_way && standing.dirty >= budget.part(CHECKPOINT_FROM) {
@@ -690,6 +709,34 @@ mod tests {
         let environment = Environment { background: Background::Stepped, ..Environment::default() };
         let options = Options::new().memory_budget(24 << 20).log_buffer_bytes(1 << 20);
         options.open_in(&disk.root(), environment).unwrap()
+    }
+
+    #[test]
+    fn memory_is_ready_for_a_table_that_grows_and_not_where_there_is_no_room() {
+        let disk = warp_io::SimDisk::new(1);
+        let environment = Environment { background: Background::Stepped, ..Environment::default() };
+        let options = Options::new().memory_budget(HUGE_PAGES_FROM).log_buffer_bytes(1 << 20);
+        let engine = options.open_in(&disk.root(), environment).unwrap();
+        let shared = engine.space().shared;
+        let ready = || shared.memory_standing().ready;
+        for number in 0..80_000_u32 {
+            engine.put(number.to_le_bytes(), [1; 250]).unwrap();
+        }
+        (0..8).for_each(|_| shared.tend_memory());
+        let most = ready();
+        assert!(most > 0 && !shared.table.wants_ready());
+        shared.budget.take_wanted();
+        let more = |number: u32| _ = engine.put((1_000_000 + number).to_le_bytes(), [1; 250]).unwrap();
+        (0..).take_while(|_| !shared.table.wants_ready()).for_each(more);
+        assert!(ready() <= most / 2);
+        // A writer says so when it asks for room the next time.
+        (0..2 * u32::try_from(ASK_BYTES).unwrap() / 250).for_each(more);
+        assert!(shared.budget.take_wanted());
+        (0..8).for_each(|_| shared.tend_memory());
+        assert!(ready() > 0);
+        shared.budget.cap(Some(24 << 20), 0);
+        shared.tend_memory();
+        assert_eq!(ready(), 0);
     }
 
     /// What changed keeps its memory until a checkpoint has it; who needs the memory may be no writer, who would ask for one.

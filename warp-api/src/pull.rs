@@ -29,7 +29,7 @@ const SHOWN_ONE_IN: u8 = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Pull {
     learned: OnceLock<Option<Learned>>,
-    /// What an earlier session has learned, until there is somebody to go on with it.
+    /// What an earlier run has learned, until there is somebody to go on with it.
     kept: Mutex<Option<StoredLaw>>,
 }
 

@@ -63,6 +63,7 @@ impl Shared {
         }
         if self.tended.shrunk.is_due(now, SHRINK_INTERVAL) {
             self.table.shrink();
+            self.table.ease_ready();
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct TableMemory {
     pub table_bytes: u64,
     /// The part of `table_bytes` that is free for new entries.
     pub free_bytes: u64,
+    /// The part of `free_bytes` that is ready for what comes next, and in no use yet: see [`Table::keep_ready`](crate::Table::keep_ready).
+    pub ready_bytes: u64,
     /// The part of `table_bytes` for which the system was asked for huge pages, and said yes.
     pub huge_bytes: u64,
     /// What was replaced or removed, and waits to be freed until nobody can be reading it. A reader that stays in a

@@ -75,6 +75,7 @@ impl Table {
         self.prepare_contents(Contents { key, value: Some(value), deadline })
     }
 
+    /// A value as an entry will have it: in itself, or shared.
     #[inline]
     pub(crate) fn stored<'v>(&self, hash: u64, value: NewValue<'v>) -> Stored<'v> {
         let copy = |bytes| self.store().long_values.copy(bytes, slot_of(hash));
@@ -102,13 +103,13 @@ impl Table {
         let pin = self.store().pin();
         let (address, buckets) = self.write_apart(contents, &pin)?;
         // The bucket has come meanwhile.
-        let room = self.look(hash, buckets);
+        let room = self.room_to_grow(hash, buckets);
         let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room };
         prepared.set_mass(1);
         Ok(prepared)
     }
 
-    /// As [`Table::prepare`], without [`Table::look`]: for a caller with other entries to make ready meanwhile.
+    /// As [`Table::prepare`], without [`Table::room_to_grow`]: for a caller with other entries to make ready meanwhile.
     pub(crate) fn prepare_blindly(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
         let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
         let (address, _) = self.write_apart(contents, &self.store().pin())?;
@@ -139,7 +140,7 @@ impl Table {
     /// Asks for the entry that a write will replace, which its slot's buckets tell, and makes room for the slot to grow if the
     /// write will have it grow.
     #[inline(always)] // As `write_apart`.
-    fn look(&self, hash: u64, buckets: &[Bucket]) -> Option<Array> {
+    fn room_to_grow(&self, hash: u64, buckets: &[Bucket]) -> Option<Array> {
         self.prefetch_entry(buckets, hash);
         let slot = slot_of(hash);
         match buckets::grown(buckets.len(), self.slots().count(slot)) {
@@ -153,9 +154,9 @@ impl Table {
 }
 
 impl Prepared<'_> {
-    /// Does what [`Table::prepare_blindly`] has left.
-    pub(crate) fn look(&mut self, buckets: &[Bucket]) {
-        self.room = self.table.look(self.hash, buckets);
+    /// Does what [`Table::prepare_blindly`] has left to be done.
+    pub(crate) fn finish(&mut self, buckets: &[Bucket]) {
+        self.room = self.table.room_to_grow(self.hash, buckets);
     }
 
     /// The hash of the key.

@@ -11,12 +11,13 @@ use crate::writer::Former;
 
 /// So many writes wait for each other...
 const TOGETHER: usize = 32;
-/// ...or so many bytes of keys and values: what waits is in memory beside what it will replace.
+/// ...or so many bytes of entries: what waits is in memory beside what it will replace.
 const TOGETHER_BYTES: usize = 256 << 10;
 
 /// Brings writes of a log back into a table, in any order; see [`Table::replayer`].
 ///
-/// What was handed over is in the table once the replayer was dropped, and may be before.
+/// What was handed over is in the table once the replayer was dropped, and may be before. Whoever calls it, or drops it, holds no
+/// [`Guard`](crate::Guard) of the table.
 pub struct Replayer<'t, F: FnMut(Replayed)> {
     table: &'t Table,
     waiting: Vec<Waiting<'t>>,
@@ -47,7 +48,7 @@ impl Table {
     /// Begins to bring writes of a log back: each sets the entry of its key unless that has a higher sequence, so that any order
     /// ends in the same. It counts as a change. Of writes of one key with one sequence the last one stands.
     ///
-    /// `applied` is called for each that was put in its place, with no lock held. Several threads may replay at once, each with a replayer
+    /// `applied` is called for each that was put in its place, with no lock held; if it panics, what still waits is lost. Several threads may replay at once, each with a replayer
     /// of its own.
     ///
     /// ```
@@ -115,7 +116,7 @@ impl<F: FnMut(Replayed)> Replayer<'_, F> {
         let pin = self.table.store().pin();
         for Waiting { prepared, .. } in &mut self.waiting {
             let buckets = self.table.slots().buckets(slot_of(prepared.hash())).load(&pin);
-            prepared.look(buckets);
+            prepared.finish(buckets);
         }
         drop(pin);
         for Waiting { prepared, seq, deadline } in self.waiting.drain(..) {
@@ -137,5 +138,56 @@ impl<F: FnMut(Replayed)> Drop for Replayer<'_, F> {
 impl<F: FnMut(Replayed)> fmt::Debug for Replayer<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replayer").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn key(number: u64) -> [u8; 2] {
+        [number.to_le_bytes()[0], number.to_le_bytes()[1]]
+    }
+
+    /// The highest sequence of each key stands, and of one sequence what came last, across the bounds of what waits together; slots
+    /// grow meanwhile.
+    #[test]
+    fn many_writes_end_as_their_sequences_say() {
+        let table = Table::new(2, 7);
+        let mut expected: BTreeMap<u64, (u64, Option<Vec<u8>>)> = BTreeMap::new();
+        let (mut applied, mut stood) = (0, 0);
+        let mut replayer = table.replayer(|replayed| {
+            assert_eq!(replayed.deadline, 0);
+            applied += 1;
+        });
+        let writes = if cfg!(miri) { 200 } else { 3 * u64::from(u16::MAX) };
+        for write in 0..writes {
+            // Some come again and again, also while they wait.
+            let spread = (write.wrapping_mul(0x9E37_79B9) >> 3) & 0x3FFF;
+            let number = if write % 3 == 0 { spread % 4 } else { spread };
+            // Often the same as before, or lower.
+            let seq = 1 + (write.wrapping_mul(0x85EB_CA6B) >> 7 & 0xF);
+            let value = (write % 5 > 0).then(|| vec![7; if write % 97 == 0 { 20_000 } else { 9 }]);
+            let key = key(number);
+            let ref_of = KeyRef { hash: table.hash_of(0, &key), keyspace: 0, bytes: &key };
+            match &value {
+                Some(value) => replayer.put(ref_of, &value[..], 0, seq).unwrap(),
+                None => replayer.delete(ref_of, seq).unwrap(),
+            }
+            if expected.get(&number).is_none_or(|(present, _)| *present <= seq) {
+                expected.insert(number, (seq, value));
+                stood += 1;
+            }
+        }
+        drop(replayer);
+        assert_eq!((applied, table.len()), (stood, expected.len()));
+        for (number, (seq, value)) in expected {
+            let key = key(number);
+            let found = table.get(KeyRef { hash: table.hash_of(0, &key), keyspace: 0, bytes: &key }).unwrap();
+            assert_eq!((found.seq, found.value.as_deref()), (seq, value.as_deref()), "{number}");
+        }
+        table.validate().unwrap();
     }
 }

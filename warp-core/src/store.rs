@@ -219,6 +219,10 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        if let Some(spares) = &self.spares {
+            // Values that outlive the table hold on to where their memory came from.
+            spares.empty();
+        }
         for Sealed { pieces, .. } in std::mem::take(&mut self.waiting.get_mut().sealed) {
             // SAFETY: whoever read from the table has borrowed it, and nobody borrows what is being dropped.
             unsafe { self.free(pieces) }

@@ -596,6 +596,8 @@ impl Table {
     /// The memory that the table holds, as exact as [`Table::len`]. Walks nothing.
     #[must_use]
     pub fn memory(&self) -> TableMemory {
+        // Before those who take from it are looked at, so that a chunk that moves meanwhile counts twice, and never not at all.
+        let ready = self.store.spares.as_ref().map_or(0, |spares| spares.bytes());
         let tally = self.tally();
         let fixed = Slots::FIXED_BYTES + size_of_val(&*self.shards);
         let long = self.store.long_values.memory();
@@ -610,7 +612,6 @@ impl Table {
             resident += memory.resident;
             used += memory.used;
         }
-        let ready = self.store.spares.as_ref().map_or(0, |spares| spares.bytes());
         TableMemory {
             entries: not_negative(tally.entries),
             tombstones: not_negative(tally.tombstones),
@@ -619,6 +620,7 @@ impl Table {
             heap_bytes: not_negative(tally.shared_bytes),
             table_bytes: (held + ready) as u64 + fixed_and_lists,
             free_bytes: (free + ready) as u64,
+            ready_bytes: ready as u64,
             huge_bytes: (huge + ready) as u64,
             retired_bytes: not_negative(tally.retired_bytes) + self.store.waiting_bytes() as u64,
             resident_bytes: (resident + ready) as u64 + fixed_and_lists,

@@ -13,17 +13,24 @@ impl Pull {
         self.hand_over();
     }
 
-    /// Gives the law that was kept to whoever goes on learning, once there is one.
+    /// Gives the law that was kept to whoever goes on learning, once there is one. One that is of no use here, since far more or
+    /// fewer entries fit, is kept on.
     pub(super) fn hand_over(&self) {
         let Some(learned) = self.learned() else { return };
-        if let Some(law) = self.kept.lock().take() {
-            learned.gravity.take_law(&law);
+        let mut kept = self.kept.lock();
+        if kept.as_ref().is_some_and(|law| learned.gravity.take_law(law)) {
+            *kept = None;
         }
     }
 
-    /// The law as it is to be kept: what was learned, or what was kept before where memory has not become short since.
+    /// The law as it is to be kept: what was learned, or, as long as that is not much, what was kept before.
     fn law(&self) -> Option<StoredLaw> {
-        self.learned().map_or_else(|| self.kept.lock().clone(), |learned| Some(learned.gravity.law()))
+        let kept = self.kept.lock().clone();
+        match self.learned() {
+            Some(learned) if kept.is_none() || learned.is_settled() => Some(learned.gravity.law()),
+            _ => kept,
+        }
+        .filter(|law| !law.is_empty())
     }
 }
 
@@ -58,6 +65,7 @@ impl Learned for KeptLaw<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::finalize;
 
     fn short(pull: &Pull) {
         pull.begin(true, 1_000, 64 << 20);
@@ -68,7 +76,7 @@ mod tests {
         let pull = Pull::default();
         short(&pull);
         let learned = pull.learned().unwrap();
-        (0..10_000).for_each(|n| _ = learned.used(n % 700));
+        (0..10_000).for_each(|n| _ = learned.used(finalize(n % 700)));
         assert!(learned.is_settled());
         pull.law().unwrap()
     }
@@ -98,6 +106,31 @@ mod tests {
         let law = law();
         let pull = Pull::default();
         pull.keep(law.clone());
+        assert_eq!(pull.law(), Some(law.clone()));
+        // Entries are too small for it.
+        pull.begin(true, 1_000_000, 64 << 20);
+        assert!(pull.learned().is_none());
         assert_eq!(pull.law(), Some(law));
+    }
+
+    #[test]
+    fn a_law_of_another_capacity_is_kept_until_there_is_a_new_one() {
+        let law = law();
+        let pull = Pull::default();
+        pull.keep(law.clone());
+        pull.begin(true, 10_000, 640 << 20);
+        let learned = pull.learned().unwrap();
+        assert!(!learned.is_settled());
+        assert_eq!(pull.law(), Some(law.clone()));
+        (0..100_000).for_each(|n| _ = learned.used(finalize(n % 7_000)));
+        assert!(learned.is_settled());
+        assert!(pull.law().is_some_and(|newer| newer != law));
+    }
+
+    #[test]
+    fn where_nothing_was_seen_there_is_nothing_to_keep() {
+        let pull = Pull::default();
+        short(&pull);
+        assert_eq!(pull.law(), None);
     }
 }

@@ -63,19 +63,20 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Outcome<()> {
     let clock = SystemClock::new();
     let before = peak()?;
     let start = clock.monotonic();
-    let (records, engine) = match reader {
+    let elapsed = || clock.monotonic().saturating_sub(start);
+    let (records, time, engine) = match reader {
         Reader::Log => {
             let mut records = 0_u64;
             // Samples of load are in the log, too.
             warp_wal::replay(dir.join(LOG), |_, entry| records += u64::from(entry.kind == Kind::Put))?;
-            (records, None)
+            (records, elapsed(), None)
         }
         Reader::Engine => {
             let engine = options(*threads).open(dir)?;
-            (engine.len()?, Some(engine))
+            let time = elapsed();
+            (engine.len()?, time, Some(engine))
         }
     };
-    let time = clock.monotonic().saturating_sub(start);
     println!("{} {records} {before} {}", time.as_nanos(), peak()?);
     drop(engine);
     Ok(())

@@ -34,7 +34,7 @@ struct Found {
     not_stored: [&'static str; 1],
 }
 
-const NOT_STORED: [&str; 1] = ["the law of gravity"];
+const NOT_STORED: [&str; 1] = ["when single entries were used"];
 
 #[derive(Serialize)]
 struct LevelLaws {

@@ -75,6 +75,12 @@ impl StoredLaw {
         self.counts.capacity() * size_of::<StoredCount>()
     }
 
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Whether it says anything about entries of which so many fit, with ticks of that length.
     pub(super) fn is_for(&self, tick_shift: u32, entries: u64) -> bool {
         let (least, most) = (self.entries.min(entries), self.entries.max(entries));

@@ -11,7 +11,7 @@ use warp_wal::Kind;
 use super::job::Job;
 use crate::child;
 use crate::clients::clients;
-use crate::keys::{keys, value};
+use crate::keys::{KEY_BYTES, keys, value};
 use crate::latency::{median, median_time};
 use crate::machine::peak_resident_bytes;
 use crate::report::{Cell, Table, grouped};
@@ -67,8 +67,10 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> Outcome<()> {
     let (records, time, engine) = match reader {
         Reader::Log => {
             let mut records = 0_u64;
-            // Samples of load are in the log, too.
-            warp_wal::replay(dir.join(LOG), |_, entry| records += u64::from(entry.kind == Kind::Put))?;
+            // Samples of load and places of slots are in the log, too.
+            let is_record =
+                |entry: &warp_wal::Entry<'_>| entry.kind == Kind::Put && entry.key.len() == KEY_BYTES;
+            warp_wal::replay(dir.join(LOG), |_, entry| records += u64::from(is_record(entry)))?;
             (records, elapsed(), None)
         }
         Reader::Engine => {
@@ -109,7 +111,7 @@ pub(crate) fn replays(job: &mut Job) -> Outcome<()> {
             "of records",
         ],
     );
-    let record_bytes = (job.sizes.records * (crate::keys::KEY_BYTES + crate::keys::VALUE_BYTES)) as f64;
+    let record_bytes = (job.sizes.records * (KEY_BYTES + crate::keys::VALUE_BYTES)) as f64;
     let mut wrong = Vec::new();
     for (format, name) in [(LogFormat::Binary, "binary"), (LogFormat::Json, "JSON")] {
         let dir = job.dir()?;

@@ -48,8 +48,8 @@ impl Table {
     /// Begins to bring writes of a log back: each sets the entry of its key unless that has a higher sequence, so that any order
     /// ends in the same. It counts as a change. Of writes of one key with one sequence the last one stands.
     ///
-    /// `applied` is called for each that was put in its place, with no lock held; if it panics, what still waits is lost. Several threads may replay at once, each with a replayer
-    /// of its own.
+    /// `applied` is called for each that was put in its place, with no lock held; if it panics, what still waits is lost. Several
+    /// threads may replay at once, each with a replayer of its own.
     ///
     /// ```
     /// use warp_core::{KeyRef, Table};

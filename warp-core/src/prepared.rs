@@ -104,18 +104,14 @@ impl Table {
         let (address, buckets) = self.write_apart(contents, &pin)?;
         // The bucket has come meanwhile.
         let room = self.room_to_grow(hash, buckets);
-        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room };
-        prepared.set_mass(1);
-        Ok(prepared)
+        Ok(Prepared::new(self, hash, is_tombstone, address, room))
     }
 
     /// As [`Table::prepare`], without [`Table::room_to_grow`]: for a caller with other entries to make ready meanwhile.
     pub(crate) fn prepare_blindly(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
         let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
         let (address, _) = self.write_apart(contents, &self.store().pin())?;
-        let mut prepared = Prepared { table: self, hash, is_tombstone, address: Some(address), room: None };
-        prepared.set_mass(1);
-        Ok(prepared)
+        Ok(Prepared::new(self, hash, is_tombstone, address, None))
     }
 
     /// Writes an entry into a piece of its own, and asks for what putting it in its place needs first; returns the slot's buckets.
@@ -150,6 +146,21 @@ impl Table {
             }
             _ => None,
         }
+    }
+}
+
+impl<'t> Prepared<'t> {
+    #[inline(always)] // As `write_apart`.
+    fn new(
+        table: &'t Table,
+        hash: u64,
+        is_tombstone: bool,
+        address: Address,
+        room: Option<Array>,
+    ) -> Prepared<'t> {
+        let mut prepared = Prepared { table, hash, is_tombstone, address: Some(address), room };
+        prepared.set_mass(1);
+        prepared
     }
 }
 

@@ -108,6 +108,10 @@ fn write(cell: &AtomicU32, value: f32) {
     cell.store(value.to_bits(), Ordering::Relaxed);
 }
 
+fn increase(cell: &AtomicU32, by: f32) {
+    write(cell, read(cell) + by);
+}
+
 impl Law {
     /// The law assumed beforehand, for `capacity` in ticks.
     pub(crate) fn new(capacity: f64) -> Law {
@@ -134,14 +138,12 @@ impl Law {
 
     /// Counts a wait that ended in a use.
     pub(crate) fn reused(&self, class: usize, age: u32, weight: f32) {
-        let cell = &self.reused[class * AGE_BINS + bin(age)];
-        write(cell, read(cell) + weight);
+        increase(&self.reused[class * AGE_BINS + bin(age)], weight);
     }
 
     /// Counts a wait of which nobody will see the end.
     pub(crate) fn lost(&self, class: usize, age: u32, weight: f32) {
-        let cell = &self.lost[class * AGE_BINS + bin(age)];
-        write(cell, read(cell) + weight);
+        increase(&self.lost[class * AGE_BINS + bin(age)], weight);
     }
 
     /// The counts that are not zero, to be stored.
@@ -158,9 +160,8 @@ impl Law {
     /// Adds counts that were stored, and derives the index anew.
     pub(crate) fn add(&self, counts: &[StoredCount], capacity: f64) {
         for StoredCount { place, reused, lost } in counts {
-            let place = usize::from(*place);
-            write(&self.reused[place], read(&self.reused[place]) + reused);
-            write(&self.lost[place], read(&self.lost[place]) + lost);
+            increase(&self.reused[usize::from(*place)], *reused);
+            increase(&self.lost[usize::from(*place)], *lost);
         }
         // Each time prices some of the classes.
         for _ in 0..CLASSES.div_ceil(CLASSES_AT_A_TIME) {

@@ -201,7 +201,7 @@ impl Horizon {
         if self.is_cold() {
             self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        let capacities = age as f32 / f32::from_bits(self.capacity.load(Ordering::Relaxed));
+        let capacities = age as f32 / self.capacity();
         Orbit::new(tick, self.masses.used(orbit.mass_code(), capacities), wait_class(capacities))
     }
 
@@ -271,8 +271,7 @@ impl Horizon {
         let waiting = waiting
             .into_iter()
             .map(|waiting| (waiting.orbit.class(), waiting.orbit.age(tick), waiting.count));
-        let capacity = f64::from(f32::from_bits(self.capacity.load(Ordering::Relaxed)));
-        self.law.learn(capacity, since as f32 / full as f32, waiting);
+        self.law.learn(self.capacity().into(), since as f32 / full as f32, waiting);
     }
 
     /// The Hawking temperature: a moving mean of the worth of what was evicted or turned away, in expected hits an
@@ -296,7 +295,11 @@ impl Horizon {
     /// Entries that fit, in ticks.
     #[expect(clippy::cast_sign_loss, reason = "above 0")]
     pub(crate) fn capacity_ticks(&self) -> u64 {
-        f32::from_bits(self.capacity.load(Ordering::Relaxed)).ceil() as u64
+        self.capacity().ceil() as u64
+    }
+
+    fn capacity(&self) -> f32 {
+        f32::from_bits(self.capacity.load(Ordering::Relaxed))
     }
 
     /// Bytes of memory that the tables take.
@@ -328,7 +331,7 @@ impl Horizon {
     pub(crate) fn take(&self, stored: &StoredLaw) -> bool {
         let is_for = stored.is_for(self.tick_shift, self.entries());
         if is_for {
-            self.law.add(&stored.counts, f64::from(f32::from_bits(self.capacity.load(Ordering::Relaxed))));
+            self.law.add(&stored.counts, self.capacity().into());
             // They are counted until there were some capacities of them, and then no more.
             let scaled = u128::from(stored.uses) * u128::from(self.entries()) / u128::from(stored.entries);
             let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);

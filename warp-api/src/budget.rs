@@ -437,9 +437,7 @@ impl Shared {
             return Err(full("the write is larger than what the memory budget can hold"));
         }
         self.slow_down(standing, no_wait);
-        if self.is_law_due(standing) || self.table.wants_ready() {
-            self.want_memory();
-        }
+        self.want_memory_ahead(standing);
         let mut waited = Waited::default();
         loop {
             match budget.room(standing, needed) {
@@ -518,6 +516,13 @@ impl Shared {
         }
     }
 
+    /// Has the worker look after memory where that is due before it gets short.
+    fn want_memory_ahead(&self, standing: Standing) {
+        if self.is_law_due(standing) || self.table.wants_ready() {
+            self.want_memory();
+        }
+    }
+
     pub(crate) fn want_memory(&self) {
         if !self.budget.wanted.swap(true, Ordering::Relaxed) {
             self.wake_worker();
@@ -534,9 +539,7 @@ impl Shared {
     pub(crate) fn admit_read(&self, bytes: usize) -> bool {
         let Some(taken) = asks_now(bytes) else { return true };
         let standing = self.memory_standing();
-        if self.is_law_due(standing) || self.table.wants_ready() {
-            self.want_memory();
-        }
+        self.want_memory_ahead(standing);
         if self.budget.room(standing, taken) != Room::Ample {
             if !self.could_fit(standing, 2 * taken) {
                 return false;

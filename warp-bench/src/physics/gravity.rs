@@ -147,7 +147,7 @@ fn few_moves(job: &Job, database: &Database, row: &Row, keys: &[u32], frontier: 
     };
     add(Physics::default().promotion_price, &row.engines[0].served);
     for price in PRICES {
-        add(price, &database.replay(row.budget, Mode::Dear(price), &job.clock, keys, 1)?.served);
+        add(price, &database.forget()?.replay(row.budget, Mode::Dear(price), &job.clock, keys, 1)?.served);
     }
     Ok(())
 }
@@ -163,7 +163,7 @@ fn contend(
 ) -> Outcome<Option<Row>> {
     let mut engines = Vec::new();
     for (_, mode) in ENGINES {
-        engines.push(database.replay(budget, mode, &job.clock, keys, windows)?);
+        engines.push(database.forget()?.replay(budget, mode, &job.clock, keys, windows)?);
         if engines[0].entries < ENTRIES_MIN {
             return Ok(None);
         }

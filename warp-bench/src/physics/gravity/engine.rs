@@ -67,27 +67,14 @@ impl Database {
         Ok(Database { path, bytes: (keys * VALUE_BYTES) as u64 })
     }
 
-    /// Takes away what earlier replays have taught.
-    pub(super) fn forget(&self) -> Outcome<()> {
+    /// The same, without what earlier replays have taught.
+    pub(super) fn forget(&self) -> Outcome<&Database> {
         warp_checkpoint::remove_advice(&OsDir::open(&self.path, false)?, u64::MAX)?;
-        Ok(())
+        Ok(self)
     }
 
-    /// Replays requests within a budget, by an engine to which everything is new.
+    /// Replays requests within a budget, by an engine that knows what was kept of the last replay.
     pub(super) fn replay(
-        &self,
-        budget: u64,
-        mode: Mode,
-        clock: &SystemClock,
-        keys: &[u32],
-        windows: usize,
-    ) -> Outcome<Replay> {
-        self.forget()?;
-        self.go_on(budget, mode, clock, keys, windows)
-    }
-
-    /// The same, by an engine that knows what was kept of the last replay.
-    pub(super) fn go_on(
         &self,
         budget: u64,
         mode: Mode,

@@ -27,16 +27,16 @@ impl Restarts {
     /// Adds a trace, at the budget of a row.
     pub(super) fn add(&mut self, job: &Job, database: &Database, row: &Row, keys: &[u32]) -> Outcome<()> {
         let (before, after) = keys.split_at(keys.len() / 2);
-        let mut served = Vec::new();
-        for is_kept in [true, false] {
-            database.replay(row.budget, Mode::Law, &job.clock, before, 1)?;
-            if !is_kept {
-                database.forget()?;
-            }
-            let replay = database.go_on(row.budget, Mode::Law, &job.clock, after, WINDOWS)?;
-            served.push([replay.served.shares()[0], replay.served.share()]);
-        }
-        let [kept, forgotten] = served[..] else { return Err("two replays have two answers".into()) };
+        let replay = |database: &Database, keys: &[u32], windows| {
+            database.replay(row.budget, Mode::Law, &job.clock, keys, windows)
+        };
+        let served = |is_kept: bool| -> Outcome<[f64; 2]> {
+            replay(database.forget()?, before, 1)?;
+            let known = if is_kept { database } else { database.forget()? };
+            let served = replay(known, after, WINDOWS)?.served;
+            Ok([served.shares()[0], served.share()])
+        };
+        let (kept, forgotten) = (served(true)?, served(false)?);
         self.gained.push([0, 1].map(|of| (kept[of] - forgotten[of]) * 100.0));
         self.table.row([
             Cell::text(&row.label),

@@ -275,7 +275,7 @@ pub struct MemoryMetrics {
     pub budget_bytes: u64,
     /// What it holds, as the budget counts it: resident memory of the table and of values, and everything else here but
     /// what is mapped; of checkpoints the most that they needed lately; what scans have read ahead; for large writes their buffers, with an
-    /// estimate of what the allocator keeps of those that were freed; and an allowance of at most 2 MiB for what is told nowhere.
+    /// estimate of what the allocator keeps of those that were freed; and an allowance of at most 4 MiB for what is told nowhere.
     pub held_bytes: u64,
     /// The part of `held_bytes` that is free for new entries of the right size.
     pub spare_bytes: u64,

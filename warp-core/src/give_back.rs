@@ -51,6 +51,7 @@ impl Table {
         self.collect();
         let mut moved = 0;
         for (number, arena) in self.store().arenas() {
+            let moved_before = moved;
             for _ in 0..LEAVING_PASSES_MAX {
                 // A reader that sleeps keeps what was moved from being freed: it is there twice until then.
                 if self.store().waiting_bytes() > WAITING_MAX || arena.choose_leaving(sparse) == 0 {
@@ -62,9 +63,13 @@ impl Table {
                 self.collect();
                 arena.end_leaving();
             }
+            // Before others take pages for what moves in them.
+            if moved > moved_before {
+                arena.discard_free();
+            }
         }
         if moved > 0 {
-            self.discard_free();
+            self.store().long_values.discard_free();
         }
         moved
     }

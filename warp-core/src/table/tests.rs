@@ -1,5 +1,7 @@
 //! Tests of the file above.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::value::Value;
 
@@ -335,6 +337,46 @@ fn who_needs_memory_now_gets_more_of_what_is_scattered() {
         assert_eq!(table.len(), 40_000 - 40_000_usize.div_ceil(removed));
         table.validate().unwrap();
     }
+}
+
+/// What moves is there twice for a while: a little of it at a time.
+#[test]
+fn giving_memory_back_takes_little_of_it() {
+    let table =
+        Table::with_options(TableOptions { tracked: false, huge_pages: false, ..TableOptions::new(1, 0) });
+    let names: Vec<[u8; 10]> = (0..200_000).map(numbered).collect();
+    let key = |bytes| KeyRef { hash: table.hash_of(0, bytes), keyspace: 0, bytes };
+    // Of many lengths, so that a class has few spans, all of which are emptied.
+    for (number, name) in names.iter().enumerate() {
+        table.put(key(name), &[0; 480][..number % 8 * 60], 1, 0).unwrap();
+    }
+    // By turns all stay and a third does, so that no chunk goes as a whole.
+    let goes = |number: usize| number / 8_000 % 2 == 0 && number % 3 > 0;
+    for (_, name) in names.iter().enumerate().filter(|(number, _)| goes(*number)) {
+        table.lock(0).remove(key(name)).unwrap();
+    }
+    until(|| {
+        table.collect();
+        table.memory().retired_bytes == 0
+    });
+    table.discard_free();
+    let before = table.memory().resident_bytes;
+    let is_done = AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut most = 0;
+            while !is_done.load(Ordering::Acquire) {
+                most = table.memory().resident_bytes.max(most);
+            }
+            most
+        });
+        until(|| table.shrink() == 0 && table.memory().retired_bytes == 0);
+        is_done.store(true, Ordering::Release);
+        looking.join().unwrap()
+    });
+    let after = table.memory().resident_bytes;
+    assert!(after < before / 4 * 3, "{before} bytes and {after} afterwards");
+    assert!(most < before + (512 << 10), "{before} bytes and up to {most}");
 }
 
 /// Arrays of buckets that a slot has outgrown, or that got shorter as entries went, leave their spans scattered.

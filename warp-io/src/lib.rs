@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
 pub use map::MappedBytes;
-pub use memory_limit::memory_limit;
+pub use memory_limit::{memory_available, memory_limit};
 pub use os::OsDir;
 #[cfg(feature = "sim")]
 pub use sim::{Fault, OpClass, OpInfo, OpKind, SimClock, SimDir, SimDisk, Survival};

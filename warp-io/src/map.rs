@@ -35,7 +35,8 @@ impl MappedBytes {
         // and that its callers keep: published files are never modified, and the directory's lock keeps other
         // processes out.
         let map = unsafe { MmapOptions::new().map(file)? };
-        // Point reads dominate: reading ahead would only fill the page cache with what nobody asked for.
+        // Point reads dominate: where there is no room for the whole file, reading ahead of each page would only fill the
+        // page cache with what nobody asked for.
         // Only a hint: a system that does not take it maps all the same.
         let _ = map.advise(memmap2::Advice::Random);
         Ok(MappedBytes(Arc::new(Source::Mapped(map))))

@@ -16,16 +16,59 @@ use std::path::{Path, PathBuf};
 /// ```
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limits = group_files(&groups, Path::new("/sys/fs/cgroup"));
-    let limits = limits.iter().filter_map(|file| fs::read_to_string(file).ok());
-    limits.filter_map(|text| text.trim().parse().ok()).chain(machine).min()
+    limits().map(|(_, limit)| limit).chain(of_machine("MemTotal:")).min()
 }
 
-/// `MemTotal` in bytes.
-fn total_of(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// Bytes of memory that nobody uses, or that the system keeps files in and would give to whoever needs it; `None` where
+/// the system does not say. In a control group with a limit no more than is left of that.
+///
+/// Linux: `MemAvailable` of `/proc/meminfo`; for a group its limit less its use, where pages of files are not counted as
+/// used. A group's `memory.high` is not looked at.
+///
+/// ```
+/// if let (Some(available), Some(limit)) = (warp_io::memory_available(), warp_io::memory_limit()) {
+///     assert!(available <= limit);
+/// }
+/// ```
+#[must_use]
+pub fn memory_available() -> Option<u64> {
+    limits().map(|(file, limit)| left_of(&file, limit)).chain(of_machine("MemAvailable:")).min()
+}
+
+fn of_machine(name: &str) -> Option<u64> {
+    field_of(&fs::read_to_string("/proc/meminfo").ok()?, name)
+}
+
+/// The limits of the process's control groups, and the files that say so.
+fn limits() -> impl Iterator<Item = (PathBuf, u64)> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = group_files(&groups, Path::new("/sys/fs/cgroup")).into_iter();
+    files.filter_map(|file| number_in(&file).map(|limit| (file, limit)))
+}
+
+fn number_in(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// What is left of the limit that a file gives; all of it where the system does not say what is used.
+fn left_of(file: &Path, limit: u64) -> u64 {
+    let used = ["memory.current", "memory.usage_in_bytes"];
+    let used = used.iter().find_map(|name| number_in(&file.with_file_name(name))).unwrap_or_default();
+    let stat = fs::read_to_string(file.with_file_name("memory.stat")).unwrap_or_default();
+    limit.saturating_sub(used.saturating_sub(file_bytes(&stat)))
+}
+
+/// What the pages of files take, as `memory.stat` of a group says: with those of the groups below, for which version 1 has
+/// names of its own.
+fn file_bytes(stat: &str) -> u64 {
+    let of = |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    let names = [("total_active_file ", "active_file "), ("total_inactive_file ", "inactive_file ")];
+    names.iter().filter_map(|(all, own)| of(all).or_else(|| of(own))).sum()
+}
+
+/// A field of `/proc/meminfo`, in bytes.
+fn field_of(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1 << 10)
 }
@@ -58,9 +101,32 @@ mod tests {
 
     #[test]
     fn the_machines_memory_is_in_kibibytes() {
-        assert_eq!(total_of("MemFree: 3 kB\nMemTotal:       24000 kB\n"), Some(24_576_000));
-        assert_eq!(total_of("MemTotal: many kB"), None);
-        assert_eq!(total_of(""), None);
+        let total = |text| field_of(text, "MemTotal:");
+        assert_eq!(total("MemFree: 3 kB\nMemTotal:       24000 kB\n"), Some(24_576_000));
+        assert_eq!(total("MemTotal: many kB"), None);
+        assert_eq!(total(""), None);
+    }
+
+    #[test]
+    fn what_files_take_of_a_group_is_left() {
+        assert_eq!(file_bytes("anon 5\ninactive_file 7\nactive_file 11\n"), 18);
+        let with_totals = "active_file 1\ninactive_file 2\ntotal_active_file 30\ntotal_inactive_file 40\n";
+        assert_eq!(file_bytes(with_totals), 70);
+        assert_eq!(file_bytes("file 5\n"), 0);
+        for (name, used) in
+            [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")]
+        {
+            let scratch = tempfile::tempdir().unwrap();
+            let put = |name: &str, text: &str| fs::write(scratch.path().join(name), text).unwrap();
+            put(name, "1000\n");
+            let limit = scratch.path().join(name);
+            assert_eq!(left_of(&limit, 1_000), 1_000);
+            put(used, "600\n");
+            assert_eq!(left_of(&limit, 1_000), 400);
+            put("memory.stat", "anon 400\nactive_file 50\ninactive_file 150\n");
+            assert_eq!(left_of(&limit, 1_000), 600);
+            assert_eq!(left_of(&limit, 300), 0);
+        }
     }
 
     #[test]

@@ -210,6 +210,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
         let next = shared.time.monotonic() + WORKER_INTERVAL;
         loop {
             let due = if shared.warm.is_under_way() { warm_due.min(next) } else { next };
+            let due = shared.read_ahead.due().map_or(due, |ahead| ahead.min(due));
             let due = if shared.has_left_behind() { Duration::ZERO } else { due };
             match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -227,6 +228,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                 shared.warm_step();
                 warm_due = shared.time.monotonic() + shared.warm_pause();
             }
+            shared.read_ahead_step();
             shared.remove_one_left_behind();
             // Orders that come all the time must not keep it from the rest.
             if shared.time.monotonic() >= next {
@@ -243,12 +245,14 @@ impl Shared {
         let wait = self.tick_log();
         self.work();
         self.warm_step();
+        self.read_ahead_step();
         self.remove_one_left_behind();
         if self.has_left_behind() {
             return Duration::ZERO;
         }
-        let next = if self.warm.is_under_way() { self.warm_pause() } else { WORKER_INTERVAL };
-        wait.unwrap_or(WORKER_INTERVAL).min(next)
+        let warm = self.warm.is_under_way().then(|| self.warm_pause());
+        let ahead = self.read_ahead.due().map(|due| due.saturating_sub(self.time.monotonic()));
+        [wait, warm, ahead].into_iter().flatten().fold(WORKER_INTERVAL, Duration::min)
     }
 
     /// Writes and syncs what is due of the log. Returns how long nothing more will be due; `None` if nothing ever

@@ -50,6 +50,7 @@ mod keyspace;
 mod options;
 mod point;
 mod progress;
+mod read_ahead;
 mod read_view;
 mod rules;
 mod types;
@@ -149,6 +150,7 @@ pub use options::{
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
+pub use read_ahead::ReadAheadMetrics;
 pub use read_view::{KeyspaceView, ReadView};
 pub use readers::hold_files;
 pub use reason::{CheckpointReason, ReasonCounts};

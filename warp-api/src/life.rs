@@ -31,6 +31,7 @@ impl Life {
         // The worker goes first: a checkpoint of its own is then either taken or not begun. The log's thread stays
         // until the end, for writes that others make meanwhile.
         threads.stop_worker(shared);
+        shared.read_ahead.end();
         let taken = match (&shared.home, shared.journal.log()) {
             (Some(_), Some(log)) if checkpoint && !log.is_poisoned() => {
                 shared.take_checkpoint(CheckpointReason::Close).map(drop)

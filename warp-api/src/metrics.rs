@@ -13,6 +13,7 @@ use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
 use crate::learned::LearnedMetrics;
 use crate::learning::LearningMetrics;
+use crate::read_ahead::ReadAheadMetrics;
 use crate::reason::ReasonCounts;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
@@ -55,6 +56,8 @@ pub struct CosmicMetrics {
     pub learned: Option<LearnedMetrics>,
     /// What was hot before the open, and was brought into memory since; `None` without files.
     pub warm_start: Option<WarmStartMetrics>,
+    /// What of the layers was read ahead after the open; `None` without files.
+    pub read_ahead: Option<ReadAheadMetrics>,
     /// What all of this was worth.
     pub worth: WorthMetrics,
     /// Memory, in bytes.
@@ -347,6 +350,7 @@ impl WarpEngine {
             recovery: shared.home.as_ref().map(|_| shared.recovery.clone()),
             learned: shared.learned_metrics(),
             warm_start: shared.home.as_ref().map(|_| shared.warm.metrics()),
+            read_ahead: shared.home.as_ref().map(|_| shared.read_ahead.metrics()),
             worth: shared.worth_metrics(),
             memory: MemoryMetrics {
                 table_bytes: table.total(),

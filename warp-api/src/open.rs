@@ -43,6 +43,7 @@ use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
+use crate::read_ahead::ReadAhead;
 use crate::readers::{hold_files, settled};
 use crate::reason::Requests;
 use crate::recovery_report::{Lost, RecoveryReport, Trimmed};
@@ -334,6 +335,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         learned: LearnedState::default(),
         worth: WorthKept::default(),
         warm: WarmStart::default(),
+        read_ahead: ReadAhead::new(home.is_some() && !options.read_only && options.read_ahead_bytes > 0),
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),

@@ -243,6 +243,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) on_progress: Option<ProgressFn>,
     pub(crate) warm_start_bytes: u64,
+    pub(crate) read_ahead_bytes: u64,
     pub(crate) physics: Physics,
 }
 
@@ -274,6 +275,7 @@ impl Default for Options {
             read_only: false,
             on_progress: None,
             warm_start_bytes: 1 << 30,
+            read_ahead_bytes: u64::MAX,
             physics: Physics::default(),
         }
     }
@@ -494,6 +496,27 @@ impl Options {
         self
     }
 
+    /// The most bytes of layer files that the background has the system read into its page cache after an open, so that
+    /// reads of what is not in memory need not wait for the disk one by one. It begins only where there is room for all
+    /// of them: not if they have more than this, than what the memory budget leaves after the open, or than half of what
+    /// the machine has available. The page cache is the system's, which takes it back when it needs it. 0: never.
+    /// Default: no bound but those. Nothing is read where a database is open for reading only.
+    ///
+    /// ```
+    /// # fn main() -> warp_api::Result<()> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// // For a disk whose bandwidth others need, and data of which little is ever read.
+    /// let engine = warp_api::Options::new().read_ahead_bytes(0).open(scratch.path())?;
+    /// assert_eq!(engine.cosmic_metrics().read_ahead.map(|ahead| ahead.bytes), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn read_ahead_bytes(mut self, bytes: u64) -> Options {
+        self.read_ahead_bytes = bytes;
+        self
+    }
+
     /// Which parts of the physics layer give advice. Default: all but learned partners and learned wormholes.
     #[must_use]
     pub fn physics(mut self, physics: Physics) -> Options {
@@ -642,6 +665,7 @@ impl fmt::Debug for Options {
             .field("recovery", &self.recovery)
             .field("recovery_threads", &self.recovery_threads)
             .field("warm_start_bytes", &self.warm_start_bytes)
+            .field("read_ahead_bytes", &self.read_ahead_bytes)
             .field("physics", &self.physics)
             .finish_non_exhaustive()
     }

@@ -9,7 +9,6 @@
 //!
 //! A checkpoint may take minutes, and the worker's other duties do not wait for it: they are done between two steps.
 
-use std::thread;
 use std::time::Duration;
 
 use warp_io::Clock;
@@ -128,7 +127,7 @@ impl<'a> Pace<'a> {
         }
         let pause = self.pause(shared.time.monotonic());
         if pause >= PAUSE_MIN {
-            thread::sleep(pause.min(PAUSE_MAX));
+            shared.read_ahead_for(pause.min(PAUSE_MAX));
             self.resumed = shared.time.monotonic();
             self.activity = shared.activity();
         }

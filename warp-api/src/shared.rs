@@ -31,6 +31,7 @@ use crate::options::Options;
 use crate::order::Order;
 use crate::progress::{Progress, Task};
 use crate::read::ColdReads;
+use crate::read_ahead::ReadAhead;
 use crate::reason::Requests;
 use crate::recovery_report::RecoveryReport;
 use crate::residency::Residency;
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) worth: WorthKept,
     /// What was hot before the open, and is brought in.
     pub(crate) warm: WarmStart,
+    /// What the system has yet to read of the layers.
+    pub(crate) read_ahead: ReadAhead,
     /// The orders of keyspaces that were scanned.
     pub(crate) order: Order,
     pub(crate) time: EngineTime,

@@ -53,8 +53,10 @@ pub(crate) struct Opened {
 }
 
 const LOADED: &str = "loaded";
-/// The stream of random numbers that reads and overwrites are drawn from.
-const STREAM: u64 = 77;
+/// The streams of random numbers that overwrites and reads are drawn from: what is read first is not what was written
+/// last.
+const OVERWRITES: u64 = 77;
+const READS: u64 = 78;
 /// Reads are counted in windows of this length.
 const WINDOW: Duration = Duration::from_millis(10);
 /// What counts as being at the pace.
@@ -73,7 +75,7 @@ pub(crate) fn fill(arguments: &FillArguments, seed: u64) -> Outcome<()> {
     store.sync()?;
     println!("{LOADED}");
     std::io::stdout().flush()?;
-    let mut random = Random::new(seed, STREAM);
+    let mut random = Random::new(seed, OVERWRITES);
     for count in 1.. {
         store.overwrite(&keys[random.below(keys.len())], count)?;
     }
@@ -122,7 +124,7 @@ pub(crate) fn pace(
     seed: u64,
     mut has: impl FnMut(&Key) -> Outcome<bool>,
 ) -> Outcome<(Duration, f64)> {
-    let mut random = Random::new(seed, STREAM);
+    let mut random = Random::new(seed, READS);
     // When each window ended, and its rate.
     let mut windows: Vec<(Duration, f64)> = Vec::new();
     let start = clock.monotonic();

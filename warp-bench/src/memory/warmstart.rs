@@ -1,4 +1,5 @@
-//! Reads in the first seconds after an open, the page cache dropped before: with and without a warm start.
+//! Reads in the first seconds after an open, the page cache dropped before: with and without a warm start and reading
+//! ahead.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -25,6 +26,23 @@ const TICK: Duration = Duration::from_millis(1);
 /// Windows from the open on that are told apart, in passes: a tenth, a third, and the whole.
 const WINDOWS: [u32; 3] = [10, 3, 1];
 
+/// What the background does after an open: bring in what was hot, have the system read the layers.
+#[derive(Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    warms: bool,
+    reads_ahead: bool,
+}
+
+const MODES: [Mode; 4] = [
+    Mode { name: "warm start and reading ahead", warms: true, reads_ahead: true },
+    Mode { name: "warm start", warms: true, reads_ahead: false },
+    Mode { name: "reading ahead", warms: false, reads_ahead: true },
+    Mode { name: "neither", warms: false, reads_ahead: false },
+];
+const WARM: usize = 1;
+const NEITHER: usize = 3;
+
 /// What was seen from the open until the end of a window.
 #[derive(Clone, Debug)]
 struct Window {
@@ -40,14 +58,13 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
     let records = Records { seed: job.seed, count: (job.entries / PART).max(1_000) };
     let dir = job.dir()?;
     fill(job, dir.path(), records)?;
-    let modes = [("with warm start", true), ("without", false)];
-    let mut seen: [Vec<Vec<Window>>; 2] = [Vec::new(), Vec::new()];
+    let mut seen: [Vec<Vec<Window>>; MODES.len()] = Default::default();
     let mut brought = Vec::new();
     for run in 0..job.runs {
-        for (&(_, is_on), seen) in modes.iter().zip(&mut seen) {
-            let (windows, warm) = first_reads(job, dir.path(), records, is_on, run as u64)?;
+        for (mode, seen) in MODES.iter().zip(&mut seen) {
+            let (windows, warm) = first_reads(job, dir.path(), records, *mode, run as u64)?;
             seen.push(windows);
-            brought.extend(is_on.then_some(warm).flatten());
+            brought.extend(mode.warms.then_some(warm).flatten());
         }
     }
     let mut table = Table::new(
@@ -59,7 +76,7 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
         &["from the open on", "", "served from memory", "p50", "p99", "p99.9"],
     );
     for (place, part) in WINDOWS.iter().enumerate() {
-        for ((name, _), seen) in modes.iter().zip(&seen) {
+        for (mode, seen) in MODES.iter().zip(&seen) {
             let shares: Vec<f64> = seen.iter().map(|windows| windows[place].from_memory).collect();
             let quantile = |share| {
                 let times: Vec<Duration> =
@@ -68,7 +85,7 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
             };
             table.row_now([
                 Cell::time(job.pass / *part),
-                Cell::text(*name),
+                Cell::text(mode.name),
                 Cell::share(median(&shares)),
                 quantile(0.5),
                 quantile(0.99),
@@ -91,7 +108,7 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
     job.report.table(table);
     let whole =
         |seen: &[Vec<Window>]| median(&seen.iter().map(|windows| windows[2].from_memory).collect::<Vec<_>>());
-    let (with, without) = (whole(&seen[0]), whole(&seen[1]));
+    let (with, without) = (whole(&seen[WARM]), whole(&seen[NEITHER]));
     job.report.check(
         "a warm start serves more reads from memory",
         with > without,
@@ -100,19 +117,20 @@ pub(crate) fn warmstart(job: &mut Job) -> Outcome<()> {
     Ok(())
 }
 
-fn options(is_on: bool) -> Options {
-    child::on_demand().physics(Physics { warm_start: is_on, ..Physics::default() })
+fn options(mode: Mode) -> Options {
+    let options = child::on_demand().physics(Physics { warm_start: mode.warms, ..Physics::default() });
+    if mode.reads_ahead { options } else { options.read_ahead_bytes(0) }
 }
 
 /// Loads the database, restarts it so that nothing is hot for having been written, and reads until the list is worth
 /// something.
 fn fill(job: &Job, dir: &Path, records: Records) -> Outcome<()> {
-    let engine = options(false).open(dir)?;
+    let engine = options(MODES[NEITHER]).open(dir)?;
     for number in 0..records.count {
         engine.put(records.key(number), records.value(number))?;
     }
     engine.close()?;
-    let engine = options(true).open(dir)?;
+    let engine = options(MODES[WARM]).open(dir)?;
     let mut requests = records.requests(0);
     let end = job.clock.monotonic() + job.pass;
     while job.clock.monotonic() < end {
@@ -129,11 +147,11 @@ fn first_reads(
     job: &Job,
     dir: &Path,
     records: Records,
-    is_on: bool,
+    mode: Mode,
     run: u64,
 ) -> Outcome<(Vec<Window>, Option<Brought>)> {
     drop_page_cache(dir)?;
-    let engine = options(is_on).open(dir)?;
+    let engine = options(mode).open(dir)?;
     let mut requests = records.requests(1 + run);
     let mut latency = Latency::new();
     let mut windows = Vec::new();

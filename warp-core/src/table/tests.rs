@@ -351,7 +351,7 @@ fn giving_memory_back_takes_little_of_it() {
         table.put(key(name), &[0; 480][..number % 8 * 60], 1, 0).unwrap();
     }
     // By turns all stay and a third does, so that no chunk goes as a whole.
-    let goes = |number: usize| number / 8_000 % 2 == 0 && number % 3 > 0;
+    let goes = |number: usize| (number / 8_000).is_multiple_of(2) && !number.is_multiple_of(3);
     for (_, name) in names.iter().enumerate().filter(|(number, _)| goes(*number)) {
         table.lock(0).remove(key(name)).unwrap();
     }

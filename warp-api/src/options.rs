@@ -503,7 +503,7 @@ impl Options {
     /// Default: no bound but those. Nothing is read where a database is open for reading only.
     ///
     /// ```
-    /// # fn main() -> warp_api::Result<()> {
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let scratch = tempfile::tempdir()?;
     /// // For a disk whose bandwidth others need, and data of which little is ever read.
     /// let engine = warp_api::Options::new().read_ahead_bytes(0).open(scratch.path())?;

@@ -38,7 +38,8 @@ pub struct Laws {
     /// The pace of background work on the level, against the engine's own: 0.5 is half of it. In `0.0..=16.0`; default 1.
     /// That of [`Level::Hot`] is how fast a warm start, whose course [`WarmStartMetrics`](crate::WarmStartMetrics) tell,
     /// brings values into memory, and how fast layers are read ahead, not at all with 0; that of
-    /// [`Level::Cold`] is how fast checkpoints and merges write for which nobody waits, some 6 MiB a second with 0. Nothing is done in the background for [`Level::Warm`].
+    /// [`Level::Cold`] is how fast checkpoints and merges write for which nobody waits, some 6 MiB a second with 0. Nothing
+    /// is done in the background for [`Level::Warm`].
     pub pace: f64,
     /// The most bytes that the level takes. That of [`Level::Hot`] counts: memory holds no more, warm values among it, as if
     /// it were the [`memory_budget`](crate::Options::memory_budget); never more than that says, nor less than the least that it

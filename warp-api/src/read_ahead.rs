@@ -131,9 +131,16 @@ impl Shared {
     /// Reads a little more of the layers, if it is time.
     pub(crate) fn read_ahead_step(&self) {
         let ahead = &self.read_ahead;
-        let start = self.time.monotonic();
+        if !ahead.is_under_way() {
+            return;
+        }
+        // Under the lock, so that nothing begins once it was ended.
+        let Some(mut left) = ahead.left.try_lock() else { return };
         let (Some(home), Some(due)) = (&self.home, ahead.due()) else { return };
-        let Some(mut left) = ahead.left.try_lock().filter(|_| start >= due) else { return };
+        let start = self.time.monotonic();
+        if start < due {
+            return;
+        }
         // So that nobody else waits for a turn meanwhile.
         ahead.set_due(start + PAUSE_MAX);
         let pace = self.laws(Level::Hot).pace;

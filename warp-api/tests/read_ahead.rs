@@ -192,7 +192,7 @@ fn nothing_is_read_for_who_only_reads_or_has_no_files_or_has_closed() {
     assert!(options().in_memory().cosmic_metrics().read_ahead.is_none());
 }
 
-/// Runs threads of the engine's own, on real files or simulated ones.
+/// An engine with threads of its own, for which a checkpoint is due after little was written.
 fn with_threads(dir: &dyn Dir, clock: Arc<dyn Clock>) -> WarpEngine {
     let environment = Environment { clock, ..Environment::default() };
     options().checkpoint_log_bytes(128 << 10).open_in(dir, environment).unwrap()
@@ -203,7 +203,7 @@ fn the_worker_does_it_by_itself_also_beside_checkpoints() {
     let machine = Machine::new(1);
     filled(&machine);
     let engine = with_threads(&machine.disk.root(), Arc::new(warp_io::SystemClock::new()));
-    // Of which a checkpoint is due all the time, that is paced.
+    // Paced checkpoints are taken all the time.
     assert!(wait_until(|| {
         (0..10_u32).for_each(|number| _ = engine.put(number.to_le_bytes(), value(number)).unwrap());
         !ahead(&engine).under_way

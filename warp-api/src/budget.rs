@@ -412,6 +412,7 @@ impl Shared {
             // Deletions without files leave nothing behind.
             Some(_) if admit.reserve && self.home.is_none() => Ok(None),
             Some(taken) => {
+                self.wait_for_checkpoint(!admit.wait)?;
                 let bytes = bytes as u64;
                 let is_large = bytes >= LARGE_BYTES;
                 // Its encoding, and the log's copy of that.

@@ -113,6 +113,8 @@ impl Shared {
             }
             Err(Failed::Merging(Stop::BrokenOff) | Failed::Otherwise(Stop::BrokenOff)) => Err(broken_off()),
             Err(Failed::Merging(Stop::Failed(error)) | Failed::Otherwise(Stop::Failed(error))) => {
+                // Waiting for the next would be of no use: it may fail as well.
+                self.log_bound.lift();
                 self.counters.checkpoint_failures.add(1);
                 tracing::error!(%error, "checkpoint failed");
                 Err(error)
@@ -142,14 +144,16 @@ impl Shared {
         });
         // Read before the lists are closed: every write below it is in the table, and on a closed list or in
         // an older layer, once the table has held every lock.
-        let replay_from = log.next_seq();
+        let (replay_from, taken) = (log.next_seq(), log.taken_bytes());
         let has_links = self.new_links.swap(false, Ordering::AcqRel);
         let clean_below = self.clean_below.load(Ordering::Acquire);
         let mut closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
         self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
         let new_bytes = self.expected_bytes(closed.len());
-        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes) } else { 0 };
-        let mut pace = Pace::new(self, reason, merged > 0, since, logged);
+        let tail = taken.saturating_sub(catalog.replay_log_bytes) + catalog.replayed_bytes;
+        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes, tail) } else { 0 };
+        let ahead = self.log_bound.begin(taken, tail);
+        let mut pace = Pace::new(self, reason, merged > 0, since, logged, ahead);
         let mut come = Come::default();
         let written = self.write_changed(
             home,
@@ -162,6 +166,8 @@ impl Shared {
         }
         let written = written?;
         catalog.replayed_bytes = 0;
+        catalog.replay_log_bytes = taken;
+        self.log_bound.published(taken);
         // Clean now: a layer has them, and readers know of it. Tombstones have no more to say in memory.
         self.clean_below.store(replay_from, Ordering::Release);
         closed.published();

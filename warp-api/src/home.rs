@@ -61,6 +61,8 @@ pub(crate) struct Catalog {
     pub(crate) segments: u64,
     /// Bytes of log that the open replayed, and that no checkpoint has made needless since.
     pub(crate) replayed_bytes: u64,
+    /// What the log had taken in since the open where the replay of the newest checkpoint begins; 0 if that is before the open.
+    pub(crate) replay_log_bytes: u64,
     /// Whether files that no kept checkpoint needs may go. Not after a fallback to an older checkpoint, whose
     /// newer ones may be of use to whoever repairs them.
     pub(crate) may_remove: bool,

@@ -102,6 +102,7 @@ mod from_crates;
 mod home;
 mod hot_list;
 mod life;
+mod log_bound;
 mod merge;
 mod open;
 mod open_at;

@@ -37,6 +37,7 @@ use crate::layers::Layers;
 use crate::learned::LearnedState;
 use crate::learning::Learning;
 use crate::links;
+use crate::log_bound::LogBound;
 use crate::merge::Backoff;
 use crate::names::Names;
 use crate::options::{LogFormat, MEMORY_BUDGET_MIN, Options, Recovery};
@@ -197,6 +198,7 @@ impl State {
                 log_bytes: 0,
                 segments: 0,
                 replayed_bytes: replay.bytes,
+                replay_log_bytes: 0,
                 may_remove: found.rejected.is_empty() && !found.is_salvaged_from_log,
                 is_current_unknown: false,
                 backoff: Backoff::default(),
@@ -340,6 +342,11 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
         budget: Budget::new(options.budget_bytes().max(MEMORY_BUDGET_MIN), options.when_full),
+        log_bound: LogBound::new(
+            options.checkpoint_log_bytes,
+            environment.background == Background::Threads,
+            recovery.log_bytes,
+        ),
         residency: Residency::new(options.budget_bytes(), options.physics.gravity),
         being_checkpointed: AtomicU64::new(0),
         waiters: Waiters::default(),

@@ -309,8 +309,14 @@ impl Options {
         self
     }
 
-    /// A checkpoint is due once this many bytes of records have gathered in the log since the last one, which
-    /// bounds how much an open has to replay. Default: 256 MiB.
+    /// A checkpoint is due once this many bytes of records have gathered in the log since the last one. Default: 256 MiB.
+    ///
+    /// It bounds how much an open has to replay. Where writers log faster than checkpoints can follow they are slowed down, so that no more
+    /// than four times as many bytes gather: what they log may get ahead as the checkpoint that is being taken goes on
+    /// ([`CheckpointMetrics::writers_held_up`](crate::CheckpointMetrics::writers_held_up) counts it). A write that must not wait gets
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Nobody is slowed down for a checkpoint that has failed.
+    ///
+    /// Who loads much at once, and can do so again, gives more.
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_log_bytes = bytes;
@@ -774,7 +780,8 @@ impl PutOptions {
         self
     }
 
-    /// Answers `Busy` instead of waiting while the log's buffer or the memory budget is full.
+    /// Answers `Busy` instead of waiting while the log's buffer or the memory budget is full, or the log too far ahead of the
+    /// checkpoints ([`Options::checkpoint_log_bytes`]).
     #[must_use]
     pub fn no_wait(mut self) -> PutOptions {
         self.no_wait = true;

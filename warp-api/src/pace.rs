@@ -4,7 +4,7 @@
 //! With `B` bytes to be written, and `T` the time until the next checkpoint is due, the rate is `B / (T / 2)`, and at
 //! least [`RATE_MIN_BYTES`] a second: it is done after half of that time. `T` is the interval between two, or the time in
 //! which the log grows by the bytes that call for one, at the rate at which it grew since the last or grows now,
-//! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for has no
+//! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for, writers among them (`log_bound.rs`), has no
 //! rate; one on demand pauses only while others use the engine, for as long as it worked, divided by that pace.
 //!
 //! A checkpoint may take minutes, and the worker's other duties do not wait for it: they are done between two steps.
@@ -12,9 +12,11 @@
 use std::time::Duration;
 
 use warp_io::Clock;
+use warp_wal::Log;
 
 use crate::environment::Background;
 use crate::error::{Error, ErrorKind};
+use crate::log_bound::Ahead;
 use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 use crate::types::Level;
@@ -68,6 +70,8 @@ pub(crate) struct Pace<'a> {
     log_rate: f64,
     /// What others had done when the last pause ended.
     activity: u64,
+    /// How far writers may go meanwhile.
+    ahead: Ahead,
 }
 
 impl<'a> Pace<'a> {
@@ -78,9 +82,11 @@ impl<'a> Pace<'a> {
         may_break_off: bool,
         since: Duration,
         logged: u64,
+        ahead: Ahead,
     ) -> Pace<'a> {
         let now = shared.time.monotonic();
-        let log_bytes = shared.journal.log().map_or(0, |log| log.stats().payload_bytes);
+        let log_bytes = shared.journal.log().map_or(0, Log::taken_bytes);
+        shared.log_bound.go_on(&ahead, 0, 0);
         Pace {
             shared,
             reason,
@@ -95,6 +101,7 @@ impl<'a> Pace<'a> {
             log_bytes,
             log_rate: per_second(logged, since),
             activity: shared.activity(),
+            ahead,
         }
     }
 
@@ -119,10 +126,13 @@ impl<'a> Pace<'a> {
             return if self.may_break_off { Err(Stop::BrokenOff) } else { Ok(()) };
         }
         shared.check_writable()?;
+        shared.log_bound.go_on(&self.ahead, self.done, self.total);
         if self.has_threads() {
             shared.tend_beside_checkpoint();
         }
-        if self.reason.is_urgent() || shared.requests.is_urgent() || !self.has_threads() {
+        let is_urgent =
+            self.reason.is_urgent() || shared.requests.is_urgent() || shared.is_log_too_far_ahead();
+        if is_urgent || !self.has_threads() {
             return Ok(());
         }
         let pause = self.pause(shared.time.monotonic());
@@ -161,7 +171,7 @@ impl<'a> Pace<'a> {
     /// The rate, in bytes a second.
     fn rate_at(&self, now: Duration) -> f64 {
         let options = &self.shared.options;
-        let logged = self.shared.journal.log().map_or(0, |log| log.stats().payload_bytes);
+        let logged = self.shared.journal.log().map_or(0, Log::taken_bytes);
         let now_rate = per_second(logged.saturating_sub(self.log_bytes), now.saturating_sub(self.started));
         rate(
             self.total.max(self.done),

@@ -26,6 +26,7 @@ use crate::laws::AllLaws;
 use crate::layers::Layers;
 use crate::learned::LearnedState;
 use crate::learning::Learning;
+use crate::log_bound::LogBound;
 use crate::names::Names;
 use crate::options::Options;
 use crate::order::Order;
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) latencies: Latencies,
     pub(crate) cold_reads: ColdReads,
     pub(crate) budget: Budget,
+    pub(crate) log_bound: LogBound,
     pub(crate) residency: Residency,
     /// Keys that were changed and that the checkpoint writes which is being taken: their entries cannot leave memory yet.
     pub(crate) being_checkpointed: AtomicU64,

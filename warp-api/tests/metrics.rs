@@ -47,6 +47,9 @@ const FIXED: &[&str] = &[
     // Readers of another process, in `in_use.rs`; the file of what was learned, in `warm_start.rs`; it is written at a close.
     "/checkpoints/held_back",
     "/checkpoints/removals_held_back",
+    // Checkpoints that cannot follow, in `log_bound.rs`.
+    "/checkpoints/writers_held_up",
+    "/checkpoints/writers_held_up_nanos",
     "/learned/bytes",
     "/learned/failed",
     "/learned/number",

@@ -73,6 +73,9 @@ pub(crate) struct CheckpointArguments {
     /// Writes that are recovered: a thousand, 100 thousand, 1 and 10 million by default.
     #[arg(long, value_delimiter = ',')]
     writes: Vec<usize>,
+    /// Entries that are overwritten until 20 times their bytes were written: 10 million by default.
+    #[arg(long)]
+    overwritten: Option<usize>,
     /// Stores to open beside ours, of redis-rdb, redis-aof, and (feature `peers`) fjall, redb, surrealmx, lmdb, and
     /// (feature `rocksdb`) rocksdb; all by default.
     #[arg(long, value_delimiter = ',')]
@@ -103,7 +106,7 @@ pub(crate) fn checkpoint(arguments: &CheckpointArguments, common: &Common) -> Ou
         opens,
         entries: arguments.entries.unwrap_or(if quick { 50_000 } else { 10_000_000 }),
         writes: or(&arguments.writes, &[1, 1_000, 100_000, 1_000_000, 10_000_000], &[1_000, 20_000]),
-        written: if quick { 10_000 } else { 1_000_000 },
+        overwritten: arguments.overwritten.unwrap_or(if quick { 10_000 } else { 10_000_000 }),
         stores: arguments.stores.clone(),
         runs: usize::from(arguments.runs.unwrap_or(if quick { 1 } else { 5 })),
         steady: Duration::from_millis(if quick { 200 } else { 3_000 }),

@@ -70,6 +70,29 @@ pub(crate) struct Requests {
     pub(crate) dice: Vec<u8>,
 }
 
+/// Keys that one client asks for, without end.
+#[derive(Debug)]
+pub(crate) struct Draws<'a> {
+    keys: &'a [Key],
+    zipf: Option<Zipf>,
+    random: Random,
+}
+
+impl<'a> Draws<'a> {
+    pub(crate) fn new(spread: Spread, keys: &'a [Key], client: usize, seed: u64) -> Draws<'a> {
+        let zipf = (spread == Spread::Zipf).then(|| Zipf::new(keys.len(), YCSB_THETA));
+        Draws { keys, zipf, random: Random::new(seed, KEYS_STREAM + 1 + client as u64) }
+    }
+
+    pub(crate) fn next(&mut self) -> &'a Key {
+        let number = match &self.zipf {
+            Some(zipf) => zipf.scrambled(&mut self.random),
+            None => self.random.below(self.keys.len()),
+        };
+        &self.keys[number]
+    }
+}
+
 /// Makes the requests of `clients` clients, `count` each.
 pub(crate) fn requests(
     spread: Spread,
@@ -78,17 +101,12 @@ pub(crate) fn requests(
     count: usize,
     seed: u64,
 ) -> Vec<Requests> {
-    let zipf = (spread == Spread::Zipf).then(|| Zipf::new(keys.len(), YCSB_THETA));
     let one = |client: usize| {
-        let mut random = Random::new(seed, KEYS_STREAM + 1 + client as u64);
+        let mut draws = Draws::new(spread, keys, client, seed);
         let mut requests = Requests::default();
         for _ in 0..count {
-            let number = match &zipf {
-                Some(zipf) => zipf.scrambled(&mut random),
-                None => random.below(keys.len()),
-            };
-            requests.keys.push(keys[number]);
-            requests.dice.push(u8::try_from(random.below(100)).expect("it is below 100"));
+            requests.keys.push(*draws.next());
+            requests.dice.push(u8::try_from(draws.random.below(100)).expect("it is below 100"));
         }
         requests
     };

@@ -10,7 +10,7 @@ use warp_api::WarpEngine;
 use super::files::disk_bytes;
 use super::job::Job;
 use crate::child;
-use crate::keys::{KEY_BYTES, Key, Spread, VALUE_BYTES, keys, next_value, requests, value};
+use crate::keys::{Draws, KEY_BYTES, Key, Spread, VALUE_BYTES, keys, next_value, value};
 use crate::machine::written_bytes;
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
@@ -20,7 +20,8 @@ use crate::timed::Timed;
 const TIMES: usize = 20;
 /// Time between two looks at the disk.
 const LOOK: Duration = Duration::from_millis(20);
-/// Of the data, how much log gathers before a checkpoint is due: as with the default of 256 MiB and data of 512 MiB.
+/// So much log gathers before a checkpoint is due, as by default; but of little data at most so large a part.
+const LOG_BYTES: u64 = 256 << 20;
 const LOG_OF_DATA_DIVISOR: u64 = 2;
 /// Merges may leave layers of the checkpoints that are kept: their inputs go when three younger checkpoints exist.
 const SETTLING_CHECKPOINTS: usize = 8;
@@ -34,7 +35,7 @@ const LEFT_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// What the engine and the system answer.
 pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
-    let keys = keys(job.seed, job.sizes.written);
+    let keys = keys(job.seed, job.sizes.overwritten);
     let data = (keys.len() * (KEY_BYTES + VALUE_BYTES)) as u64;
     let mut table = Table::new(
         format!(
@@ -47,6 +48,8 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
             "program wrote",
             "process wrote",
             "write amplification",
+            "of that the log",
+            "layers",
             "layers at the end / data",
             "most layers / data",
             "log at the end / data",
@@ -57,13 +60,13 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
         job.say(&format!("amplification, {}", spread.name()));
         let dir = job.dir()?;
         let options = child::on_demand()
-            .checkpoint_log_bytes((data / LOG_OF_DATA_DIVISOR).max(1 << 20))
+            .checkpoint_log_bytes((data / LOG_OF_DATA_DIVISOR).clamp(1 << 20, LOG_BYTES))
             .log_segment_bytes((data / 8).clamp(1 << 20, 64 << 20));
         let engine = options.open(dir.path())?;
         put_all(&engine, &keys)?;
         engine.checkpoint()?;
-        let before = written_bytes();
-        let asked = &requests(spread, &keys, 1, keys.len().min(1_000_000), job.seed)[0];
+        let (before, engine_before) = (written_bytes(), engine_bytes(&engine)?);
+        let mut draws = Draws::new(spread, &keys, 0, job.seed);
         let ended = AtomicBool::new(false);
         let (layers_most, all_most) = (AtomicU64::new(0), AtomicU64::new(0));
         let written = thread::scope(|scope| {
@@ -75,10 +78,11 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
                     thread::sleep(LOOK);
                 }
             });
-            let written = mixed(&engine, &asked.keys, keys.len() * TIMES);
+            let written = mixed(&engine, &mut draws, keys.len() * TIMES);
             ended.store(true, Ordering::Release);
             written
         })?;
+        let (log_bytes, layer_bytes) = engine_bytes(&engine)?;
         engine.close()?;
         let process = written_bytes().saturating_sub(before);
         let (layers, log) = (disk_bytes(&dir.path().join("layers"))?, disk_bytes(&dir.path().join("wal"))?);
@@ -90,6 +94,8 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
             Cell::bytes(written),
             Cell::bytes(process),
             Cell::ratio(process as f64 / written as f64),
+            Cell::ratio((log_bytes - engine_before.0) as f64 / written as f64),
+            Cell::ratio((layer_bytes - engine_before.1) as f64 / written as f64),
             of_data(layers),
             of_data(layers_most.load(Ordering::Relaxed)),
             of_data(log),
@@ -99,8 +105,9 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
     table.note("Keys and values are what the program writes; the process' bytes are the kernel's count (write_bytes), log, layers");
     table.note("and prepared segments all together. Three checkpoints are kept with every layer and segment that they need. A");
     table.note(
-        "checkpoint is due once half the data has gathered in the log. Disk use was looked at every 20 ms.",
+        "checkpoint is due once 256 MiB have gathered in the log, or as much as half the data, if that is less.",
     );
+    table.note("Log and layers are the engine's own counts, without the checkpoint at closing. Disk use was looked at every 20 ms.");
     job.report.table(table);
     given_back(job, &keys)
 }
@@ -109,21 +116,22 @@ fn put_all(engine: &WarpEngine, keys: &[Key]) -> Outcome<()> {
     keys.iter().try_for_each(|key| engine.put(key, value(key)).map(|_| ())).map_err(Into::into)
 }
 
-/// Half of the requests read; returns the bytes that the others wrote.
-fn mixed(engine: &WarpEngine, keys: &[Key], writes: usize) -> Outcome<u64> {
-    let mut done = 0;
-    for (number, key) in keys.iter().cycle().enumerate() {
-        if number % 2 == 0 {
-            engine.with_value(key, |value| value[0])?;
-            continue;
-        }
+/// Reads and writes by turns; returns the bytes that were written.
+fn mixed(engine: &WarpEngine, draws: &mut Draws<'_>, writes: usize) -> Outcome<u64> {
+    for number in 0..writes {
+        engine.with_value(draws.next(), |value| value[0])?;
+        let key = draws.next();
         engine.put(key, next_value(key, number as u64))?;
-        done += 1;
-        if done == writes {
-            break;
-        }
     }
     Ok((writes * (KEY_BYTES + VALUE_BYTES)) as u64)
+}
+
+/// What the engine has written so far: bytes of its log, and of layers.
+fn engine_bytes(engine: &WarpEngine) -> Outcome<(u64, u64)> {
+    let metrics = engine.cosmic_metrics();
+    let log = metrics.log.map_or(0, |log| log.bytes_written);
+    let layers = metrics.checkpoints.map_or(0, |layers| layers.bytes + layers.merged_bytes);
+    Ok((log, layers))
 }
 
 /// What is left after many overwrites of one key, and after deleting everything.

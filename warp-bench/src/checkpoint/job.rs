@@ -20,7 +20,7 @@ pub(crate) struct Sizes {
     /// Writes that are recovered.
     pub(crate) writes: Vec<usize>,
     /// Records that are overwritten again and again.
-    pub(crate) written: usize,
+    pub(crate) overwritten: usize,
     /// Names of the stores to open beside ours; none for all.
     pub(crate) stores: Vec<String>,
     /// Repetitions, of which the median is reported.

@@ -2,6 +2,7 @@
 //! cache; whether partners are the right ones; and what learning costs a read.
 
 mod engine;
+mod graph;
 mod mithril;
 mod simulated;
 
@@ -83,6 +84,9 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
             "Mithril",
             "its precision",
             "its reads / LRU's",
+            "graph",
+            "its precision",
+            "its reads / LRU's",
             "optimum without",
         ],
     );
@@ -97,6 +101,7 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
             let lru = replay(&mut Lru::new(entries, trace.unique), &trace.keys);
             let bell = simulated::with_learner(entries, trace);
             let mithril = simulated::with_mithril(entries, trace);
+            let graph = simulated::with_graph(entries, trace);
             let without = trace.keys.len() as f64 * (1.0 - lru);
             let reads = bell.reads as f64 / without;
             if !is_related {
@@ -115,13 +120,16 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
                 Cell::share(mithril.hit_ratio()),
                 Cell::share(mithril.precision()),
                 Cell::ratio(mithril.reads as f64 / without),
+                Cell::share(graph.hit_ratio()),
+                Cell::share(graph.precision()),
+                Cell::ratio(graph.reads as f64 / without),
                 Cell::share(optimum(entries, trace.unique, &trace.keys)),
             ]);
         }
     }
     table.note("What is fetched is there at once, which favours it; optimum: Belady's, which fetches nothing beforehand.");
     table.note(
-        "Mithril: a re-implementation, with settings that suit these traces better than its authors' do.",
+        "Mithril, and the probability graph: re-implementations, with settings that suit these traces better than their authors' do.",
     );
     job.report.table(table);
     if worst.is_finite() {
@@ -134,11 +142,21 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
 fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
     let mut table = Table::new(
         format!("Partners of confidence {CONFIDENCE_MIN} or more, foretold before they are read"),
-        &["trace", "related keys", "precision", "recall", "last successor: precision", "recall"],
+        &[
+            "trace",
+            "related keys",
+            "precision",
+            "recall",
+            "last successor: precision",
+            "recall",
+            "graph: precision",
+            "recall",
+        ],
     );
     for (trace, is_related) in traces {
         let bell = simulated::foretold(trace, CONFIDENCE_MIN);
         let successor = simulated::last_successor(trace);
+        let graph = simulated::likely(trace);
         table.row_now([
             Cell::text(&trace.name),
             Cell::text(if *is_related { "yes" } else { "no" }),
@@ -146,6 +164,8 @@ fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
             Cell::share(bell.recall()),
             Cell::share(successor.precision()),
             Cell::share(successor.recall()),
+            Cell::share(graph.precision()),
+            Cell::share(graph.recall()),
         ]);
     }
     table.note("Precision: of what was foretold, read within the next 8 reads. Recall: of all reads, foretold within the last 8.");

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use warp_physics::{Bell, BellOptions, Prediction};
 
+use super::graph::Graph;
 use super::mithril::Mithril;
 use crate::physics::policies::Order;
 use crate::physics::trace::Trace;
@@ -96,6 +97,11 @@ pub(super) fn with_learner(entries: usize, trace: &Trace) -> Replayed {
 /// Replays a trace through an LRU cache into which Mithril's associations are fetched.
 pub(super) fn with_mithril(entries: usize, trace: &Trace) -> Replayed {
     with_partners(entries, trace, Mithril::new(trace.unique))
+}
+
+/// Replays a trace through an LRU cache into which is fetched what the probability graph has for likely.
+pub(super) fn with_graph(entries: usize, trace: &Trace) -> Replayed {
+    with_partners(entries, trace, Graph::new(trace.unique))
 }
 
 fn with_partners<P: Partners>(entries: usize, trace: &Trace, mut partners: P) -> Replayed {
@@ -239,6 +245,18 @@ pub(super) fn last_successor(trace: &Trace) -> Foretold {
     open.counted
 }
 
+/// What the probability graph has for likely.
+pub(super) fn likely(trace: &Trace) -> Foretold {
+    let mut graph = Graph::new(trace.unique);
+    let mut open = Open::new(trace);
+    for (now, &key) in trace.keys.iter().enumerate() {
+        open.read(now, key);
+        graph.observe(key);
+        graph.likely(key).filter(|partner| *partner != key).for_each(|partner| open.foretell(now, partner));
+    }
+    open.counted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +288,16 @@ mod tests {
         assert!((0.5..0.6).contains(&with.hit_ratio()), "{with:?}");
         // Pairs that were near each other twice by chance are fetched too.
         assert!((0.7..0.9).contains(&with.precision()), "{with:?}");
+    }
+
+    #[test]
+    fn the_graph_fetches_the_other_half_of_pairs() {
+        let trace = pairs();
+        let with = with_graph(100, &trace);
+        assert!((0.5..0.6).contains(&with.hit_ratio()), "{with:?}");
+        assert!(with.precision() > 0.7, "{with:?}");
+        let likely = likely(&trace);
+        assert!(likely.precision() > 0.7 && likely.recall() > 0.45, "{likely:?}");
     }
 
     /// Has key 9 fetched at each read of key 0, for so many ways through the cache.

@@ -55,7 +55,7 @@ impl Shared {
         loop {
             let (mut names, witness) = self.stored_names()?;
             let Some(number) = names.remove(name) else {
-                self.nothing_written(terms)?;
+                self.nothing_written(None, terms)?;
                 return Ok(false);
             };
             let bytes = names.to_bytes();

@@ -163,7 +163,7 @@ impl Shared {
             let links = links.map(|((key, entry), bytes)| entry.op(key, bytes));
             let ops: Vec<Op<'_>> = with.iter().copied().chain(links).collect();
             if ops.is_empty() {
-                return self.nothing_written(terms).map(Some);
+                return self.nothing_written(None, terms).map(Some);
             }
             let witnesses: Vec<(KeyRef<'_>, &Witness)> = entries
                 .iter()

@@ -48,7 +48,7 @@ impl Shared {
             let mut after = before.clone();
             let answer = change(&mut after)?;
             if after == before {
-                return Ok((answer, self.nothing_written(terms)?));
+                return Ok((answer, self.nothing_written(None, terms)?));
             }
             let bytes = after.to_bytes();
             let put = Change::Put { value: &bytes, deadline: 0, hints: Hints::default() };

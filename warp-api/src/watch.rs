@@ -59,7 +59,8 @@ pub enum ChangeOp {
 /// - **Order:** ascending sequence numbers, without a gap, each change once. A batch's changes share its number and come
 ///   one after the other, in the order in which they were added.
 /// - **Only what is durable** is handed out: no crash takes back what was seen here. While a watch waits, the log is synced
-///   within the flush interval, whatever durability the writes have; a watch starts no sync of its own.
+///   within the flush interval, whatever durability the writes have; a watch starts no sync of its own, but to find the name of
+///   a keyspace that was dropped.
 /// - **Resuming**, also after a restart: `changes_since(seq)` with the number of the last change that was dealt with begins
 ///   behind that number. Who stopped in the middle of a batch resumes with one less, and sees the batch again from its
 ///   beginning.

@@ -200,10 +200,11 @@ impl Shared {
         Ok(written)
     }
 
-    /// What a call that found nothing to change returns: the state that it found is as durable as the terms ask.
-    pub(crate) fn nothing_written(&self, terms: Terms) -> Result<u64> {
+    /// What a call that found nothing to change returns: the state that it found is as durable as the terms ask. That is what the
+    /// write with the sequence `found` has left, or any write until now.
+    pub(crate) fn nothing_written(&self, found: Option<u64>, terms: Terms) -> Result<u64> {
         let seq = self.journal.last_seq();
-        self.acknowledge(seq, terms)?;
+        self.acknowledge(found.unwrap_or(seq), terms)?;
         Ok(seq)
     }
 
@@ -223,7 +224,7 @@ impl Shared {
             let (found, witness) = self.find_witnessed(self.key(keyspace, key))?;
             let Some(found) = found else {
                 // The deletion that took the key is as durable as this one was asked to be.
-                self.nothing_written(terms)?;
+                self.nothing_written(None, terms)?;
                 return Ok(None);
             };
             let op = Op { keyspace, key, change: Change::Delete };

@@ -10,7 +10,8 @@ mod common;
 
 use common::{Machine, small};
 use warp_api::{
-    Durability, ErrorKind, Origin, PutOptions, QuantumOptions, RuleId, Rules, WarpEngine, WriteBatch,
+    CasOutcome, Durability, ErrorKind, Origin, PutOptions, QuantumOptions, RuleId, Rules, Update, WarpEngine,
+    WriteBatch,
 };
 use warp_io::Survival;
 
@@ -123,27 +124,35 @@ fn links_declared_at_once_are_all_kept() {
 /// A call that finds nothing to change answers for what it found, as durably as it was asked to.
 #[test]
 fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
-    let calls: [fn(&WarpEngine); 6] = [
-        |engine| {
+    let is_conflict = |outcome: CasOutcome| matches!(outcome, CasOutcome::Conflict(Some(_)));
+    let calls: [&dyn Fn(&WarpEngine); 12] = [
+        &|engine| {
             engine.entangle("a", &["b"], 0.5).unwrap();
         },
-        |engine| {
+        &|engine| {
             engine.entanglement_rule("x:{id}", &["y:{id}"], 0.5).unwrap();
         },
-        |engine| {
+        &|engine| {
             engine.disentangle("a", &["no partner"]).unwrap();
         },
-        |engine| assert!(!engine.remove_rule(RuleId(99)).unwrap()),
-        |engine| assert!(!engine.delete("no key").unwrap()),
-        |engine| {
+        &|engine| assert!(!engine.remove_rule(RuleId(99)).unwrap()),
+        &|engine| assert!(!engine.delete("no key").unwrap()),
+        &|engine| {
             engine.write(&WriteBatch::new()).unwrap();
         },
+        &|engine| assert!(is_conflict(engine.put_if_absent("there", "2").unwrap())),
+        &|engine| assert!(is_conflict(engine.compare_and_swap("there", None, None).unwrap())),
+        &|engine| assert!(is_conflict(engine.compare_and_swap_seq("there", None, None).unwrap())),
+        &|engine| assert!(engine.update("there", |_| Update::Keep).unwrap().is_some()),
+        &|engine| assert!(engine.update("not there", |_| Update::Delete).unwrap().is_none()),
+        &|engine| assert!(!engine.persist("there").unwrap()),
     ];
     for (number, call) in calls.into_iter().enumerate() {
         let machine = Machine::new(1);
         let engine = machine.open(small().durability(Durability::Os));
         engine.entangle("a", &["b"], 0.5).unwrap();
         engine.entanglement_rule("x:{id}", &["y:{id}"], 0.5).unwrap();
+        engine.put("there", "1").unwrap();
         let last = engine.last_seq();
         call(&engine.with_durability(Durability::Sync));
         assert_eq!(engine.last_seq(), last, "call {number} wrote something");
@@ -151,5 +160,6 @@ fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
         let recovered = machine.with_disk(machine.disk.crash(Survival::Nothing)).open(small());
         assert_eq!(partner_keys(&recovered, "a"), ["b"], "call {number}");
         assert_eq!(partner_keys(&recovered, "x:7"), ["y:7"], "call {number}");
+        assert!(recovered.get("there").unwrap().is_some(), "call {number}");
     }
 }

@@ -39,7 +39,7 @@ impl Space<'_> {
             let witnesses: Vec<_> = seen.iter().map(|(key, witness)| (*key, witness)).collect();
             let written = if ops.is_empty() {
                 // Looked at once more: each held when it was read, and so all of them together.
-                if shared.all_hold(&witnesses) { Some(shared.nothing_written(terms)?) } else { None }
+                if shared.all_hold(&witnesses) { Some(shared.nothing_written(None, terms)?) } else { None }
             } else if pairs.is_empty() {
                 shared.write_all(&ops, &witnesses, terms)?.map(|written| written.seq)
             } else {

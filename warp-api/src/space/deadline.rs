@@ -31,10 +31,6 @@ impl Space<'_> {
                 _ => Decision::Leave(false),
             })
         })?;
-        if !changed {
-            // Whoever made the key what it was found to be is as durable as this call was asked to be.
-            self.shared.nothing_written(self.own_terms())?;
-        }
         Ok(changed)
     }
 

@@ -24,7 +24,8 @@ pub(super) enum Decision<'a, R> {
 
 impl Space<'_> {
     /// Lets `decide` say what becomes of a key, given what it has; again, if that changes before it is written.
-    /// Returns the decision's answer, with the sequence of what was written, if anything was.
+    /// Returns the decision's answer, with the sequence of what was written, if anything was; if not, what was found is as
+    /// durable as a write would be.
     pub(super) fn decide<'v, R>(
         self,
         key: &[u8],
@@ -35,6 +36,7 @@ impl Space<'_> {
         let (shared, keyspace) = (self.shared, self.keyspace);
         loop {
             let (found, witness) = shared.find_witnessed(self.key(key))?;
+            let found_seq = found.as_ref().map(|found| found.seq);
             let decision = decide(found)?;
             let change = match &decision {
                 Decision::Leave(_) => None,
@@ -56,7 +58,10 @@ impl Space<'_> {
                 }
             };
             return Ok(match decision {
-                Decision::Leave(answer) => (answer, None),
+                Decision::Leave(answer) => {
+                    shared.nothing_written(found_seq, self.own_terms())?;
+                    (answer, None)
+                }
                 Decision::Put { answer, .. } => {
                     shared.counters.puts.add(1);
                     (answer, written)

@@ -71,7 +71,7 @@ pub(crate) struct Requests {
 }
 
 /// Keys that one client asks for, without end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Draws<'a> {
     keys: &'a [Key],
     zipf: Option<Zipf>,
@@ -79,9 +79,15 @@ pub(crate) struct Draws<'a> {
 }
 
 impl<'a> Draws<'a> {
-    pub(crate) fn new(spread: Spread, keys: &'a [Key], client: usize, seed: u64) -> Draws<'a> {
+    /// Those of the first client. Takes a pass over the ranks.
+    pub(crate) fn new(spread: Spread, keys: &'a [Key], seed: u64) -> Draws<'a> {
         let zipf = (spread == Spread::Zipf).then(|| Zipf::new(keys.len(), YCSB_THETA));
-        Draws { keys, zipf, random: Random::new(seed, KEYS_STREAM + 1 + client as u64) }
+        Draws { keys, zipf, random: random_of(0, seed) }
+    }
+
+    /// Those of another client, from the beginning.
+    fn of_client(&self, client: usize, seed: u64) -> Draws<'a> {
+        Draws { random: random_of(client, seed), ..self.clone() }
     }
 
     pub(crate) fn next(&mut self) -> &'a Key {
@@ -93,6 +99,10 @@ impl<'a> Draws<'a> {
     }
 }
 
+fn random_of(client: usize, seed: u64) -> Random {
+    Random::new(seed, KEYS_STREAM + 1 + client as u64)
+}
+
 /// Makes the requests of `clients` clients, `count` each.
 pub(crate) fn requests(
     spread: Spread,
@@ -101,8 +111,9 @@ pub(crate) fn requests(
     count: usize,
     seed: u64,
 ) -> Vec<Requests> {
+    let draws = Draws::new(spread, keys, seed);
     let one = |client: usize| {
-        let mut draws = Draws::new(spread, keys, client, seed);
+        let mut draws = draws.of_client(client, seed);
         let mut requests = Requests::default();
         for _ in 0..count {
             requests.keys.push(*draws.next());

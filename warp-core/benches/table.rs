@@ -120,7 +120,7 @@ const fn one(name: &'static str, run: fn(&Table, &[u64], usize)) -> Operation {
     Operation { name, keys: 1, run }
 }
 
-/// The time in which each of so many threads does the operation at so many steps.
+/// The time from when the first of so many threads begins until the last has done the operation at so many steps.
 fn time(
     table: &Table,
     requests: &[u64],
@@ -128,23 +128,25 @@ fn time(
     threads: usize,
     steps: std::ops::Range<usize>,
 ) -> Duration {
-    let begin = Barrier::new(threads + 1);
+    let begin = Barrier::new(threads);
     std::thread::scope(|scope| {
         let client = |thread: usize| {
             let (begin, steps) = (&begin, steps.clone());
             scope.spawn(move || {
                 let offset = thread * REQUESTS / threads;
                 begin.wait();
+                let start = Instant::now();
                 for step in steps {
                     (operation.run)(table, requests, (offset + step * operation.keys) % REQUESTS);
                 }
+                (start, Instant::now())
             })
         };
         let clients: Vec<_> = (0..threads).map(client).collect();
-        begin.wait();
-        let start = Instant::now();
-        clients.into_iter().for_each(|client| client.join().expect("no operation fails"));
-        start.elapsed()
+        let times = clients.into_iter().map(|client| client.join().expect("no operation fails"));
+        let (starts, ends): (Vec<Instant>, Vec<Instant>) = times.unzip();
+        let (first, last) = (starts.into_iter().min(), ends.into_iter().max());
+        last.zip(first).map_or(Duration::ZERO, |(last, first)| last - first)
     })
 }
 

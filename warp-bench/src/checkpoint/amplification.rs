@@ -66,7 +66,7 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
         put_all(&engine, &keys)?;
         engine.checkpoint()?;
         let (before, engine_before) = (written_bytes(), engine_bytes(&engine)?);
-        let mut draws = Draws::new(spread, &keys, 0, job.seed);
+        let mut draws = Draws::new(spread, &keys, job.seed);
         let ended = AtomicBool::new(false);
         let (layers_most, all_most) = (AtomicU64::new(0), AtomicU64::new(0));
         let written = thread::scope(|scope| {

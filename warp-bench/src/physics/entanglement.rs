@@ -156,7 +156,7 @@ fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
     for (trace, is_related) in traces {
         let bell = simulated::foretold(trace, CONFIDENCE_MIN);
         let successor = simulated::last_successor(trace);
-        let graph = simulated::likely(trace);
+        let graph = simulated::likely(trace, CONFIDENCE_MIN);
         table.row_now([
             Cell::text(&trace.name),
             Cell::text(if *is_related { "yes" } else { "no" }),

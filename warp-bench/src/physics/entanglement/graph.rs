@@ -11,13 +11,12 @@ use std::collections::VecDeque;
 use super::simulated::Partners;
 
 /// Soon: within so many reads.
-pub(super) const LOOKAHEAD: usize = 8;
+const LOOKAHEAD: usize = 8;
 /// Arcs of a key. Where there is no room for another one the weakest goes.
 const ARCS: usize = 16;
 /// A key is fetched if it followed at least so large a part of the reads...
 const CHANCE_MIN: f64 = 0.3;
-/// ...and so often. The authors have no such bound: without it half of what is fetched is what was read by chance near a key that was
-/// read once, which costs two and a half times the reads on `scarab-recs` for 8 points more, and hits on traces without related keys.
+/// ...and so often. The authors have no such bound, with which most of what is fetched was read by chance near a key that was read once.
 const COUNT_MIN: u32 = 2;
 
 /// Where an arc leads, and how often it was followed.
@@ -61,12 +60,12 @@ impl Graph {
         self.window.push_back(key);
     }
 
-    /// What is likely to follow a key that was just read, the likeliest first.
-    pub(super) fn likely(&self, key: u32) -> impl Iterator<Item = u32> + use<> {
+    /// What follows a key that was just read at least so large a part of the time, the likeliest first.
+    pub(super) fn likely(&self, key: u32, chance_min: f64) -> impl Iterator<Item = u32> + use<> {
         // The read that asks has not been followed yet.
         let reads = f64::from(self.reads[key as usize].saturating_sub(1).max(1));
         let mut likely: Vec<Arc> = self.arcs[key as usize].clone();
-        likely.retain(|arc| arc.count >= COUNT_MIN && f64::from(arc.count) / reads >= CHANCE_MIN);
+        likely.retain(|arc| arc.count >= COUNT_MIN && f64::from(arc.count) / reads >= chance_min);
         likely.sort_by_key(|arc| std::cmp::Reverse(arc.count));
         likely.into_iter().map(|arc| arc.to)
     }
@@ -90,7 +89,7 @@ impl Partners for Graph {
 
     fn read(&mut self, key: u32, _was_there: bool, found: &mut Vec<(u32, ())>) {
         self.observe(key);
-        found.extend(self.likely(key).map(|partner| (partner, ())));
+        found.extend(self.likely(key, CHANCE_MIN).map(|partner| (partner, ())));
     }
 
     fn used(&mut self, (): &()) {}
@@ -107,7 +106,7 @@ mod tests {
     fn after(reads: &[u32], key: u32) -> Vec<u32> {
         let mut graph = Graph::new(100);
         reads.iter().for_each(|read| graph.observe(*read));
-        graph.likely(key).collect()
+        graph.likely(key, CHANCE_MIN).collect()
     }
 
     #[test]

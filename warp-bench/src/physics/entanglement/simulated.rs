@@ -245,14 +245,14 @@ pub(super) fn last_successor(trace: &Trace) -> Foretold {
     open.counted
 }
 
-/// What the probability graph has for likely.
-pub(super) fn likely(trace: &Trace) -> Foretold {
+/// What the probability graph has for at least so likely.
+pub(super) fn likely(trace: &Trace, chance_min: f64) -> Foretold {
     let mut graph = Graph::new(trace.unique);
     let mut open = Open::new(trace);
     for (now, &key) in trace.keys.iter().enumerate() {
         open.read(now, key);
         graph.observe(key);
-        graph.likely(key).filter(|partner| *partner != key).for_each(|partner| open.foretell(now, partner));
+        graph.likely(key, chance_min).for_each(|partner| open.foretell(now, partner));
     }
     open.counted
 }
@@ -296,7 +296,7 @@ mod tests {
         let with = with_graph(100, &trace);
         assert!((0.5..0.6).contains(&with.hit_ratio()), "{with:?}");
         assert!(with.precision() > 0.7, "{with:?}");
-        let likely = likely(&trace);
+        let likely = likely(&trace, 0.5);
         assert!(likely.precision() > 0.7 && likely.recall() > 0.45, "{likely:?}");
     }
 

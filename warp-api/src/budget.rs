@@ -398,13 +398,13 @@ impl Shared {
             && standing.used >= self.full_table(standing) / 64 * LEARNED_FROM
     }
 
-    /// Returns once there is room in memory for a write of about `bytes` more; makes room where that is needed. Deletions
-    /// may take a little more than others: they are how a full memory is emptied. What a large write needs besides is
-    /// counted as long as the answer lives.
+    /// Returns once there is room in memory for a write of about `bytes` more, and the log is not too far ahead of the checkpoints;
+    /// makes room where that is needed. Deletions may take a little more than others: they are how a full memory is emptied. What a
+    /// large write needs besides is counted as long as the answer lives.
     ///
     /// # Errors
     /// `Full` if the budget is used up by what cannot leave memory, `Busy` if the caller would have to wait and does not
-    /// want to.
+    /// want to; those of a write to an engine that takes none any more.
     #[inline]
     pub(crate) fn admit_memory(&self, bytes: usize, admit: Admit) -> Result<Option<Counted<'_>>> {
         match asks_now(bytes) {
@@ -412,11 +412,14 @@ impl Shared {
             // Deletions without files leave nothing behind.
             Some(_) if admit.reserve && self.home.is_none() => Ok(None),
             Some(taken) => {
-                self.wait_for_checkpoint(!admit.wait)?;
                 let bytes = bytes as u64;
                 let is_large = bytes >= LARGE_BYTES;
                 // Its encoding, and the log's copy of that.
-                self.make_room(taken, if is_large { 2 * bytes } else { 0 }, admit)?;
+                let buffers = if is_large { 2 * bytes } else { 0 };
+                self.wait_for_checkpoint(!admit.wait)
+                    .and_then(|()| self.make_room(taken, buffers, admit))
+                    // Who tries again asks again.
+                    .inspect_err(|_| ASKS_NEXT.set(true))?;
                 Ok(is_large.then(|| self.budget.pass(bytes)))
             }
         }

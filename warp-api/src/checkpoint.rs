@@ -1,5 +1,6 @@
 //! Taking a checkpoint: what changed since the last one becomes a layer, and a manifest names it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -61,11 +62,18 @@ impl<E: Into<Stop>> From<E> for Failed {
 
 /// A checkpoint that is being taken: what it counts is counted no more once it has ended, also by a panic in the program's
 /// own report of progress.
-struct UnderWay<'a>(&'a Shared);
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    is_published: Cell<bool>,
+}
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let shared = self.0;
+        let shared = self.shared;
+        if !self.is_published.get() {
+            // Waiting for the next would be of no use: it may fail as well.
+            shared.log_bound.lift();
+        }
         shared.checkpoint_memory.store(0, Ordering::Relaxed);
         shared.closed_list_bytes.store(0, Ordering::Relaxed);
         shared.budget.checkpoint_ended();
@@ -83,7 +91,7 @@ impl Shared {
         let mut catalog = home.catalog.lock();
         // The engine may have been closed, and the directory be somebody else's, while this waited.
         self.check_open()?;
-        let _under_way = UnderWay(self);
+        let under_way = UnderWay { shared: self, is_published: Cell::new(false) };
         let outcome = match self.checkpoint_locked(home, &mut catalog, reason, true) {
             Err(Failed::Merging(Stop::Failed(error))) if self.check_writable().is_ok() => {
                 // A layer that cannot be read, or a disk with too little space for all of them, must not keep what
@@ -98,6 +106,7 @@ impl Shared {
         };
         match outcome {
             Ok(report) => {
+                under_way.is_published.set(true);
                 self.counters.checkpoints.add(1);
                 self.counters.checkpoint_reasons.count(reason);
                 tracing::info!(
@@ -113,8 +122,6 @@ impl Shared {
             }
             Err(Failed::Merging(Stop::BrokenOff) | Failed::Otherwise(Stop::BrokenOff)) => Err(broken_off()),
             Err(Failed::Merging(Stop::Failed(error)) | Failed::Otherwise(Stop::Failed(error))) => {
-                // Waiting for the next would be of no use: it may fail as well.
-                self.log_bound.lift();
                 self.counters.checkpoint_failures.add(1);
                 tracing::error!(%error, "checkpoint failed");
                 Err(error)
@@ -151,7 +158,7 @@ impl Shared {
         self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
         let new_bytes = self.expected_bytes(closed.len());
         let tail = taken.saturating_sub(catalog.replay_log_bytes) + catalog.replayed_bytes;
-        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes, tail) } else { 0 };
+        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes) } else { 0 };
         let ahead = self.log_bound.begin(taken, tail);
         let mut pace = Pace::new(self, reason, merged > 0, since, logged, ahead);
         let mut come = Come::default();

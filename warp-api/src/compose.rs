@@ -110,7 +110,9 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     /// say; if that leaves none, there is no layer, and a file that may be removed.
     pub(crate) fn run(mut self, inputs: &[Layer]) -> Result<Composed, Stop> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
-        self.writing.pace.expect(bytes + self.shared.expected_bytes(self.writing.closed.len()));
+        let entries: u64 = inputs.iter().map(|layer| layer.info().entries).sum();
+        let listed = self.writing.closed.len();
+        self.writing.pace.expect(bytes + self.shared.expected_bytes(listed), entries + listed as u64);
         self.report(0);
         // They are most now: none is given up yet.
         let lists = self.writing.closed.bytes();
@@ -118,7 +120,6 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         self.tell_memory(lists);
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
-        let listed = self.writing.closed.len();
         let beside = merge.is_none()
             && listed <= LAYOUT_ENTRIES_MAX
             && listed as u64 <= self.shared.budget.layout_entries_max()
@@ -190,6 +191,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         }
         chunk.clear();
         self.chunk = chunk;
+        self.writing.pace.read(hashes.len() as u64);
         self.report(hashes.len() as u64);
         Ok(())
     }
@@ -213,11 +215,12 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         for of_hash in entries.chunk_by(|a, b| a.entry.hash == b.entry.hash) {
             self.merge_below(merge, Some(of_hash[0].entry.hash))?;
             let (shared, kept, before) = (self.shared, self.kept, self.writer.bytes());
-            let others = merge.report().written;
+            let others = merge.report();
             merge
                 .take_newer(of_hash, &mut self.writer, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
-            if merge.report().written == others {
+            self.writing.pace.read(merge.report().read - others.read);
+            if merge.report().written == others.written {
                 self.changed_bytes += self.writer.bytes() - before;
             }
             self.changed += of_hash.iter().filter(|newer| newer.is_kept).count() as u64;
@@ -238,10 +241,11 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     fn merge_below(&mut self, merge: &mut Merge, limit: Option<u64>) -> Result<(), Stop> {
         let (shared, kept) = (self.shared, self.kept);
         loop {
-            let before = self.writer.bytes();
+            let (before, read) = (self.writer.bytes(), merge.report().read);
             let done = merge
                 .step_below(limit, &mut self.writer, STEP_ENTRIES, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
+            self.writing.pace.read(merge.report().read - read);
             self.writing.pace.step(self.writer.bytes() - before)?;
             if done {
                 return Ok(());
@@ -253,6 +257,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     /// Ends the layer: its file and its name are durable, and it was read back and verified.
     fn finish(self) -> Result<LayerInfo, Stop> {
         let pace = &mut *self.writing.pace;
+        pace.finishing();
         let mut stopped = None;
         let finished = self.writer.finish_with(&self.home.access, &mut |bytes| match pace.step(bytes) {
             Ok(()) => true,

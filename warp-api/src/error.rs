@@ -53,7 +53,8 @@ pub enum ErrorKind {
     /// There is no space left on the disk for the log, or the memory budget is used up by what cannot leave memory. Nothing
     /// was written; free space, then try again.
     Full,
-    /// The buffers or the memory budget are at their bound, and the caller asked not to wait. Nothing was written; try again later.
+    /// The buffers or the memory budget are at their bound, or the log is too far ahead of the checkpoints, and the caller asked not to
+    /// wait. Nothing was written; try again later.
     Busy,
     /// A condition of the write did not hold. Nothing was written; read again, and decide anew.
     Conflict,

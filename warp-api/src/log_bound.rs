@@ -8,20 +8,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::counters::Counter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shared::Shared;
 
-/// The log's tail, which an open replays, is kept below so many times the bytes that call for a checkpoint...
-const TAIL_MAX: u64 = 4;
-/// ...and no layers are merged that can wait, once it is so many times as long.
-const TAIL_PRESSED: u64 = 2;
 /// What writers may log during a checkpoint, at the least: nobody is held up for less.
 const ROOM_MIN_BYTES: u64 = 4 << 20;
 /// The part of the room that there is before the checkpoint has made any progress: its first steps take a while.
 const ROOM_AT_ONCE: f64 = 0.125;
-/// A checkpoint writes its bytes, and reads them back.
-const PASSES: f64 = 2.0;
+/// A writer that has waited goes on once there is room for so much: it would wait again at once for less.
+const GO_ON_BYTES: u64 = ROOM_MIN_BYTES / 2;
 /// How long a writer waits before it looks again...
 const WAIT: Duration = Duration::from_millis(1);
 /// ...and how often it does before it goes on in any case: whatever keeps a checkpoint from going on, writers are slow, and not stuck.
@@ -34,12 +29,14 @@ const UNBOUNDED: u64 = u64::MAX;
 pub(crate) struct LogBound {
     /// The bytes that call for a checkpoint.
     call: u64,
+    /// The most that an open is to replay: the log's tail.
+    most: u64,
     /// Whether somebody takes checkpoints whom writers can wait for.
     has_worker: bool,
     until: AtomicU64,
-    /// How often writers were held up, and for how long.
-    pub(crate) waits: Counter,
-    pub(crate) waited_nanos: Counter,
+    /// How often writers were held up, and for how long at least.
+    waits: AtomicU64,
+    waited_nanos: AtomicU64,
 }
 
 /// What writers may log while a checkpoint is being taken.
@@ -52,32 +49,37 @@ pub(crate) struct Ahead {
 }
 
 impl LogBound {
-    /// A checkpoint is called for by `call` bytes, which is the most there is if nothing is bounded; the open has replayed `replayed`.
-    pub(crate) fn new(call: u64, has_worker: bool, replayed: u64) -> LogBound {
+    /// A checkpoint is called for by `call` bytes, and an open is to replay `most` at most; this one has replayed `replayed`.
+    pub(crate) fn new(call: u64, most: u64, has_worker: bool, replayed: u64) -> LogBound {
         let bound = LogBound {
             call,
+            most,
             has_worker,
             until: AtomicU64::new(UNBOUNDED),
-            waits: Counter::default(),
-            waited_nanos: Counter::default(),
+            waits: AtomicU64::new(0),
+            waited_nanos: AtomicU64::new(0),
         };
-        bound.allow(Ahead::of(call, 0, replayed).room);
+        bound.allow(bound.begin(0, replayed).room);
         bound
     }
 
     /// A checkpoint begins, when the log is at `from` and its tail has `tail` bytes.
     pub(crate) fn begin(&self, from: u64, tail: u64) -> Ahead {
-        Ahead::of(self.call, from, tail)
+        // What comes now is the tail when the next one begins, which will need room as well. A tail that is too long already, as after
+        // a checkpoint that failed, does not stop writers.
+        let room_max = self.most.saturating_sub(self.call).max(self.call);
+        let room = self.most.saturating_sub(tail).clamp(self.call, room_max);
+        Ahead { from, room: room.max(ROOM_MIN_BYTES) }
     }
 
-    /// That checkpoint has written and read back `done` bytes, and is to write about `total`.
-    pub(crate) fn go_on(&self, ahead: &Ahead, done: u64, total: u64) {
-        self.allow(ahead.until(done, total));
+    /// That checkpoint is done to this part, in `0.0..=1.0`.
+    pub(crate) fn go_on(&self, ahead: &Ahead, progress: f64) {
+        self.allow(ahead.until(progress));
     }
 
     /// A checkpoint was published that began when the log was at `from`.
     pub(crate) fn published(&self, from: u64) {
-        self.allow(from.saturating_add(Ahead::of(self.call, from, 0).room));
+        self.allow(from.saturating_add(self.begin(from, 0).room));
     }
 
     /// Holds nobody up until the next checkpoint begins.
@@ -91,9 +93,14 @@ impl LogBound {
         }
     }
 
-    /// Whether the tail is so long that a checkpoint should not be longer than it must.
-    pub(crate) fn is_pressed(&self, tail: u64) -> bool {
-        tail >= self.call.saturating_mul(TAIL_PRESSED)
+    /// How often writers were held up.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// For how long, at least, all together.
+    pub(crate) fn waited_nanos(&self) -> u64 {
+        self.waited_nanos.load(Ordering::Relaxed)
     }
 
     fn has_room(&self, logged: u64) -> bool {
@@ -102,21 +109,11 @@ impl LogBound {
 }
 
 impl Ahead {
-    fn of(call: u64, from: u64, tail: u64) -> Ahead {
-        let rest = call.saturating_mul(TAIL_MAX).saturating_sub(tail);
-        // What comes now is the tail when the next one begins, which will need room as well. A tail that is too long already, as after
-        // a checkpoint that failed, does not stop writers.
-        let room = rest.clamp(call, call.saturating_mul(TAIL_MAX - 1));
-        Ahead { from, room: room.max(ROOM_MIN_BYTES) }
-    }
-
-    fn until(&self, done: u64, total: u64) -> u64 {
+    fn until(&self, progress: f64) -> u64 {
         if self.room == UNBOUNDED {
             return UNBOUNDED;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a bound need not be exact to the byte")]
-        let progress = done as f64 / (total.max(1) as f64 * PASSES);
-        let part = ROOM_AT_ONCE + (1.0 - ROOM_AT_ONCE) * progress.min(1.0);
+        let part = ROOM_AT_ONCE + (1.0 - ROOM_AT_ONCE) * progress;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -150,12 +147,13 @@ impl Shared {
             let why = "the log is as far ahead of the checkpoints as it may be";
             return Err(Error::new(ErrorKind::Busy, why));
         }
-        self.log_bound.waits.add(1);
+        self.log_bound.waits.fetch_add(1, Ordering::Relaxed);
         for _ in 0..WAITS_MAX {
             std::thread::sleep(WAIT);
-            self.log_bound.waited_nanos.add(u64::try_from(WAIT.as_nanos()).unwrap_or(u64::MAX));
+            let nanos = u64::try_from(WAIT.as_nanos()).unwrap_or(u64::MAX);
+            self.log_bound.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
             self.check_writable()?;
-            if !self.is_log_too_far_ahead() {
+            if self.journal.log().is_none_or(|log| self.log_bound.has_room(log.taken_bytes() + GO_ON_BYTES)) {
                 break;
             }
         }
@@ -171,14 +169,14 @@ mod tests {
 
     #[test]
     fn what_may_be_logged_grows_with_the_progress_of_a_checkpoint() {
-        let bound = LogBound::new(64 * MIB, true, 0);
+        let bound = LogBound::new(64 * MIB, 256 * MIB, true, 0);
         assert!(bound.has_room(192 * MIB - 1) && !bound.has_room(192 * MIB));
-        // Of four times as much 100 are logged.
+        // Of 256 as much as 100 are logged.
         let ahead = bound.begin(1_000 * MIB, 100 * MIB);
-        let until = |done| ahead.until(done, 50 * MIB) - 1_000 * MIB;
-        assert_eq!((until(0), until(100 * MIB), until(900 * MIB)), (156 * MIB / 8, 156 * MIB, 156 * MIB));
-        assert!((1..100).all(|done| until(done * MIB) > until((done - 1) * MIB)));
-        bound.go_on(&ahead, 0, 50 * MIB);
+        let until = |progress| ahead.until(progress) - 1_000 * MIB;
+        assert_eq!((until(0.0), until(1.0)), (156 * MIB / 8, 156 * MIB));
+        assert!((1..100).all(|done| until(f64::from(done) / 100.0) > until(f64::from(done - 1) / 100.0)));
+        bound.go_on(&ahead, 0.0);
         assert!(bound.has_room(1_019 * MIB) && !bound.has_room(1_020 * MIB));
         bound.published(1_000 * MIB);
         assert!(bound.has_room(1_192 * MIB - 1) && !bound.has_room(1_192 * MIB));
@@ -188,22 +186,28 @@ mod tests {
 
     #[test]
     fn a_tail_that_is_too_long_already_leaves_room_for_one_more_call() {
-        assert_eq!(Ahead::of(64 * MIB, 0, 1_000 * MIB).room, 64 * MIB);
-        assert_eq!(Ahead::of(1, 0, 1_000 * MIB).until(0, 1), ROOM_MIN_BYTES);
+        let bound = |call, most, replayed| LogBound::new(call, most, true, replayed);
+        assert_eq!(bound(64 * MIB, 256 * MIB, 0).begin(0, 1_000 * MIB).room, 64 * MIB);
+        assert_eq!(bound(1, 4, 0).begin(0, 1_000 * MIB).until(0.0), ROOM_MIN_BYTES);
+        // A bound below twice the call is taken for that.
+        assert_eq!(bound(64 * MIB, MIB, 0).begin(0, 64 * MIB).room, 64 * MIB);
         // An open that has replayed as much begins with as little.
-        assert!(!LogBound::new(64 * MIB, true, 1_000 * MIB).has_room(64 * MIB));
+        assert!(!bound(64 * MIB, 256 * MIB, 1_000 * MIB).has_room(64 * MIB));
     }
 
     #[test]
     fn without_a_bound_there_is_always_room() {
-        let bound = LogBound::new(u64::MAX, true, 7);
-        let ahead = bound.begin(1 << 40, 1 << 50);
-        bound.go_on(&ahead, 0, 1);
-        assert!(bound.has_room(1 << 62) && !bound.is_pressed(1 << 62));
-        bound.published(1 << 40);
-        assert!(bound.has_room(1 << 62));
-        let stepped = LogBound::new(MIB, false, 0);
-        stepped.published(0);
-        assert!(stepped.has_room(1 << 62) && stepped.is_pressed(2 * MIB));
+        for unbounded in [
+            LogBound::new(u64::MAX, u64::MAX, true, 7),
+            LogBound::new(MIB, u64::MAX, true, 7),
+            LogBound::new(MIB, 2 * MIB, false, 7),
+        ] {
+            assert!(unbounded.has_room(1 << 62));
+            let ahead = unbounded.begin(1 << 40, 1 << 50);
+            unbounded.go_on(&ahead, 0.5);
+            assert!(unbounded.has_room(1 << 61), "{unbounded:?}");
+            unbounded.published(1 << 40);
+            assert!(unbounded.has_room(1 << 62));
+        }
     }
 }

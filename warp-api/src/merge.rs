@@ -78,22 +78,13 @@ impl Backoff {
 }
 
 impl Shared {
-    /// How many of the newest layers are merged with a new one of about `new` bytes, for want of which an open would replay `tail` bytes
-    /// of log.
-    pub(crate) fn plan_merge(
-        &self,
-        catalog: &mut Catalog,
-        reason: CheckpointReason,
-        new: u64,
-        tail: u64,
-    ) -> usize {
+    /// How many of the newest layers are merged with a new one of about `new` bytes.
+    pub(crate) fn plan_merge(&self, catalog: &mut Catalog, reason: CheckpointReason, new: u64) -> usize {
         let infos = &catalog.manifest.layers;
         if infos.is_empty() || !catalog.backoff.may_try() {
             return 0;
         }
-        let can_wait = infos.len() < 2 * LAYERS_MAX;
-        let mut count =
-            if can_wait && self.log_bound.is_pressed(tail) { 0 } else { run_to_merge(infos, new) };
+        let mut count = run_to_merge(infos, new);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         match self.estimate_garbage(true) {
             Ok(garbage) if garbage.is_too_much(new as f64) => count = infos.len(),
@@ -102,6 +93,7 @@ impl Shared {
             Err(error) => tracing::warn!(%error, "a layer could not be looked at"),
         }
         let bytes: u64 = infos[..count].iter().map(|layer| layer.bytes).sum();
+        let can_wait = infos.len() < 2 * LAYERS_MAX;
         if reason == CheckpointReason::Close && bytes > CLOSE_BYTES_MAX && can_wait { 0 } else { count }
     }
 

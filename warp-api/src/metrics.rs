@@ -234,9 +234,9 @@ pub struct CheckpointMetrics {
     /// Whether that was so when it was last tried: the directory grows until those who read it are done.
     pub held_back: bool,
     /// Times that a writer was held up, so that the log did not grow too far beyond the newest checkpoint; see
-    /// [`Options::checkpoint_log_bytes`](crate::Options::checkpoint_log_bytes).
+    /// [`Options::replay_bytes_max`](crate::Options::replay_bytes_max).
     pub writers_held_up: u64,
-    /// How long they were, in nanoseconds, all together.
+    /// How long they were at least, in nanoseconds, all together.
     pub writers_held_up_nanos: u64,
     /// The number of the newest manifest.
     pub number: u64,
@@ -555,8 +555,8 @@ impl Shared {
             removed_files: counters.removed_files.sum(),
             removals_held_back: counters.removals_held_back.sum(),
             held_back: home.is_held_back.load(Ordering::Relaxed),
-            writers_held_up: self.log_bound.waits.sum(),
-            writers_held_up_nanos: self.log_bound.waited_nanos.sum(),
+            writers_held_up: self.log_bound.waits(),
+            writers_held_up_nanos: self.log_bound.waited_nanos(),
             number: manifest.number,
             replay_from: Seq(manifest.replay_from),
             layers: manifest.layers.len(),

@@ -344,6 +344,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         budget: Budget::new(options.budget_bytes().max(MEMORY_BUDGET_MIN), options.when_full),
         log_bound: LogBound::new(
             options.checkpoint_log_bytes,
+            options.most_replayed(),
             environment.background == Background::Threads,
             recovery.log_bytes,
         ),

@@ -27,6 +27,9 @@ pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
 /// The least that a memory budget has beyond the log's buffer, in bytes.
 pub const MEMORY_BUDGET_MIN: u64 = 8 << 20;
+/// An open is to replay at most so many times the log that calls for a checkpoint, if nothing else is said: few, and a load waits for merges half of
+/// the time; more, and an open takes longer than anybody waits.
+const REPLAYED_CALLS: u64 = 16;
 /// Blocks of layers take at most this part of the memory budget: they do not make room for entries.
 const LAYER_CACHE_PART: u64 = 4;
 /// What a machine is taken to have that does not say.
@@ -226,6 +229,7 @@ pub struct Options {
     pub(crate) flush_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) replay_bytes_max: Option<u64>,
     pub(crate) checkpoints_kept: usize,
     pub(crate) checkpoint_on_drop: bool,
     pub(crate) log_format: LogFormat,
@@ -256,6 +260,7 @@ impl Default for Options {
             flush_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(300),
             checkpoint_log_bytes: 256 << 20,
+            replay_bytes_max: None,
             checkpoints_kept: 3,
             checkpoint_on_drop: false,
             log_format: LogFormat::Binary,
@@ -311,15 +316,27 @@ impl Options {
 
     /// A checkpoint is due once this many bytes of records have gathered in the log since the last one. Default: 256 MiB.
     ///
-    /// It bounds how much an open has to replay. Where writers log faster than checkpoints can follow they are slowed down, so that no more
-    /// than four times as many bytes gather: what they log may get ahead as the checkpoint that is being taken goes on
-    /// ([`CheckpointMetrics::writers_held_up`](crate::CheckpointMetrics::writers_held_up) counts it). A write that must not wait gets
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Nobody is slowed down for a checkpoint that has failed.
-    ///
-    /// Who loads much at once, and can do so again, gives more.
+    /// What an open has to replay follows from it: up to twice as much, unless writers log faster than checkpoints follow; see
+    /// [`replay_bytes_max`](Options::replay_bytes_max).
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of records that an open has to replay, about. Default: sixteen times
+    /// [`checkpoint_log_bytes`](Options::checkpoint_log_bytes), 4 GiB, which takes some ten seconds.
+    ///
+    /// Where writers log faster than checkpoints follow, as beside one that merges large layers, they are slowed down: what they log may get ahead as
+    /// the checkpoint that is being taken goes on ([`CheckpointMetrics::writers_held_up`](crate::CheckpointMetrics::writers_held_up)
+    /// counts it), and beyond that each thread writes 32 KiB, or one larger batch, in a tenth of a second. A write that must not
+    /// wait gets [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Less means a shorter open after a crash, and slower loads.
+    ///
+    /// At least twice `checkpoint_log_bytes`, and 8 MiB; `u64::MAX` for no bound. Nobody is slowed down for a checkpoint that has failed,
+    /// nor in an engine that is stepped by hand ([`Background::Stepped`](crate::Background::Stepped)).
+    #[must_use]
+    pub fn replay_bytes_max(mut self, bytes: u64) -> Options {
+        self.replay_bytes_max = Some(bytes);
         self
     }
 
@@ -606,6 +623,11 @@ impl Options {
         open::in_memory(self, environment)
     }
 
+    /// The most that an open is to replay.
+    pub(crate) fn most_replayed(&self) -> u64 {
+        self.replay_bytes_max.unwrap_or_else(|| self.checkpoint_log_bytes.saturating_mul(REPLAYED_CALLS))
+    }
+
     /// The least that a memory budget may be with these options.
     pub(crate) fn budget_bytes_min(&self) -> u64 {
         MEMORY_BUDGET_MIN + self.log_buffer_bytes as u64
@@ -658,6 +680,7 @@ impl fmt::Debug for Options {
             .field("flush_interval", &self.flush_interval)
             .field("checkpoint_interval", &self.checkpoint_interval)
             .field("checkpoint_log_bytes", &self.checkpoint_log_bytes)
+            .field("replay_bytes_max", &self.replay_bytes_max)
             .field("checkpoints_kept", &self.checkpoints_kept)
             .field("log_format", &self.log_format)
             .field("log_segment_bytes", &self.log_segment_bytes)
@@ -781,7 +804,7 @@ impl PutOptions {
     }
 
     /// Answers `Busy` instead of waiting while the log's buffer or the memory budget is full, or the log too far ahead of the
-    /// checkpoints ([`Options::checkpoint_log_bytes`]).
+    /// checkpoints ([`Options::replay_bytes_max`]).
     #[must_use]
     pub fn no_wait(mut self) -> PutOptions {
         self.no_wait = true;

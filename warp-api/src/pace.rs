@@ -4,8 +4,9 @@
 //! With `B` bytes to be written, and `T` the time until the next checkpoint is due, the rate is `B / (T / 2)`, and at
 //! least [`RATE_MIN_BYTES`] a second: it is done after half of that time. `T` is the interval between two, or the time in
 //! which the log grows by the bytes that call for one, at the rate at which it grew since the last or grows now,
-//! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for, writers among them (`log_bound.rs`), has no
-//! rate; one on demand pauses only while others use the engine, for as long as it worked, divided by that pace.
+//! whichever is shorter. The laws of the cold level multiply it by their pace. A checkpoint that somebody waits for has no
+//! rate, nor has one that a writer had to wait for (`log_bound.rs`); one on demand pauses only while others use the
+//! engine, for as long as it worked, divided by that pace.
 //!
 //! A checkpoint may take minutes, and the worker's other duties do not wait for it: they are done between two steps.
 
@@ -31,6 +32,8 @@ const TIME_SHARE: f64 = 0.5;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause, after which it looks again whether it is pressed.
 const PAUSE_MAX: Duration = Duration::from_millis(10);
+/// The part of a checkpoint's time that writing the entries takes, before index, filter, and reading back.
+const WRITING_PART: f64 = 0.75;
 /// How often the rate is computed anew.
 const RATE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -70,8 +73,14 @@ pub(crate) struct Pace<'a> {
     log_rate: f64,
     /// What others had done when the last pause ended.
     activity: u64,
-    /// How far writers may go meanwhile.
+    /// Entries that are to be read, of the table and of layers, and that were.
+    entries_total: u64,
+    entries_read: u64,
+    /// `done` when all entries were written, and what is left is to be read back.
+    written: Option<u64>,
+    /// How far writers may go meanwhile, and how often some had had to wait when this began.
     ahead: Ahead,
+    waits: u64,
 }
 
 impl<'a> Pace<'a> {
@@ -86,7 +95,7 @@ impl<'a> Pace<'a> {
     ) -> Pace<'a> {
         let now = shared.time.monotonic();
         let log_bytes = shared.journal.log().map_or(0, Log::taken_bytes);
-        shared.log_bound.go_on(&ahead, 0, 0);
+        shared.log_bound.go_on(&ahead, 0.0);
         Pace {
             shared,
             reason,
@@ -101,13 +110,39 @@ impl<'a> Pace<'a> {
             log_bytes,
             log_rate: per_second(logged, since),
             activity: shared.activity(),
+            entries_total: 0,
+            entries_read: 0,
+            written: None,
             ahead,
+            waits: shared.log_bound.waits(),
         }
     }
 
-    /// Says how many bytes are to be written, about.
-    pub(crate) fn expect(&mut self, bytes: u64) {
-        self.total = bytes;
+    /// Says how many bytes are to be written, about, and how many entries to be read for it.
+    pub(crate) fn expect(&mut self, bytes: u64, entries: u64) {
+        (self.total, self.entries_total) = (bytes, entries);
+    }
+
+    /// Takes note of entries that were read, written again or not.
+    pub(crate) fn read(&mut self, entries: u64) {
+        self.entries_read += entries;
+        self.let_writers_go_on();
+    }
+
+    /// All entries are written: what comes is the index, and reading back.
+    pub(crate) fn finishing(&mut self) {
+        self.written = Some(self.done);
+    }
+
+    /// Lets writers log as much as the progress allows.
+    fn let_writers_go_on(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "a part need not be exact to the byte")]
+        let part = |done: u64, total: u64| (done as f64 / total.max(1) as f64).min(1.0);
+        let progress = match self.written {
+            None => WRITING_PART * part(self.entries_read, self.entries_total),
+            Some(written) => WRITING_PART + (1.0 - WRITING_PART) * part(self.done - written, written),
+        };
+        self.shared.log_bound.go_on(&self.ahead, progress);
     }
 
     /// Takes note of work that was worth writing so many bytes, and pauses if it is time.
@@ -126,13 +161,13 @@ impl<'a> Pace<'a> {
             return if self.may_break_off { Err(Stop::BrokenOff) } else { Ok(()) };
         }
         shared.check_writable()?;
-        shared.log_bound.go_on(&self.ahead, self.done, self.total);
+        self.let_writers_go_on();
         if self.has_threads() {
             shared.tend_beside_checkpoint();
         }
-        let is_urgent =
-            self.reason.is_urgent() || shared.requests.is_urgent() || shared.is_log_too_far_ahead();
-        if is_urgent || !self.has_threads() {
+        let is_waited_for =
+            self.reason.is_urgent() || shared.requests.is_urgent() || self.waits != shared.log_bound.waits();
+        if is_waited_for || !self.has_threads() {
             return Ok(());
         }
         let pause = self.pause(shared.time.monotonic());

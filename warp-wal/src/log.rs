@@ -206,8 +206,8 @@ impl Log {
         self.options.buffer_bytes as u64 + self.large_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of groups that were taken in since the log was opened, about: those that were handed to the system, and those on their way
-    /// to it, with what is promised to writers. Waits for nothing.
+    /// Bytes of groups that were taken in since the log was opened, about: those that were handed to the system, and the ring's, with what
+    /// is promised to writers. A frame that is just being written is in neither. Waits for nothing.
     #[must_use]
     pub fn taken_bytes(&self) -> u64 {
         self.counters.payload_bytes.load(Ordering::Relaxed) + self.admission.used_words() * 8

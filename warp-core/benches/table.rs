@@ -70,7 +70,7 @@ fn with(table: &Table, number: u64, touch: bool) {
     let bytes = key(number);
     let read = table.with(KeyRef::new(1, 0, &bytes), |entry| {
         if touch {
-            entry.touch();
+            entry.touch_once();
         }
         entry.value().map(<[u8]>::len)
     });

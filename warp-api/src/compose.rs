@@ -191,7 +191,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         }
         chunk.clear();
         self.chunk = chunk;
-        self.writing.pace.read(hashes.len() as u64);
+        self.writing.pace.has_read(hashes.len() as u64);
         self.report(hashes.len() as u64);
         Ok(())
     }
@@ -219,7 +219,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             merge
                 .take_newer(of_hash, &mut self.writer, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
-            self.writing.pace.read(merge.report().read - others.read);
+            self.writing.pace.has_read(merge.report().read - others.read);
             if merge.report().written == others.written {
                 self.changed_bytes += self.writer.bytes() - before;
             }
@@ -245,7 +245,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
             let done = merge
                 .step_below(limit, &mut self.writer, STEP_ENTRIES, |entry| shared.is_taken_over(kept, entry))
                 .map_err(checkpoint_error)?;
-            self.writing.pace.read(merge.report().read - read);
+            self.writing.pace.has_read(merge.report().read - read);
             self.writing.pace.step(self.writer.bytes() - before)?;
             if done {
                 return Ok(());

@@ -279,8 +279,8 @@ impl WarpEngine {
     /// wormholes and laws of levels.
     ///
     /// # Errors
-    /// As [`put`](WarpEngine::put); `Invalid`, with the number of the line, for a line that is none of an export's.
-    /// What the lines before it said may have been written.
+    /// As [`put`](WarpEngine::put); `Invalid`, with the number of the line, for a line that is none of an export's, or longer than one with the
+    /// largest value that the engine can hold. What the lines before it said may have been written.
     pub fn import(&self, lines: impl BufRead) -> Result<ExchangeReport> {
         self.shared.import(lines, self.terms())
     }

@@ -16,7 +16,7 @@
 //! link of another keyspace than the default one says so: `"keyspace": "jobs"`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -34,7 +34,7 @@ use crate::links::{LinkChange, Pair, is_links_key, parse_links_key};
 use crate::options::Durability;
 use crate::progress::Task;
 use crate::shared::Shared;
-use crate::types::{BATCH_BYTES_MAX, Level};
+use crate::types::{BATCH_BYTES_MAX, Level, VALUE_BYTES_MAX};
 use crate::write::{Op, Terms, put};
 
 /// Lines or entries between two reports of progress.
@@ -43,6 +43,11 @@ const PROGRESS_EVERY: u64 = 1 << 12;
 const BATCH_ENTRIES: usize = 256;
 /// Bytes after which an import writes its batch, however few entries are in it.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// What a byte takes at most in a line: `\u0000`.
+const ESCAPED_BYTES: u64 = 6;
+/// What a line may have beside a value: keys, names, the templates of a rule.
+const BESIDE_VALUE_BYTES: u64 = 8 << 20;
 
 /// What an export wrote, or an import read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -339,23 +344,34 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn import(&self, lines: impl BufRead, terms: Terms) -> Result<ExchangeReport> {
+    pub(crate) fn import(&self, mut lines: impl BufRead, terms: Terms) -> Result<ExchangeReport> {
         self.check_writable()?;
         let mut report = ExchangeReport::default();
         let mut pending = Pending::default();
-        let mut read = 0;
-        for (number, line) in (1_u64..).zip(lines.lines()) {
-            read = number;
+        let (mut read, mut bytes) = (0, Vec::new());
+        // A value that memory cannot hold is refused in any case.
+        let value_bytes = (VALUE_BYTES_MAX as u64).min(self.budget.limit());
+        let line_bytes = ESCAPED_BYTES * (value_bytes + BESIDE_VALUE_BYTES);
+        for number in 1_u64.. {
             let wrong = |kind| Error::new(kind, format!("line {number} of the import"));
-            let line = line.map_err(|error| match error.kind() {
-                // It is not UTF-8.
-                std::io::ErrorKind::InvalidData => wrong(ErrorKind::Invalid).caused_by(error),
-                _ => Error::new(ErrorKind::Io, "cannot read the import").caused_by(error),
-            })?;
-            if line.trim().is_empty() {
+            bytes.clear();
+            let line = Read::take(&mut lines, line_bytes).read_until(b'\n', &mut bytes);
+            let line =
+                line.map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
+            if line == 0 {
+                break;
+            }
+            read = number;
+            if line as u64 == line_bytes && !bytes.ends_with(b"\n") {
+                let longer = Error::invalid("it is longer than a line with the largest value");
+                return Err(wrong(ErrorKind::Invalid).caused_by(longer));
+            }
+            let line = std::str::from_utf8(&bytes);
+            let line = line.map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?.trim();
+            if line.is_empty() {
                 continue;
             }
-            let line = Line::read(&line).map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?;
+            let line = Line::read(line).map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?;
             self.import_line(line, terms, &mut pending, &mut report)
                 .map_err(|error| wrong(error.kind()).caused_by(error))?;
             if number % PROGRESS_EVERY == 0 {

@@ -124,7 +124,7 @@ impl<'a> Pace<'a> {
     }
 
     /// Takes note of entries that were read, written again or not.
-    pub(crate) fn read(&mut self, entries: u64) {
+    pub(crate) fn has_read(&mut self, entries: u64) {
         self.entries_read += entries;
         self.let_writers_go_on();
     }

@@ -119,6 +119,21 @@ fn a_line_that_is_none_of_an_export_is_told_what_is_wrong_with_it() {
     assert_eq!(engine.last_seq().0, 0);
 }
 
+/// As of a device that gives zeros for ever.
+#[test]
+fn a_line_without_an_end_is_refused_before_memory_is_full_of_it() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small().memory_budget(MEMORY_BUDGET_MIN + (16 << 10)));
+    let first = &b"{\"key\":\"a\",\"value\":\"1\"}\n"[..];
+    let lines = std::io::BufReader::new(std::io::Read::chain(first, std::io::repeat(b' ')));
+    let error = engine.import(lines).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("line 2"), "{error}");
+    // The last line may have no end.
+    engine.import(&first[..first.len() - 1]).unwrap();
+    assert_eq!(engine.get("a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
 #[test]
 fn progress_is_told() {
     let machine = Machine::new(1);

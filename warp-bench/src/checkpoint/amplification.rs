@@ -65,7 +65,7 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
         let engine = options.open(dir.path())?;
         put_all(&engine, &keys)?;
         engine.checkpoint()?;
-        let (before, engine_before) = (written_bytes(), engine_bytes(&engine)?);
+        let (before, (log_before, layers_before)) = (written_bytes(), engine_bytes(&engine));
         let mut draws = Draws::new(spread, &keys, job.seed);
         let ended = AtomicBool::new(false);
         let (layers_most, all_most) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -82,7 +82,7 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
             ended.store(true, Ordering::Release);
             written
         })?;
-        let (log_bytes, layer_bytes) = engine_bytes(&engine)?;
+        let (log_bytes, layer_bytes) = engine_bytes(&engine);
         engine.close()?;
         let process = written_bytes().saturating_sub(before);
         let (layers, log) = (disk_bytes(&dir.path().join("layers"))?, disk_bytes(&dir.path().join("wal"))?);
@@ -94,8 +94,8 @@ pub(crate) fn amplification(job: &mut Job) -> Outcome<()> {
             Cell::bytes(written),
             Cell::bytes(process),
             Cell::ratio(process as f64 / written as f64),
-            Cell::ratio((log_bytes - engine_before.0) as f64 / written as f64),
-            Cell::ratio((layer_bytes - engine_before.1) as f64 / written as f64),
+            Cell::ratio((log_bytes - log_before) as f64 / written as f64),
+            Cell::ratio((layer_bytes - layers_before) as f64 / written as f64),
             of_data(layers),
             of_data(layers_most.load(Ordering::Relaxed)),
             of_data(log),
@@ -127,11 +127,11 @@ fn mixed(engine: &WarpEngine, draws: &mut Draws<'_>, writes: usize) -> Outcome<u
 }
 
 /// What the engine has written so far: bytes of its log, and of layers.
-fn engine_bytes(engine: &WarpEngine) -> Outcome<(u64, u64)> {
+fn engine_bytes(engine: &WarpEngine) -> (u64, u64) {
     let metrics = engine.cosmic_metrics();
     let log = metrics.log.map_or(0, |log| log.bytes_written);
     let layers = metrics.checkpoints.map_or(0, |layers| layers.bytes + layers.merged_bytes);
-    Ok((log, layers))
+    (log, layers)
 }
 
 /// What is left after many overwrites of one key, and after deleting everything.

@@ -207,54 +207,50 @@ impl Open {
     }
 }
 
-/// Partners as `quantum_get` shows them, from this confidence on: each read is judged before it is learned from.
-pub(super) fn foretold(trace: &Trace, confidence_min: f64) -> Foretold {
-    let mut bell = Bell::new(BellOptions { bytes: BELL_BYTES, horizon: Some(32) });
-    let keys: HashMap<u64, u32> = trace.keys.iter().map(|&key| (hash(key), key)).collect();
+/// Judges what `learn` foretells of each read that it is shown, one after the other: a read is judged before it is learned from.
+fn judged(trace: &Trace, mut learn: impl FnMut(u32, &mut Vec<u32>)) -> Foretold {
     let mut open = Open::new(trace);
     let mut found = Vec::new();
     for (now, &key) in trace.keys.iter().enumerate() {
         open.read(now, key);
-        bell.observe(hash(key));
-        bell.partners(hash(key), &mut found);
-        for partner in found.iter().filter(|partner| partner.confidence >= confidence_min) {
-            if let Some(&partner) = keys.get(&partner.hash)
-                && partner != key
-            {
-                open.foretell(now, partner);
-            }
-        }
+        learn(key, &mut found);
+        found.drain(..).filter(|partner| *partner != key).for_each(|partner| open.foretell(now, partner));
     }
     open.counted
+}
+
+/// Partners as `quantum_get` shows them, from this confidence on.
+pub(super) fn foretold(trace: &Trace, confidence_min: f64) -> Foretold {
+    let mut bell = Bell::new(BellOptions { bytes: BELL_BYTES, horizon: Some(32) });
+    let keys: HashMap<u64, u32> = trace.keys.iter().map(|&key| (hash(key), key)).collect();
+    let mut partners = Vec::new();
+    judged(trace, |key, found| {
+        bell.observe(hash(key));
+        bell.partners(hash(key), &mut partners);
+        partners.retain(|partner| partner.confidence >= confidence_min);
+        found.extend(partners.iter().filter_map(|partner| keys.get(&partner.hash)));
+    })
 }
 
 /// The plainest rival: what followed the key the last time will follow it again.
 pub(super) fn last_successor(trace: &Trace) -> Foretold {
     let mut next: Vec<Option<u32>> = vec![None; trace.unique];
-    let mut open = Open::new(trace);
-    let mut before = None;
-    for (now, &key) in trace.keys.iter().enumerate() {
-        open.read(now, key);
+    let mut before: Option<u32> = None;
+    judged(trace, |key, found| {
         if let Some(before) = before.replace(key) {
             next[before as usize] = Some(key);
         }
-        if let Some(successor) = next[key as usize].filter(|successor| *successor != key) {
-            open.foretell(now, successor);
-        }
-    }
-    open.counted
+        found.extend(next[key as usize]);
+    })
 }
 
 /// What the probability graph has for at least so likely.
 pub(super) fn likely(trace: &Trace, chance_min: f64) -> Foretold {
     let mut graph = Graph::new(trace.unique);
-    let mut open = Open::new(trace);
-    for (now, &key) in trace.keys.iter().enumerate() {
-        open.read(now, key);
+    judged(trace, |key, found| {
         graph.observe(key);
-        graph.likely(key, chance_min).for_each(|partner| open.foretell(now, partner));
-    }
-    open.counted
+        found.extend(graph.likely(key, chance_min));
+    })
 }
 
 #[cfg(test)]

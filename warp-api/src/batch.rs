@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::keyspace::Keyspace;
 use crate::limits;
-use crate::options::PutOptions;
+use crate::put_options::PutOptions;
 use crate::read::Found;
 use crate::types::Seq;
 

@@ -348,26 +348,27 @@ impl Shared {
         self.check_writable()?;
         let mut report = ExchangeReport::default();
         let mut pending = Pending::default();
-        let (mut read, mut bytes) = (0, Vec::new());
+        let mut read = 0;
         // A value that memory cannot hold is refused in any case.
         let value_bytes = (VALUE_BYTES_MAX as u64).min(self.budget.limit());
         let line_bytes = ESCAPED_BYTES * (value_bytes + BESIDE_VALUE_BYTES);
         for number in 1_u64.. {
             let wrong = |kind| Error::new(kind, format!("line {number} of the import"));
-            bytes.clear();
-            let line = Read::take(&mut lines, line_bytes).read_until(b'\n', &mut bytes);
-            let line =
-                line.map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
-            if line == 0 {
+            let mut bytes = Vec::new();
+            Read::take(&mut lines, line_bytes)
+                .read_until(b'\n', &mut bytes)
+                .map_err(|error| Error::new(ErrorKind::Io, "cannot read the import").caused_by(error))?;
+            if bytes.is_empty() {
                 break;
             }
             read = number;
-            if line as u64 == line_bytes && !bytes.ends_with(b"\n") {
+            if bytes.len() as u64 == line_bytes && !bytes.ends_with(b"\n") {
                 let longer = Error::invalid("it is longer than a line with the largest value");
                 return Err(wrong(ErrorKind::Invalid).caused_by(longer));
             }
-            let line = std::str::from_utf8(&bytes);
-            let line = line.map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?.trim();
+            let line = std::str::from_utf8(&bytes)
+                .map_err(|error| wrong(ErrorKind::Invalid).caused_by(error))?
+                .trim();
             if line.is_empty() {
                 continue;
             }

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::engine::WarpEngine;
 use crate::error::{Error, Result};
-use crate::options::{AccessPattern, Durability, PutOptions};
+use crate::options::Durability;
+use crate::put_options::{AccessPattern, PutOptions};
 use crate::shared::Shared;
 use crate::system::{SystemEntry, reload};
 use crate::types::{Level, Seq};

@@ -50,6 +50,7 @@ mod keyspace;
 mod options;
 mod point;
 mod progress;
+mod put_options;
 mod read_ahead;
 mod read_view;
 mod rules;
@@ -145,12 +146,12 @@ pub use metrics::{
 };
 pub use names::{KEYSPACE_NAME_BYTES_MAX, KEYSPACES_MAX};
 pub use options::{
-    AccessPattern, Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
-    LOG_SEGMENT_BYTES_MIN, LogFormat, MEMORY_BUDGET_MIN, Options, Physics, Priority, PutOptions, Recovery,
-    WhenFull,
+    Demon, Durability, LOG_BUFFER_BYTES_MAX, LOG_BUFFER_BYTES_MIN, LOG_SEGMENT_BYTES_MAX,
+    LOG_SEGMENT_BYTES_MIN, LogFormat, MEMORY_BUDGET_MIN, Options, Physics, Recovery, WhenFull,
 };
 pub use point::{PointInTime, PointRange};
 pub use progress::{Progress, Task};
+pub use put_options::{AccessPattern, Priority, PutOptions};
 pub use read_ahead::ReadAheadMetrics;
 pub use read_view::{KeyspaceView, ReadView};
 pub use readers::hold_files;

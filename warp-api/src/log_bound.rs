@@ -19,7 +19,8 @@ const ROOM_AT_ONCE: f64 = 0.125;
 const GO_ON_BYTES: u64 = ROOM_MIN_BYTES / 2;
 /// How long a writer waits before it looks again...
 const WAIT: Duration = Duration::from_millis(1);
-/// ...and how often it does before it goes on in any case: whatever keeps a checkpoint from going on, writers are slow, and not stuck.
+/// ...and how often it does before it goes on in any case: whatever keeps a checkpoint from going on, writers are slow, and not
+/// stuck.
 const WAITS_MAX: u32 = 100;
 /// The bound where there is none.
 const UNBOUNDED: u64 = u64::MAX;
@@ -132,12 +133,12 @@ impl Shared {
     /// `Busy` if it is, and the caller does not want to wait; those of a write to an engine that takes none any more.
     #[inline]
     pub(crate) fn wait_for_checkpoint(&self, no_wait: bool) -> Result<()> {
-        if self.is_log_too_far_ahead() { self.wait_for_room_in_log(no_wait) } else { Ok(()) }
+        if self.has_room_in_log(0) { Ok(()) } else { self.wait_for_room_in_log(no_wait) }
     }
 
-    /// Whether writers wait for a checkpoint now.
-    pub(crate) fn is_log_too_far_ahead(&self) -> bool {
-        self.journal.log().is_some_and(|log| !self.log_bound.has_room(log.taken_bytes()))
+    /// Whether the log may take in so much, and more.
+    fn has_room_in_log(&self, bytes: u64) -> bool {
+        self.journal.log().is_none_or(|log| self.log_bound.has_room(log.taken_bytes() + bytes))
     }
 
     #[cold]
@@ -153,7 +154,7 @@ impl Shared {
             let nanos = u64::try_from(WAIT.as_nanos()).unwrap_or(u64::MAX);
             self.log_bound.waited_nanos.fetch_add(nanos, Ordering::Relaxed);
             self.check_writable()?;
-            if self.journal.log().is_none_or(|log| self.log_bound.has_room(log.taken_bytes() + GO_ON_BYTES)) {
+            if self.has_room_in_log(GO_ON_BYTES) {
                 break;
             }
         }

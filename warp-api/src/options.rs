@@ -27,8 +27,8 @@ pub const LOG_BUFFER_BYTES_MAX: usize = warp_wal::BUFFER_BYTES_MAX;
 
 /// The least that a memory budget has beyond the log's buffer, in bytes.
 pub const MEMORY_BUDGET_MIN: u64 = 8 << 20;
-/// An open is to replay at most so many times the log that calls for a checkpoint, if nothing else is said: few, and a load waits for merges half of
-/// the time; more, and an open takes longer than anybody waits.
+/// An open is to replay at most so many times the log that calls for a checkpoint, if nothing else is said: with fewer a load
+/// waits for merges half of the time, with more an open takes longer than anybody waits.
 const REPLAYED_CALLS: u64 = 16;
 /// Blocks of layers take at most this part of the memory budget: they do not make room for entries.
 const LAYER_CACHE_PART: u64 = 4;
@@ -327,13 +327,14 @@ impl Options {
     /// The most bytes of records that an open has to replay, about. Default: sixteen times
     /// [`checkpoint_log_bytes`](Options::checkpoint_log_bytes), 4 GiB, which takes some ten seconds.
     ///
-    /// Where writers log faster than checkpoints follow, as beside one that merges large layers, they are slowed down: what they log may get ahead as
-    /// the checkpoint that is being taken goes on ([`CheckpointMetrics::writers_held_up`](crate::CheckpointMetrics::writers_held_up)
-    /// counts it), and beyond that each thread writes 32 KiB, or one larger batch, in a tenth of a second. A write that must not
-    /// wait gets [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Less means a shorter open after a crash, and slower loads.
+    /// Where writers log faster than checkpoints follow, as beside one that merges large layers, they are slowed down: what they
+    /// log may get ahead as the checkpoint that is being taken goes on, and beyond that each thread writes 32 KiB, or one larger
+    /// batch, in a tenth of a second; [`CheckpointMetrics::writers_held_up`](crate::CheckpointMetrics::writers_held_up) counts
+    /// it. A write that must not wait gets [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Less means a shorter open after a
+    /// crash, and slower loads.
     ///
-    /// At least twice `checkpoint_log_bytes`, and 8 MiB; `u64::MAX` for no bound. Nobody is slowed down for a checkpoint that has failed,
-    /// nor in an engine that is stepped by hand ([`Background::Stepped`](crate::Background::Stepped)).
+    /// At least twice `checkpoint_log_bytes`, and 8 MiB; `u64::MAX` for no bound. Nobody is slowed down for a checkpoint that
+    /// has failed, nor in an engine that is stepped by hand ([`Background::Stepped`](crate::Background::Stepped)).
     #[must_use]
     pub fn replay_bytes_max(mut self, bytes: u64) -> Options {
         self.replay_bytes_max = Some(bytes);
@@ -697,117 +698,5 @@ impl fmt::Debug for Options {
             .field("read_ahead_bytes", &self.read_ahead_bytes)
             .field("physics", &self.physics)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a value is going to be used: sets the mass with which it begins, until its use is known.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum AccessPattern {
-    /// Often: it begins as if it had been used 15 times.
-    Hot,
-    /// Now and then: as if 3 times.
-    Warm,
-    /// Hardly ever: as if never; it is among the first to leave memory.
-    Cold,
-    /// Unknown: as if once, like every value that is put without a hint.
-    Balanced,
-}
-
-/// How much a value matters to the program: sets the mass with which it begins, beside its [`AccessPattern`].
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Priority {
-    /// The largest mass there is: it leaves memory only after many half-lives without a use.
-    Critical,
-    /// Four times the mass, and three uses more.
-    High,
-    /// As the access pattern says.
-    Normal,
-    /// A quarter of the mass.
-    Low,
-    /// No mass at all.
-    Background,
-}
-
-/// How a single value is put.
-#[derive(Clone, Debug, Default)]
-pub struct PutOptions {
-    pub(crate) durability: Option<Durability>,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) entangled_with: Vec<Vec<u8>>,
-    pub(crate) no_wait: bool,
-    pub(crate) access_pattern: Option<AccessPattern>,
-    pub(crate) priority: Option<Priority>,
-    pub(crate) pin: Option<bool>,
-}
-
-impl PutOptions {
-    /// The handle's durability, no deadline, no links, and waiting where the log is behind.
-    #[must_use]
-    pub fn new() -> PutOptions {
-        PutOptions::default()
-    }
-
-    /// When this write is acknowledged, whatever the handle's default is.
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> PutOptions {
-        self.durability = Some(durability);
-        self
-    }
-
-    /// The value is gone this long after the put. Kept in milliseconds, rounded up.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> PutOptions {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// Declares links of full strength between the key and these, in the same atomic write.
-    #[must_use]
-    pub fn entangled_with<K: AsRef<[u8]>>(mut self, partners: &[K]) -> PutOptions {
-        self.entangled_with = partners.iter().map(|partner| partner.as_ref().to_vec()).collect();
-        self
-    }
-
-    /// How the value is going to be used. It is advice about what stays in memory once the memory budget is used up, is not
-    /// logged, and gives way to what is measured.
-    ///
-    /// ```
-    /// use warp_api::{AccessPattern, PutOptions, Priority, WarpEngine};
-    ///
-    /// # fn main() -> warp_api::Result<()> {
-    /// let engine = WarpEngine::in_memory();
-    /// let session = PutOptions::new().access_pattern(AccessPattern::Hot).priority(Priority::High);
-    /// engine.put_with("session", "..", &session)?;
-    /// engine.put_with("audit", "..", &PutOptions::new().access_pattern(AccessPattern::Cold))?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn access_pattern(mut self, pattern: AccessPattern) -> PutOptions {
-        self.access_pattern = Some(pattern);
-        self
-    }
-
-    /// How much the value matters: advice, as [`access_pattern`](PutOptions::access_pattern) is.
-    #[must_use]
-    pub fn priority(mut self, priority: Priority) -> PutOptions {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// Whether the key stays in memory whatever its use, until a put says otherwise, it is deleted, or the engine is
-    /// closed. What is pinned may take half of the memory budget; a pin beyond that is not followed.
-    #[must_use]
-    pub fn pin(mut self, pin: bool) -> PutOptions {
-        self.pin = Some(pin);
-        self
-    }
-
-    /// Answers `Busy` instead of waiting while the log's buffer or the memory budget is full, or the log too far ahead of the
-    /// checkpoints ([`Options::replay_bytes_max`]).
-    #[must_use]
-    pub fn no_wait(mut self) -> PutOptions {
-        self.no_wait = true;
-        self
     }
 }

@@ -10,9 +10,10 @@ use warp_physics::{Body, Fall, ReadCosts, Remnants};
 
 use crate::environment::finalize;
 use crate::keyspace::SYSTEM;
-use crate::options::{AccessPattern, Priority, PutOptions, WhenFull};
+use crate::options::WhenFull;
 use crate::packed::{PACK_BYTES_MIN, value_of, with_packed};
 use crate::pull::Pull;
+use crate::put_options::{AccessPattern, Priority, PutOptions};
 use crate::rival::Rival;
 use crate::shared::Shared;
 use crate::write::Hints;

@@ -8,7 +8,7 @@ use warp_physics::{Link, check_strength};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::links::{Entangled, LinkChange, Pair, QuantumOptions};
-use crate::options::PutOptions;
+use crate::put_options::PutOptions;
 use crate::space::{Space, unconditional};
 use crate::types::{Deleted, Level, Observed, Seq, ShardId, Stored};
 

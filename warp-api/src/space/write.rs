@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::limits;
 use crate::links::{LinkChange, PUT_LINK_STRENGTH, Pair};
-use crate::options::PutOptions;
+use crate::put_options::PutOptions;
 use crate::read::Found;
 use crate::residency::hints_of;
 use crate::space::{Space, unconditional};

@@ -178,7 +178,10 @@ impl Arena {
         let (former, pieces) = front.empty();
         pieces.for_each(|piece| heap.take_back(former, piece, &self.chunks));
         let address = take(&mut heap)?;
-        front.fill(class, std::iter::from_fn(|| take(&mut heap).ok()).take(FRONT_PIECES));
+        front.fill(class, heap.take_cached(class, FRONT_PIECES));
+        if front.next().is_none() {
+            front.fill(class, std::iter::from_fn(|| take(&mut heap).ok()).take(FRONT_PIECES));
+        }
         Ok(address)
     }
 
@@ -199,6 +202,7 @@ impl Arena {
         for (address, bytes, purpose) in pieces {
             heap.give(address, bytes, purpose, &self.chunks);
         }
+        heap.trim_cache(&self.chunks);
     }
 
     /// The first byte of a piece, aligned to [`UNIT_BYTES`]; if its size is a multiple of 64, to that.

@@ -216,12 +216,11 @@ pub(crate) fn near(
 
 /// How many buckets a slot with `count` of them should have for `entries`, if that is not as many as it has.
 pub(crate) fn resized(count: usize, entries: usize) -> Option<usize> {
-    let places = count * PLACES;
-    if entries * 100 > places * LOAD_MAX_PERCENT && count < BUCKETS_MAX {
+    if is_too_full(count, entries) && count < BUCKETS_MAX {
         let grown = count + (count / GROW_PART).max(1);
         return Some(with_room(grown.max(for_load(entries, LOAD_MAX_PERCENT))));
     }
-    if entries * 100 < places * SHRINK_BELOW_PERCENT {
+    if entries * 100 < count * PLACES * SHRINK_BELOW_PERCENT {
         let shrunk = with_room(for_load(entries, SHRINK_TO_PERCENT));
         return (shrunk < count).then_some(if entries == 0 { 0 } else { shrunk });
     }
@@ -247,7 +246,15 @@ pub(crate) fn can_take_more(entries: usize) -> bool {
 /// How many buckets a slot needs before it takes one entry more, if it has too few.
 #[inline]
 pub(crate) fn grown(count: usize, entries: usize) -> Option<usize> {
+    if !is_too_full(count, entries + 1) {
+        return None;
+    }
     resized(count, entries + 1).filter(|buckets| *buckets > count)
+}
+
+#[inline]
+fn is_too_full(count: usize, entries: usize) -> bool {
+    entries * 100 > count * PLACES * LOAD_MAX_PERCENT
 }
 
 /// Replaces a slot's buckets by those of `made`, which are empty and which nobody else knows of, or by none, with the

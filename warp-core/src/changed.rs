@@ -22,9 +22,15 @@ impl Changed {
 
     /// Notes a write to `hash` that replaces an entry with the sequence `former`, or none.
     pub(crate) fn written(&mut self, hash: u64, former: Option<u64>) {
-        if self.tracked && former.is_none_or(|seq| seq < self.mark) {
+        if self.is_news(former) {
             self.open.push(hash);
         }
+    }
+
+    /// Whether a write that replaces an entry with the sequence `former`, or none, is to be listed.
+    #[inline]
+    pub(crate) fn is_news(&self, former: Option<u64>) -> bool {
+        self.tracked && former.is_none_or(|seq| seq < self.mark)
     }
 
     /// Notes that an entry came in from elsewhere unchanged: not a write, but overwriting it is one.

@@ -145,6 +145,7 @@ impl<'a> Guard<'a> {
 
     /// Changes a slot by what was prepared. `change` answers `None` if it did not put the entry in its place, whose memory
     /// then goes back.
+    #[inline(always)] // On the way of each put.
     fn write<R>(
         &mut self,
         mut prepared: Prepared<'_>,
@@ -162,7 +163,7 @@ impl<'a> Guard<'a> {
     }
 
     /// The right to change a slot.
-    #[inline]
+    #[inline(always)] // On the way of each put.
     fn writer(&mut self, hash: u64) -> Writer<'_> {
         let (table, shard) = (self.table, self.shard(hash));
         let lock = match &mut self.held {

@@ -71,8 +71,29 @@ impl Table {
         value: impl Into<NewValue<'v>>,
         deadline: u64,
     ) -> Result<Prepared<'_>, TableFull> {
-        let value = self.stored(key.hash, value.into());
-        self.prepare_contents(Contents { key, value: Some(value), deadline })
+        match value.into() {
+            NewValue::Copied(bytes) if bytes.len() <= RECORD_VALUE_BYTES_MAX => {
+                self.prepare_short(key, bytes, deadline)
+            }
+            value => self.prepare_long(key, value, deadline),
+        }
+    }
+
+    /// A value that will be in the entry itself. Apart from others, so that the compiler knows that it is.
+    #[inline(never)]
+    fn prepare_short(&self, key: KeyRef<'_>, value: &[u8], deadline: u64) -> Result<Prepared<'_>, TableFull> {
+        self.prepare_contents(Contents { key, value: Some(Stored::Inline(value)), deadline })
+    }
+
+    #[inline(never)]
+    fn prepare_long(
+        &self,
+        key: KeyRef<'_>,
+        value: NewValue<'_>,
+        deadline: u64,
+    ) -> Result<Prepared<'_>, TableFull> {
+        let value = Some(self.stored(key.hash, value));
+        self.prepare_contents(Contents { key, value, deadline })
     }
 
     /// A value as an entry will have it: in itself, or shared.
@@ -98,6 +119,7 @@ impl Table {
         self.prepare_contents(Contents { key, value: None, deadline: 0 })
     }
 
+    #[inline(always)] // As `prepare_short`.
     fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
         let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
         let pin = self.store().pin();

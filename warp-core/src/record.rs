@@ -130,7 +130,9 @@ impl Contents<'_> {
     /// Bytes of the piece that the entry needs.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        Offsets::of(self.flags()).key + self.key.bytes.len() + self.inline_value().len()
+        let flags = self.flags();
+        let key_at = if is_plain(flags) { REST_AT } else { Offsets::of(flags).key };
+        key_at + self.key.bytes.len() + self.inline_value().len()
     }
 
     #[inline]
@@ -141,6 +143,7 @@ impl Contents<'_> {
         }
     }
 
+    #[inline]
     fn flags(&self) -> u8 {
         let mut flags = 0;
         match &self.value {
@@ -359,6 +362,18 @@ impl<'a> Record<'a> {
             return is_same(self.plain_key(), key.bytes);
         }
         self.is_of_slowly(key)
+    }
+
+    /// The bytes of the pieces of both entries, if they are of the same key, and have nothing else that not every entry has.
+    #[inline(always)] // On the way of each put.
+    pub(crate) fn plain_bytes_of_same(self, other: Record<'_>) -> Option<(usize, usize)> {
+        let flags = self.flags();
+        if !is_plain(flags) || other.flags() != flags {
+            return None;
+        }
+        let key = self.plain_key();
+        let bytes = |record: Record<'_>| REST_AT + key.len() + usize::from(record.byte(VALUE_LEN_AT));
+        is_same(key, other.plain_key()).then(|| (bytes(self), bytes(other)))
     }
 
     #[inline(never)]

@@ -94,6 +94,7 @@ impl Slots {
     }
 
     /// The right to change a slot, for who holds the lock of the shard that it names.
+    #[inline(always)] // On the way of each put.
     pub(crate) fn writer<'a>(
         &'a self,
         slot: usize,

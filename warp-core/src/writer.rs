@@ -74,7 +74,50 @@ impl Writer<'_> {
     }
 
     /// Sets the entry of a key to one that was prepared, as a write with this sequence.
+    #[inline(always)] // On the way of each put.
     pub(crate) fn put(&mut self, hash: u64, new: Address, seq: u64) -> Option<Former> {
+        let former = self.overwrite(hash, new, seq);
+        if former.is_some() { former } else { self.put_slowly(hash, new, seq) }
+    }
+
+    /// What [`Writer::put`] does where there is most to gain: both entries have nothing but a short key and value, and the
+    /// key's is the first in its home that may be it. So little is done and written between the one cache miss and the end
+    /// that the processor gets to the next put while it waits.
+    #[inline(always)] // As `put`.
+    fn overwrite(&mut self, hash: u64, new: Address, seq: u64) -> Option<Former> {
+        let print = Fingerprint::of(hash);
+        let buckets = self.buckets();
+        let home = buckets.get(print.home(buckets.len()))?;
+        let place = home.candidates(print).next()?;
+        let old = home.address_of(place, print)?;
+        let (record, former) = (self.record(new), self.record(old));
+        let (bytes, former_bytes) = record.plain_bytes_of_same(former)?;
+        let was = Former { seq: former.seq(), deadline: 0, is_tombstone: false };
+        let tick = self.store.tick.load(Ordering::Relaxed);
+        record.set_heat(heat::hotter(former.heat(), record.heat(), tick));
+        // SAFETY: the entry is published only below.
+        unsafe { record.set_seq(seq) };
+        home.publish(place, new);
+        let (address, arena) = (old, self.arena);
+        self.retired.push(Retired {
+            address,
+            bytes: former_bytes,
+            purpose: Purpose::Entry,
+            arena,
+            shared: None,
+        });
+        // The keys are the same, so that what differs is the values.
+        let value_bytes = (bytes as u64).wrapping_sub(former_bytes as u64);
+        let retired_bytes = former_bytes as u64;
+        self.account(&Tally { value_bytes, retired_bytes, writes: 1, ..Tally::default() });
+        if self.state.changed.is_news(Some(was.seq)) {
+            self.list_change(hash, Some(was));
+        }
+        Some(was)
+    }
+
+    #[inline(never)]
+    fn put_slowly(&mut self, hash: u64, new: Address, seq: u64) -> Option<Former> {
         let found = self.find_same(hash, new);
         self.set(hash, new, seq, found)
     }
@@ -157,6 +200,7 @@ impl Writer<'_> {
     }
 
     /// Notes that a key was written, for who makes snapshots.
+    #[inline(never)]
     fn list_change(&mut self, hash: u64, former: Option<Former>) {
         self.with_lists(|slot| slot.changed.written(hash, former.map(|former| former.seq)));
     }
@@ -365,6 +409,7 @@ impl Writer<'_> {
         self.retired.push(retired);
     }
 
+    #[inline(always)] // So that what is known to be zero is not looked at.
     fn account(&mut self, change: &Tally) {
         self.counters.account(change);
         self.state.writes += change.writes;
@@ -421,6 +466,7 @@ fn former_of(record: Record<'_>) -> Former {
 }
 
 /// Writes an entry into a piece of its own.
+#[inline(always)] // On the way of each put.
 pub(crate) fn prepare(arena: &Arena, contents: Contents<'_>) -> Result<Address, Exhausted> {
     let purpose = if contents.value.is_some() { Purpose::Entry } else { Purpose::Tombstone };
     let address = arena.take(contents.bytes(), purpose)?;

@@ -203,6 +203,7 @@ impl Heap {
     pub(super) fn take_back(&mut self, class: usize, address: Address, chunks: &ChunkTable) {
         self.used_bytes -= class_bytes(class);
         self.cache(class, address, chunks);
+        self.trim_cache(chunks);
     }
 
     /// Keeps a piece at hand, unless its span is to be emptied.
@@ -212,9 +213,22 @@ impl Heap {
         }
         self.cached[class].push_back(address);
         self.cached_bytes += class_bytes(class);
-        if self.cached_bytes > (self.pages.held_bytes() / CACHED_PART).max(CACHED_BYTES_MIN) {
+    }
+
+    /// Gives pieces to their spans while too much is cached.
+    pub(super) fn trim_cache(&mut self, chunks: &ChunkTable) {
+        while self.cached_bytes > (self.pages.held_bytes() / CACHED_PART).max(CACHED_BYTES_MIN) {
             self.give_most_cached(chunks);
         }
+    }
+
+    /// Takes up to `count` cached pieces of a class.
+    pub(super) fn take_cached(&mut self, class: usize, count: usize) -> impl Iterator<Item = Address> {
+        let cached = &mut self.cached[class];
+        let count = count.min(cached.len());
+        self.cached_bytes -= count * class_bytes(class);
+        self.used_bytes += count * class_bytes(class);
+        cached.drain(cached.len() - count..).rev()
     }
 
     /// Gives some of the cached pieces of that class to their spans that has most.

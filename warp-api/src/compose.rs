@@ -121,6 +121,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
         let beside = merge.is_none()
+            && self.shared.options.physics.entanglement
             && listed <= LAYOUT_ENTRIES_MAX
             && listed as u64 <= self.shared.budget.layout_entries_max()
             && (self.writing.has_links || self.shared.has_rules());

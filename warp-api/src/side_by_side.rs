@@ -2,6 +2,9 @@
 //!
 //! The advice is asked for a window of entries at a time, together with their partners wherever those are, so that its
 //! cost in memory does not grow with the number of entries: a window, and a bit for each entry.
+//!
+//! Those that have partners come first, and those that are left, alone: a partner that came by its own turn would be far from
+//! whoever names it, if that one comes later. A rule leads one way only, so that a partner seldom knows.
 
 use std::collections::HashMap;
 
@@ -25,6 +28,8 @@ pub(crate) struct SideBySide {
     /// For each hash, whether it is laid out.
     placed: Vec<u64>,
     next: usize,
+    /// Whether those without partners are laid out now.
+    are_left: bool,
 }
 
 impl SideBySide {
@@ -33,7 +38,7 @@ impl SideBySide {
         let place = |slot: usize| hashes.partition_point(|hash| slot_of(*hash) < slot);
         let slots = (0..=SLOTS).map(place).collect();
         let placed = vec![0; hashes.len().div_ceil(64)];
-        SideBySide { hashes, slots, placed, next: 0 }
+        SideBySide { hashes, slots, placed, next: 0, are_left: false }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -42,6 +47,22 @@ impl SideBySide {
 
     fn is_placed(&self, place: usize) -> bool {
         self.placed[place / 64] & (1 << (place % 64)) != 0
+    }
+
+    fn place(&mut self, place: usize) {
+        self.placed[place / 64] |= 1 << (place % 64);
+    }
+
+    /// The places of the next hashes that are not laid out, at most a window full; none at the end.
+    fn next_places(&mut self) -> Vec<usize> {
+        let mut places = Vec::new();
+        while places.len() < WINDOW_ENTRIES && self.next < self.hashes.len() {
+            if !self.is_placed(self.next) {
+                places.push(self.next);
+            }
+            self.next += 1;
+        }
+        places
     }
 
     fn find(&self, hash: u64) -> Option<usize> {
@@ -56,8 +77,8 @@ impl SideBySide {
 #[derive(Debug, Default)]
 struct Window {
     places: Vec<usize>,
-    /// For each entry the numbers of its partners, in the window.
-    partners: Vec<Vec<usize>>,
+    /// For each entry that has partners their numbers, in the window.
+    partners: HashMap<usize, Vec<usize>>,
     numbers: HashMap<usize, usize>,
 }
 
@@ -78,16 +99,30 @@ impl Shared {
 
     /// The hashes of the next entries, in the order in which they are laid out; none at the end.
     pub(crate) fn next_beside(&self, all: &mut SideBySide) -> Vec<u64> {
-        let window = self.window(all);
+        while !all.are_left {
+            let places = all.next_places();
+            if places.is_empty() {
+                (all.are_left, all.next) = (true, 0);
+                break;
+            }
+            let window = self.related(all, &places);
+            if !window.places.is_empty() {
+                return self.laid_out(all, &window);
+            }
+        }
+        let places = all.next_places();
+        self.laid_out(all, &Window { places, ..Window::default() })
+    }
+
+    /// The hashes of a window in the order that is advised.
+    fn laid_out(&self, all: &mut SideBySide, window: &Window) -> Vec<u64> {
         let count = window.places.len();
         let mut asked = 0;
         let order = self.advice.layout(count, &mut |number| {
             asked += 1;
-            window.partners.get(number).cloned().unwrap_or_default()
+            window.partners.get(&number).cloned().unwrap_or_default()
         });
-        for place in &window.places {
-            all.placed[place / 64] |= 1 << (place % 64);
-        }
+        window.places.iter().for_each(|place| all.place(*place));
         let hash = |number: usize| all.hashes[window.places[number]];
         if !is_permutation(&order, count) {
             return (0..count).map(hash).collect();
@@ -97,29 +132,23 @@ impl Shared {
         order.into_iter().map(hash).collect()
     }
 
-    /// The next entries that have no place yet, with their partners that have none either.
-    fn window(&self, all: &mut SideBySide) -> Window {
-        let mut window = Window::default();
-        while window.places.len() < WINDOW_ENTRIES && all.next < all.hashes.len() {
-            if !all.is_placed(all.next) {
-                window.number_of(all.next);
-            }
-            all.next += 1;
-        }
-        let seeds = window.places.len();
-        let mut keys: Vec<(usize, u32, Key)> = Vec::with_capacity(seeds);
-        let hashes: Vec<u64> = window.places.iter().map(|place| all.hashes[*place]).collect();
+    /// Those of the entries at these places that have partners which are to be laid out, with these.
+    fn related(&self, all: &SideBySide, places: &[usize]) -> Window {
+        let mut keys: Vec<(usize, u32, Key)> = Vec::with_capacity(places.len());
+        let hashes: Vec<u64> = places.iter().map(|place| all.hashes[*place]).collect();
         self.table.multi_entries(&hashes, |number, entry| {
-            keys.push((number, entry.keyspace(), Key::from(entry.key())));
+            keys.push((places[number], entry.keyspace(), Key::from(entry.key())));
         });
-        window.partners = vec![Vec::new(); seeds];
-        for (number, keyspace, key) in keys {
-            for link in self.links_in_memory(keyspace, &key) {
-                let place = all.find(self.key(link.keyspace, &link.key).hash);
-                if let Some(place) = place.filter(|place| !all.is_placed(*place)) {
-                    let partner = window.number_of(place);
-                    window.partners[number].push(partner);
-                }
+        let mut window = Window::default();
+        for (place, keyspace, key) in keys {
+            let links = self.links_in_memory(keyspace, &key);
+            let partners = links.iter().filter_map(|link| all.find(self.key(link.keyspace, &link.key).hash));
+            let partners: Vec<usize> =
+                partners.filter(|partner| *partner != place && !all.is_placed(*partner)).collect();
+            if !partners.is_empty() {
+                let number = window.number_of(place);
+                let partners = partners.into_iter().map(|partner| window.number_of(partner)).collect();
+                window.partners.insert(number, partners);
             }
         }
         window

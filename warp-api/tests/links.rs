@@ -163,3 +163,25 @@ fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
         assert!(recovered.get("there").unwrap().is_some(), "call {number}");
     }
 }
+
+#[test]
+fn a_checkpoint_lays_every_partner_beside_whoever_names_it() {
+    const GROUPS: u64 = 3_000;
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    engine.entanglement_rule("g:{id}", &["a:{id}", "b:{id}", "c:{id}"], 0.8).unwrap();
+    for id in 0..GROUPS {
+        for kind in ["g", "a", "b", "c", "alone"] {
+            engine.put(format!("{kind}:{id}"), kind).unwrap();
+        }
+    }
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.quantum_entanglement_metrics().laid_out, 3 * GROUPS);
+    drop(engine);
+    let engine = machine.open(small());
+    assert_eq!(engine.len().unwrap(), 5 * GROUPS);
+    for id in 0..GROUPS {
+        assert_eq!(engine.quantum_get(format!("g:{id}")).unwrap().unwrap().found, 3);
+        assert!(engine.contains_key(format!("alone:{id}")).unwrap());
+    }
+}

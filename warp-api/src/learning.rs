@@ -334,23 +334,28 @@ impl Shared {
         if !learned.on || learned.prefetch_bytes == 0 {
             return;
         }
-        let Some(mut known) = learned.known.try_lock() else { return };
-        let Known { bell, names, found, .. } = &mut *known;
-        bell.worth_fetching(hash, found);
-        let mut places = found.iter().map(|partner| partner.place).collect();
-        self.advice.fetch(names.len(), &mut places);
-        let mut is_wanted = false;
-        for place in places {
-            let Some(Some((keyspace, name))) = names.get(place as usize) else { continue };
-            let partner = self.key(*keyspace, name);
-            if self.table.with(partner, |_| ()).is_none() {
-                // The disk is asked now, and the value brought in when it has answered.
-                self.layers.load().prefetch(partner.hash);
-                is_wanted |= learned.wanted.0.try_send((*keyspace, name.clone())).is_ok();
+        let partners: Vec<Name> = {
+            let Some(mut known) = learned.known.try_lock() else { return };
+            if !known.allows(self.time.monotonic(), learned.prefetch_bytes) {
+                return;
+            }
+            let Known { bell, names, found, .. } = &mut *known;
+            bell.worth_fetching(hash, found);
+            let mut places = found.iter().map(|partner| partner.place).collect();
+            self.advice.fetch(names.len(), &mut places);
+            places.into_iter().filter_map(|place| names.get(place as usize)?.clone()).collect()
+        };
+        let mut ordered = Vec::with_capacity(partners.len());
+        for (keyspace, name) in partners {
+            let partner = self.key(keyspace, &name).hash;
+            let is_cold = self.table.with(self.key(keyspace, &name), |_| ()).is_none();
+            if is_cold && learned.wanted.0.try_send((keyspace, name)).is_ok() {
+                ordered.push(partner);
             }
         }
-        drop(known);
-        if is_wanted {
+        if !ordered.is_empty() {
+            // The disk is asked now, and the values are brought in when it has answered.
+            self.prefetch_cold(&ordered);
             self.order_fetch();
         }
     }

@@ -216,7 +216,11 @@ impl Shared {
     /// As [`Shared::find_cold`], counted as a read of the program's.
     #[cold]
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        let found = self.find_cold(key)?;
+        self.read_cold_timed(key, true)
+    }
+
+    fn read_cold_timed(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
+        let found = self.find_cold_timed(key, is_timed)?;
         if LoadMonitor::is_turn() {
             self.read_in_turn(key);
         }
@@ -238,13 +242,20 @@ impl Shared {
     /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
     /// entry that moves from memory into a new layer in between is found there.
     pub(crate) fn find_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
+        self.find_cold_timed(key, true)
+    }
+
+    /// With `is_timed` it counts in how long reads take: not one whose page came while others were waited for.
+    fn find_cold_timed(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
             return Ok(None);
         }
-        let start = self.time.monotonic();
+        let start = is_timed.then(|| self.time.monotonic());
         let Some(found) = layers.get(key)? else { return Ok(None) };
-        self.cold_reads.took(self.time.monotonic().saturating_sub(start));
+        if let Some(start) = start {
+            self.cold_reads.took(self.time.monotonic().saturating_sub(start));
+        }
         let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
         let live = self.live(key.keyspace, entry, Level::Cold);
         if let Some(found) = &live {
@@ -293,7 +304,17 @@ impl Shared {
 
     /// Calls `each` with the place of each key and the value that it has when its turn comes, with no lock held; counted
     /// as reads of the program's. What is in memory has its turn first, what is not comes after it.
-    pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
+    pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
+        self.find_asked(keys, false, each)
+    }
+
+    /// As [`Shared::find_many`]; `is_asked` says that the system was asked for the pages of all of them already.
+    fn find_asked(
+        &self,
+        keys: &[KeyRef<'_>],
+        is_asked: bool,
+        mut each: impl FnMut(usize, Seen<'_>),
+    ) -> Result<()> {
         let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match entry {
             Some(entry) if self.is_read(&keys[place], entry, &mut pass) => {
@@ -302,7 +323,7 @@ impl Shared {
             Some(_) => each(place, Seen::Nothing),
             None => pass.not_in_memory.push(place),
         });
-        self.end_pass(keys, pass, each)
+        self.end_pass(keys, pass, is_asked, each)
     }
 
     /// Puts the value of the first key into `value`, and if it has one, calls `each` with the place among the others, and the
@@ -328,15 +349,14 @@ impl Shared {
             (Some(place), None) if value.is_some() => pass.not_in_memory.push(place),
             _ => {}
         });
-        let is_in_memory = pass.hot + pass.missed > 0;
-        self.end_pass(others, pass, &mut each)?;
-        if !is_in_memory {
-            *value = self.read_cold(*first)?.map(|found| found.value);
-            if value.is_some() {
-                self.find_many(others, each)?;
-            }
+        if pass.hot + pass.missed > 0 {
+            return self.end_pass(others, pass, false, each);
         }
-        Ok(())
+        // The partners' pages come while the first one's is waited for.
+        let hashes: Vec<u64> = keys.iter().map(|key| key.hash).collect();
+        let is_asked = self.prefetch_cold(&hashes);
+        *value = self.read_cold(*first)?.map(|found| found.value);
+        if value.is_some() { self.find_asked(others, is_asked, each) } else { Ok(()) }
     }
 
     /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
@@ -358,7 +378,13 @@ impl Shared {
     }
 
     /// Does what a pass over memory has left to be done.
-    fn end_pass(&self, keys: &[KeyRef<'_>], pass: Pass, mut each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
+    fn end_pass(
+        &self,
+        keys: &[KeyRef<'_>],
+        pass: Pass,
+        is_asked: bool,
+        mut each: impl FnMut(usize, Seen<'_>),
+    ) -> Result<()> {
         let Pass { hot, missed, first_used, not_in_memory } = pass;
         self.counters.reads.of_memory(hot, missed);
         for hash in first_used {
@@ -367,9 +393,13 @@ impl Shared {
         if not_in_memory.is_empty() {
             return Ok(());
         }
-        self.prefetch_cold(keys, &not_in_memory);
+        let hashes: Vec<u64> = not_in_memory.iter().map(|place| keys[*place].hash).collect();
+        // The first of those that are asked for here is waited for.
+        let mut is_timed = !is_asked;
+        let is_asked = is_asked || self.prefetch_cold(&hashes);
         for place in not_in_memory {
-            let found = self.read_cold(keys[place])?;
+            let found = self.read_cold_timed(keys[place], is_timed)?;
+            is_timed &= !is_asked;
             each(place, found.map_or(Seen::Nothing, Seen::Cold));
         }
         Ok(())
@@ -433,18 +463,18 @@ impl Shared {
     }
 
     /// Asks for the pages of those keys that are not in memory, all before the first is waited for, as the physics layer
-    /// advises.
+    /// advises; whether it does.
     #[cold]
-    fn prefetch_cold(&self, keys: &[KeyRef<'_>], not_in_memory: &[usize]) {
+    pub(crate) fn prefetch_cold(&self, hashes: &[u64]) -> bool {
         let layers = self.layers.load();
         if layers.layers.is_empty() {
-            return;
+            return false;
         }
-        for index in self.advice.prefetch(not_in_memory.len(), self.cold_reads.recent()) {
-            if let Some(place) = not_in_memory.get(index) {
-                layers.prefetch(keys[*place].hash);
-            }
+        let advised = self.advice.prefetch(hashes.len(), self.cold_reads.recent());
+        for hash in advised.iter().filter_map(|index| hashes.get(*index)) {
+            layers.prefetch(*hash);
         }
+        !advised.is_empty()
     }
 
     #[inline]

@@ -215,7 +215,7 @@ impl Shared {
         if (!moves.is_empty() || is_sample_due)
             && let Err(error) = self.rebalance(&mut known, &moves, is_sample_due)
         {
-            tracing::warn!(%error, "slots could not be moved");
+            tracing::warn!(%error, moves = moves.len(), "the places of slots, and a sample of their load, could not be stored");
         }
     }
 
@@ -250,13 +250,16 @@ impl Shared {
             bytes_reassigned: 0,
             elapsed: Duration::ZERO,
         };
-        if moves.is_empty() && !is_sample_due {
+        let (entropy, highest) = (report.entropy_before, report.max_over_mean_before);
+        let has_sample = is_sample_due && entropy.is_some() && highest.is_some();
+        if moves.is_empty() && !has_sample {
             report.elapsed = self.time.monotonic().saturating_sub(start);
             return Ok(report);
         }
+        // Also if it fails: a log that is full stays so for a while.
+        known.sampled = Some(start);
         let mut balance = known.balance.clone();
         moves.iter().for_each(|step| balance.place(slot_number(step.slot), step.to));
-        let (entropy, highest) = (report.entropy_before, report.max_over_mean_before);
         let sample = entropy.zip(highest).map(|(entropy, highest)| {
             let moved = u32::try_from(moves.len()).unwrap_or(u32::MAX);
             EntropySample::new(self.time.unix_millis(), entropy, highest, moved)
@@ -273,7 +276,6 @@ impl Shared {
             self.table.move_slot(step.slot, step.to);
         }
         known.balance = balance;
-        known.sampled = Some(self.time.monotonic());
         let after = known.shard_load(&self.shards_of_slots());
         report.entropy_after = after.as_deref().and_then(normalized_entropy);
         report.max_over_mean_after = after.as_deref().and_then(max_over_mean);

@@ -126,6 +126,17 @@ fn without_writes_nothing_is_known_and_nothing_moves() {
     engine.put("one", "write").unwrap();
     let report = engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
     assert_eq!((report.entropy_before, report.entropy_after, report.slots_moved), (None, None, 0));
+
+    let machine = Machine::new(2);
+    let engine = machine.open(options(Demon::Manual));
+    engine.put("one", "write").unwrap();
+    let written = || {
+        engine.sync().unwrap();
+        engine.cosmic_metrics().log.unwrap().bytes_written
+    };
+    let before = written();
+    engine.trigger_entropy_rebalancing(Strategy::Aggressive).unwrap();
+    assert_eq!(written(), before, "nothing is known, and nothing logged");
 }
 
 #[test]

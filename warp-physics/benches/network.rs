@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use petgraph::algo::astar;
+use petgraph::algo::dijkstra;
 use petgraph::graph::{NodeIndex, UnGraph};
 use warp_physics::{RegionId, WormholeNetwork, Wormholes};
 
@@ -91,7 +91,7 @@ fn routes(criterion: &mut Criterion) {
             bench.iter(|| {
                 let [a, b] =
                     [next(&mut state), next(&mut state)].map(|pick| nodes[(pick % regions) as usize]);
-                astar(&graph, a, |node| node == b, |edge| *edge.weight(), |_| 0.0).unwrap().0
+                dijkstra(&graph, a, Some(b), |edge| *edge.weight())[&b]
             });
         });
     }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::space_saving::SpaceSaving;
 use crate::wormholes::{WormholeError, Wormholes, check};
-use learn::{Demand, ordered};
+use learn::{Demand, Shortcut, ordered};
 use regions::Regions;
 use routes::Finder;
 use search::Graph;
@@ -105,7 +105,7 @@ struct Draft {
     strengths: HashMap<(RegionId, RegionId), f64>,
     /// Routes through what was declared; `None` where there are too many regions for it.
     table: Option<Table>,
-    learned: Vec<learn::Shortcut>,
+    learned: Vec<Shortcut>,
     rows_relaxed: u64,
     rows_searched: u64,
 }
@@ -220,7 +220,8 @@ impl WormholeNetwork {
         let (gone, new) = draft.differences(wormholes);
         let count = gone.len() + new.len();
         if count > CHANGES_MAX || draft.regions.len() + 2 * new.len() > regions::REGIONS_MAX {
-            let next = self.draft_of(wormholes.iter())?;
+            let mut next = self.draft_of(wormholes.iter())?;
+            self.go_on_learning(&draft, &mut next);
             *draft = Draft { rows_relaxed: draft.rows_relaxed, rows_searched: draft.rows_searched, ..next };
         } else {
             for (a, b, strength) in new {
@@ -234,6 +235,28 @@ impl WormholeNetwork {
         }
         self.publish(&draft);
         Ok(count)
+    }
+
+    /// Has what was learned follow its regions, which have other numbers in `next`. What is about regions that went is forgotten.
+    fn go_on_learning(&self, draft: &Draft, next: &mut Draft) {
+        let number = |id| next.regions.id(draft.regions.name(id)?);
+        let ends = |(u, v)| Some((number(u)?, number(v)?));
+        let mut traffic = self.traffic.lock();
+        let counts = traffic.all();
+        traffic.clear();
+        for (pair, count) in counts {
+            if let Some((u, v)) = ends(pair_of(pair)) {
+                traffic.restore(pair_key(u, v), count);
+            }
+        }
+        // Without a table nothing is learned.
+        if next.table.is_some() {
+            let known = draft.learned.iter().filter_map(|shortcut| {
+                let (u, v) = ends(shortcut.ends)?;
+                Some(Shortcut { ends: ordered(u, v), used: shortcut.used })
+            });
+            next.learned = known.collect();
+        }
     }
 
     /// Links two regions, or replaces the strength of their link. A region comes into being with its first wormhole.

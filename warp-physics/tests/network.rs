@@ -224,6 +224,29 @@ fn shortcuts_are_learned_from_traffic_and_leave_without_it() {
 }
 
 #[test]
+fn what_was_learned_follows_its_regions_when_all_are_replaced() {
+    let options = NetworkOptions { learned_max: 1, ..NetworkOptions::default() };
+    let network = WormholeNetwork::new(options);
+    let mut ring = Wormholes::new();
+    for region in 0..60 {
+        ring.establish(&format!("{region}"), &format!("{}", (region + 1) % 60), 0.5).unwrap();
+    }
+    network.replace(&ring).unwrap();
+    assert!(network.traffic("0", "30", 8.0));
+    network.learn();
+    assert_eq!(network.route("0", "30").unwrap().cost, 1.0);
+    // Names that come before all others, so that these get other numbers.
+    for region in 0..30 {
+        ring.establish(&format!("#{region}"), &format!("#{}", region + 1), 0.5).unwrap();
+    }
+    assert_eq!(network.replace(&ring).unwrap(), 30);
+    assert_eq!(network.route("0", "30").unwrap().cost, 1.0, "the shortcut");
+    let report = network.learn();
+    assert_eq!((report.pairs, report.learned), (1, 1), "the traffic");
+    assert_eq!(network.route("0", "30").unwrap().cost, 1.0);
+}
+
+#[test]
 fn a_network_that_outgrows_its_table_still_answers() {
     let options = NetworkOptions { table_regions_max: 8, ..NetworkOptions::default() };
     let network = WormholeNetwork::new(options);

@@ -23,7 +23,7 @@ use super::stats::EventHorizonStats;
 /// no lock held. **An insert may be refused**: a newcomer that is worth less than all that it could replace stays out,
 /// and is only remembered. So a `get` right after an `insert` may find nothing; a cache is asked, and is right to forget.
 ///
-/// Beside keys and values an entry takes some 15 bytes, 4 more once entries differ in weight and 8 more once any has a
+/// Beside keys and values an entry takes some 19 bytes, 4 more once entries differ in weight and 8 more once any has a
 /// deadline; remnants take 8 bytes each, and the law 283 KB.
 ///
 /// ```

@@ -14,6 +14,8 @@ pub(crate) const CLASSES: usize = MASS_CLASSES * WAIT_CLASSES;
 
 const TIME_BITS: u32 = 28;
 const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
+/// How far the clocks of two threads can be apart.
+const AHEAD_MAX: u32 = 1 << 20;
 const MASS_SHIFT: u32 = TIME_BITS;
 const WAIT_SHIFT: u32 = TIME_BITS + 8;
 /// Steps of the stored mass an octave.
@@ -81,11 +83,11 @@ impl Orbit {
         ((self.0 >> WAIT_SHIFT) & 0xF) as u8
     }
 
-    /// Ticks since the last use. The counter wraps: an age from 2^27 on reads as 0, as does a use that another thread, whose clock
-    /// was a little ahead, has told.
+    /// Ticks since the last use. A use that another thread, whose clock was a little ahead, has told reads as 0. The counter
+    /// wraps: what was not used for 2^28 ticks looks young again.
     pub(crate) fn age(self, tick: u32) -> u32 {
         let age = tick.wrapping_sub(self.0 as u32) & TIME_MASK;
-        if age > TIME_MASK / 2 { 0 } else { age }
+        if age > TIME_MASK - AHEAD_MAX { 0 } else { age }
     }
 
     /// Which law the entry follows.
@@ -105,7 +107,11 @@ mod tests {
         for (tick, mass, wait) in [(0, 0, 0), (TIME_MASK, 255, 11), (12_345, 48, 3)] {
             let orbit = Orbit::new(tick, mass, wait);
             assert_eq!((orbit.mass_code(), orbit.wait(), orbit.age(tick)), (mass, wait, 0));
-            assert_eq!(orbit.age(tick.wrapping_add(9)), 9);
+            assert_eq!(
+                [9, 1 << 27, 200 << 20].map(|age| orbit.age(tick.wrapping_add(age))),
+                [9, 1 << 27, 200 << 20]
+            );
+            assert_eq!(orbit.age(tick.wrapping_sub(9)), 0, "told by a thread that was ahead");
             assert_eq!(Orbit::from_bytes(orbit.to_bytes()), orbit);
             assert_eq!(Orbit::from_bits(orbit.to_bits() | !0 << 40), orbit);
             assert!(orbit.class() < CLASSES);

@@ -69,6 +69,15 @@ impl Job {
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 
+    /// Draws labelled bars, where plots were asked for.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(crate) fn plot(&self, name: &str, title: &str, unit: &str, bars: &[(String, f64)]) -> Outcome<()> {
+        let Some(dir) = &self.plots else { return Ok(()) };
+        Ok(plot::bars(dir, name, title, unit, bars)?)
+    }
+
     /// The first of three for a quick run, the last for the long one.
     pub(crate) fn size<T>(&self, [quick, usual, full]: [T; 3]) -> T {
         match (self.quick, self.full) {

@@ -228,6 +228,7 @@ fn evenness(job: &mut Job) -> Outcome<()> {
         ],
     );
     let (mut most, mut late_moves, mut writes_settled, mut slowest) = (0.0_f64, 0, 0, 0);
+    let mut bars = Vec::new();
     for name in ["zipf 0.99", "90 % to 64 keys that begin on one shard", "25 % to one key"] {
         for demon in [Demon::Off, Demon::Auto] {
             let stepped = Stepped::open(job.seed, demon)?;
@@ -249,9 +250,11 @@ fn evenness(job: &mut Job) -> Outcome<()> {
                 writes_settled += 2 * SETTLED * writes;
                 slowest = slowest.max(recovery.unwrap_or(epochs));
             }
+            let switch = if demon == Demon::Off { "off" } else { "on" };
+            bars.push((format!("{name}, {switch}"), settled.0));
             table.row([
                 Cell::text(name),
-                Cell::text(if demon == Demon::Off { "off" } else { "on" }),
+                Cell::text(switch),
                 Cell::number(first.0, ""),
                 Cell::number(settled.0, ""),
                 Cell::number(course.bound[0], ""),
@@ -273,6 +276,12 @@ fn evenness(job: &mut Job) -> Outcome<()> {
     ));
     table.note("Loads have chance in them: even keys give the heaviest of 64 shards 1 + 2.4 * sqrt(64 / writes) times the mean, about.");
     job.report.table(table);
+    job.plot(
+        "entropy.svg",
+        "Writes of the heaviest shard over the mean, settled, without and with the demon",
+        "x",
+        &bars,
+    )?;
     let detail = format!("at most {most:.3} times the least possible");
     job.report.check("the heaviest shard comes near what is possible", most < job.size(NEAR), detail);
     let detail = format!("after {slowest} looks at most");

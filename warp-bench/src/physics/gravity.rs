@@ -13,8 +13,8 @@ use warp_io::Clock;
 use self::engine::{Database, Mode, Replay, VALUE_BYTES};
 use self::restart::Restarts;
 use self::simulated::{Served, belady, epochs, horizon, lru, oracle};
+use super::Job;
 use super::trace::{self, Trace};
-use super::{Job, plot};
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
 
@@ -100,10 +100,9 @@ fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
     job.report.table(frontier);
     restarts.report(job);
     checks(job, &rows);
-    let Some(dir) = job.plots.clone() else { return Ok(()) };
     let bars: Vec<(String, f64)> =
         (0..).zip(NAMES).map(|(place, name)| (name.to_owned(), mean(&rows, place) * 100.0)).collect();
-    Ok(plot::bars(&dir, "gravity.svg", "Mean share of reads served from memory", "%", &bars)?)
+    job.plot("gravity.svg", "Mean share of reads served from memory", "%", &bars)
 }
 
 fn mean(rows: &[Row], place: usize) -> f64 {

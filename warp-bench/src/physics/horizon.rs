@@ -9,9 +9,9 @@ use std::path::Path;
 
 use warp_physics::EventHorizonCache;
 
+use super::Job;
 use super::policies::{Arc, Lirs, Lru, S3Fifo, Sieve, TinyLfu, gdsf, lru_sized, optimum, replay};
 use super::trace::{self, Trace};
-use super::{Job, plot};
 use crate::latency::median;
 use crate::report::{Cell, Table};
 use crate::run::Outcome;
@@ -225,12 +225,9 @@ fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {
         let detail = format!("at worst {:+.2} points, {trace}", points * 100.0);
         job.report.check("never below LRU by more than half a point", points > -0.005, detail);
     }
-    if let Some(dir) = job.plots.clone() {
-        let bars: Vec<(String, f64)> =
-            names.iter().enumerate().map(|(place, name)| ((*name).to_owned(), all(place) * 100.0)).collect();
-        plot::bars(&dir, "horizon.svg", "Mean hit ratio over traces and sizes", "%", &bars)?;
-    }
-    Ok(())
+    let bars: Vec<(String, f64)> =
+        names.iter().enumerate().map(|(place, name)| ((*name).to_owned(), all(place) * 100.0)).collect();
+    job.plot("horizon.svg", "Mean hit ratio over traces and sizes", "%", &bars)
 }
 
 /// The middle one of some repetitions.

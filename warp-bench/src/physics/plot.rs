@@ -28,12 +28,12 @@ pub(crate) fn bars(
 
 fn svg(title: &str, unit: &str, bars: &[(String, f64)]) -> String {
     const ROW: usize = 24;
-    const LEFT: usize = 170;
+    const LEFT: usize = 340;
     const WIDTH: f64 = 420.0;
     let most = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let height = ROW * bars.len() + 50;
     let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"680\" height=\"{height}\" font-family=\"sans-serif\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"850\" height=\"{height}\" font-family=\"sans-serif\" \
          font-size=\"13\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>\
          <text x=\"10\" y=\"24\" font-size=\"15\">{}</text>",
         escaped(title)

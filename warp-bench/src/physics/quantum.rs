@@ -126,7 +126,7 @@ impl Memory {
             ],
         );
         let mut random = Random::new(job.seed, CHOICES);
-        let (mut asked, mut found) = (0, 0);
+        let (mut asked, mut found, mut bars) = (0, 0, Vec::new());
         for partners in SIZES {
             let mut times = [const { Vec::new() }; 4];
             for run in 0..job.size(REPEATS) {
@@ -142,8 +142,10 @@ impl Memory {
             }
             let ratio = |over: usize| {
                 let pairs = times[over].iter().zip(&times[0]);
-                Cell::ratio(median(&pairs.map(|(over, under)| over / under).collect::<Vec<_>>()))
+                median(&pairs.map(|(over, under)| over / under).collect::<Vec<_>>())
             };
+            bars.push((format!("{partners} partners, gets"), ratio(1)));
+            bars.push((format!("{partners} partners, dependent"), ratio(3)));
             let time = |of: usize| Cell::time(Duration::from_secs_f64(median(&times[of])));
             table.row([
                 Cell::count(partners as u64),
@@ -151,9 +153,9 @@ impl Memory {
                 time(1),
                 time(2),
                 time(3),
-                ratio(1),
-                ratio(2),
-                ratio(3),
+                Cell::ratio(ratio(1)),
+                Cell::ratio(ratio(2)),
+                Cell::ratio(ratio(3)),
             ]);
         }
         table.note(format!(
@@ -162,6 +164,7 @@ impl Memory {
         ));
         table.note("A: the processor overlaps the gets. B: a program that learns the next key from the value before.");
         job.report.table(table);
+        job.plot("quantum.svg", "Single gets, and gets one after the other, over quantum_get", "x", &bars)?;
         job.report.check(
             "quantum_get finds every partner",
             asked == found && asked > 0,

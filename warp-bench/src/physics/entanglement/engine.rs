@@ -70,7 +70,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
             "LRU of as many",
         ],
     );
-    let (mut worst, mut most) = (f64::INFINITY, 0.0_f64);
+    let (mut worst, mut most, mut bars) = (f64::INFINITY, 0.0_f64, Vec::new());
     for (trace, is_related) in traces {
         for size in job.size(SIZES) {
             let room = (trace.unique as u64 * size / 1000).max(1);
@@ -93,6 +93,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                     }
                     _ => {}
                 }
+                bars.push((format!("{}, {name}", trace.name), replayed.hit_ratio * 100.0));
                 let used = replayed.fetched > 0;
                 let used = used.then(|| Cell::share(replayed.fetched_used as f64 / replayed.fetched as f64));
                 let lru = Lru::new(usize::try_from(replayed.entries)?.max(1), trace.unique);
@@ -122,6 +123,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
         READ_TIME.as_micros()
     ));
     job.report.table(table);
+    job.plot("entanglement.svg", "Reads served from memory, with learned partners and without", "%", &bars)?;
     if worst.is_finite() {
         let detail =
             format!("at worst {:+.2} points, with at most {most:.2} x the reads of none", worst * 100.0);

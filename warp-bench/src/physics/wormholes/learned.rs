@@ -117,7 +117,7 @@ pub(super) fn learned(job: &mut Job) -> Outcome<()> {
             "time of an epoch",
         ],
     );
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut bars) = (Vec::new(), Vec::new());
     for (name, spread) in SPREADS {
         let mut random = Random::new(job.seed, MATRIX);
         let matrices = [(); 2].map(|()| Traffic::new(world.names.len(), spread, &mut random));
@@ -134,6 +134,7 @@ pub(super) fn learned(job: &mut Job) -> Outcome<()> {
             with_shortcuts(&world, budget, &mut |_| heaviest.next().copied().unwrap_or((0, 0)), job)?;
         let (random, obvious) = (matrices[0].cost(&world, &random)?, matrices[0].cost(&world, &obvious)?);
         for (what, cost) in [("none", none), ("at random", random), ("the pairs asked for most", obvious)] {
+            bars.push((format!("{name}, {what}"), cost));
             let mut cells =
                 vec![Cell::text(name), Cell::text(what), Cell::number(cost, ""), Cell::ratio(cost / none)];
             cells.resize_with(9, || Cell::Absent(()));
@@ -142,6 +143,7 @@ pub(super) fn learned(job: &mut Job) -> Outcome<()> {
         let learned = epochs(job, &world, budget, &matrices)?;
         let (before, after) = learned.costs.split_at(EPOCHS);
         let settled = before[EPOCHS - 1];
+        bars.push((format!("{name}, learned"), settled));
         table.row([
             Cell::text(name),
             Cell::text("learned"),
@@ -159,6 +161,7 @@ pub(super) fn learned(job: &mut Job) -> Outcome<()> {
     table.note("Traffic is learned from requests drawn at random; costs are those of the whole matrix. The pairs asked for most are");
     table.note("taken from the matrix itself, which nobody knows in practice. After a change every pair has another share.");
     job.report.table(table);
+    job.plot("wormholes.svg", "Mean cost of a route with shortcuts", "", &bars)?;
     for (name, of_none, of_obvious, adapted) in verdicts {
         job.report.check(
             format!("learned shortcuts beat none and the obvious ones: {name}"),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use petgraph::algo::astar;
+use petgraph::algo::dijkstra;
 use petgraph::graph::{NodeIndex, UnGraph};
 use warp_physics::{NetworkOptions, Routes, Topology, WormholeError, WormholeNetwork};
 
@@ -77,24 +77,28 @@ impl<'t> Peer<'t> {
         Peer { graph, nodes }
     }
 
+    /// A region as petgraph knows it.
+    pub(super) fn node(&self, region: &str) -> Option<NodeIndex> {
+        self.nodes.get(region).copied()
+    }
+
     /// What a cheapest route costs.
-    pub(super) fn cost(&self, from: &str, to: &str) -> Option<f64> {
-        let (from, to) = (*self.nodes.get(from)?, *self.nodes.get(to)?);
-        let found = astar(&self.graph, from, |node| node == to, |edge| *edge.weight(), |_| 0.0);
-        found.map(|(cost, _)| cost)
+    pub(super) fn cost(&self, from: NodeIndex, to: NodeIndex) -> Option<f64> {
+        dijkstra(&self.graph, from, Some(to), |edge| *edge.weight()).get(&to).copied()
     }
 
     /// Whether our route costs as much, and leads there over edges that there are and cost that sum.
     /// Costs are whole numbers of 256ths, and so are their sums.
     pub(super) fn agrees(&self, routes: &Routes, from: &str, to: &str) -> bool {
         let ours = routes.route(from, to);
-        let Some(route) = &ours else { return self.cost(from, to).is_none() };
+        let cost = self.node(from).zip(self.node(to)).and_then(|(from, to)| self.cost(from, to));
+        let Some(route) = &ours else { return cost.is_none() };
         let hop = |pair: &[String]| {
-            let edge = self.graph.find_edge(*self.nodes.get(&*pair[0])?, *self.nodes.get(&*pair[1])?)?;
+            let edge = self.graph.find_edge(self.node(&pair[0])?, self.node(&pair[1])?)?;
             self.graph.edge_weight(edge).copied()
         };
         let sum: Option<f64> = route.hops.windows(2).map(hop).sum();
         let ends = (route.hops.first().map(|hop| &**hop), route.hops.last().map(|hop| &**hop));
-        ends == (Some(from), Some(to)) && sum == Some(route.cost) && self.cost(from, to) == Some(route.cost)
+        ends == (Some(from), Some(to)) && sum == Some(route.cost) && cost == Some(route.cost)
     }
 }

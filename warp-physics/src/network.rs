@@ -237,7 +237,8 @@ impl WormholeNetwork {
         Ok(count)
     }
 
-    /// Has what was learned follow its regions, which have other numbers in `next`. What is about regions that went is forgotten.
+    /// Has what was learned follow its regions, which have other numbers in `next`. What is about regions that went is
+    /// forgotten.
     fn go_on_learning(&self, draft: &Draft, next: &mut Draft) {
         let number = |id| next.regions.id(draft.regions.name(id)?);
         let ends = |(u, v)| Some((number(u)?, number(v)?));
@@ -310,13 +311,13 @@ impl WormholeNetwork {
     ///
     /// Only where all routes are worked out beforehand; a larger network learns nothing.
     pub fn learn(&self) -> LearnReport {
+        let mut draft = self.draft.lock();
         let heaviest = {
             let mut traffic = self.traffic.lock();
             let heaviest = traffic.heaviest();
             traffic.fade(TRAFFIC_KEPT);
             heaviest
         };
-        let mut draft = self.draft.lock();
         let demands: Vec<Demand> = heaviest.iter().filter_map(|pair| draft.demand(*pair)).collect();
         let Some(table) = &draft.table else { return LearnReport::default() };
         let amount: f64 = demands.iter().map(|demand| demand.amount).sum();

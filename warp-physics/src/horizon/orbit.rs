@@ -83,8 +83,8 @@ impl Orbit {
         ((self.0 >> WAIT_SHIFT) & 0xF) as u8
     }
 
-    /// Ticks since the last use. A use that another thread, whose clock was a little ahead, has told reads as 0. The counter
-    /// wraps: what was not used for 2^28 ticks looks young again.
+    /// Ticks since the last use. A use that another thread, whose clock was a little ahead, has told reads as 0. The
+    /// counter wraps: what was not used for 2^28 ticks looks young again.
     pub(crate) fn age(self, tick: u32) -> u32 {
         let age = tick.wrapping_sub(self.0 as u32) & TIME_MASK;
         if age > TIME_MASK - AHEAD_MAX { 0 } else { age }

@@ -34,8 +34,9 @@ impl WormholeNetwork {
     /// `bytes_max` bytes, shortcuts first and then the heaviest pairs. `None` if there is nothing.
     #[must_use]
     pub fn traffic_to_bytes(&self, bytes_max: usize) -> Option<Vec<u8>> {
-        let counts = self.traffic.lock().all();
+        // First, so that the numbers of regions stay what they are.
         let draft = self.draft.lock();
+        let counts = self.traffic.lock().all();
         let shortcuts = draft.learned.iter().map(|shortcut| (shortcut.ends, [shortcut.used]));
         let pairs = counts.into_iter().map(|(key, count)| (pair_of(key), [count.count, count.error]));
         let mut left = bytes_max.checked_sub(HEAD_BYTES)?;

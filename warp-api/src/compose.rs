@@ -112,7 +112,15 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
         let entries: u64 = inputs.iter().map(|layer| layer.info().entries).sum();
         let listed = self.writing.closed.len();
-        self.writing.pace.expect(bytes + self.shared.expected_bytes(listed), entries + listed as u64);
+        let beside = inputs.is_empty()
+            && self.shared.options.physics.entanglement
+            && listed <= LAYOUT_ENTRIES_MAX
+            && listed as u64 <= self.shared.budget.layout_entries_max()
+            && (self.writing.has_links || self.shared.has_rules());
+        // Looking for partners is half of the work.
+        let looks = if beside { 2 } else { 1 };
+        let expected = bytes + self.shared.expected_bytes(listed);
+        self.writing.pace.expect(expected, entries + looks * listed as u64);
         self.report(0);
         // They are most now: none is given up yet.
         let lists = self.writing.closed.bytes();
@@ -120,11 +128,6 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         self.tell_memory(lists);
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
-        let beside = merge.is_none()
-            && self.shared.options.physics.entanglement
-            && listed <= LAYOUT_ENTRIES_MAX
-            && listed as u64 <= self.shared.budget.layout_entries_max()
-            && (self.writing.has_links || self.shared.has_rules());
         if beside {
             self.write_beside()?;
         } else {
@@ -147,14 +150,17 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
     /// Writes changed entries with related ones side by side.
     fn write_beside(&mut self) -> Result<(), Stop> {
         let mut all = SideBySide::new(self.writing.closed.give_up_all());
-        loop {
-            let hashes = self.shared.next_beside(&mut all);
+        let mut looked_at = 0;
+        while let Some(hashes) = self.shared.next_beside(&mut all) {
+            self.writing.pace.has_read(all.looked_at() - looked_at);
+            looked_at = all.looked_at();
             if hashes.is_empty() {
-                return Ok(());
+                self.writing.pace.look()?;
             }
             self.write_hashes(&hashes, None)?;
             self.tell_memory(all.memory_bytes());
         }
+        Ok(())
     }
 
     /// Writes changed entries in the order of their hashes, which is that of the inputs of a merge.

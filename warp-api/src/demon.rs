@@ -215,7 +215,7 @@ impl Shared {
         if (!moves.is_empty() || is_sample_due)
             && let Err(error) = self.rebalance(&mut known, &moves, is_sample_due)
         {
-            tracing::warn!(%error, moves = moves.len(), "the places of slots, and a sample of their load, could not be stored");
+            tracing::warn!(%error, moves = moves.len(), "the places of slots and their load could not be stored");
         }
     }
 

@@ -266,7 +266,8 @@ impl Known {
     fn allows(&mut self, now: Duration, per_second: u64) -> bool {
         let (then, left) = self.allowed;
         let gained = now.saturating_sub(then).as_secs_f64() * per_second as f64;
-        self.allowed = (now, (left + gained).min(per_second as f64));
+        // Who asks may have looked at the clock before another one who came first.
+        self.allowed = (now.max(then), (left + gained).min(per_second as f64));
         self.allowed.1 > 0.0
     }
 }

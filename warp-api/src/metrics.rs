@@ -319,8 +319,8 @@ pub struct ResidencyMetrics {
     pub kept_out: u64,
     /// Values that came into memory while it was full, and had been used before, as far as that is remembered.
     pub returned: u64,
-    /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte, by nominal costs of reads
-    /// that are the same on all machines. `None` before the first.
+    /// The price of memory: what entries that left last were worth, in nanoseconds of reading a byte, by nominal costs
+    /// of reads that are the same on all machines. `None` before the first.
     pub price: Option<f64>,
     /// Memory that is taken by what is remembered of the uses of keys, in memory and not, in bytes.
     pub remembered_bytes: u64,

@@ -153,9 +153,9 @@ pub struct Physics {
     /// answers then, and are kept over restarts. Default: 0, none: where hops are real passages, a shortcut that nobody has built
     /// is of no use.
     pub wormholes_learned: usize,
-    /// Time after which what was measured counts half: the load of shards, at a millisecond at the least, and, at a second at the
-    /// least, how much entries were used (their mass) and what routes were asked for. The demon's own measure of slots
-    /// fades with each of its looks. Default: 60 s.
+    /// Time after which what was measured counts half: the load of shards, at a millisecond at the least, and, at a
+    /// second at the least, how much entries were used (their mass) and what routes were asked for. The demon's own
+    /// measure of slots fades with each of its looks. Default: 60 s.
     pub half_life: Duration,
     /// Follow the laws of the levels, which [`WarpEngine::set_laws`] sets. Off: they are stored and told, and nothing follows
     /// them, durability included. Default: yes.

@@ -155,7 +155,8 @@ impl<'a> Pace<'a> {
         self.look()
     }
 
-    fn look(&mut self) -> Result<(), Stop> {
+    /// Pauses if it is time, or breaks off.
+    pub(crate) fn look(&mut self) -> Result<(), Stop> {
         let shared = self.shared;
         if shared.is_ending() {
             return if self.may_break_off { Err(Stop::BrokenOff) } else { Ok(()) };

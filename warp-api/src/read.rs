@@ -346,14 +346,16 @@ impl Shared {
             {
                 each(place, self.seen(&others[place], entry));
             }
-            (Some(place), None) if value.is_some() => pass.not_in_memory.push(place),
+            (Some(place), None) if value.is_some() || pass.hot + pass.missed == 0 => {
+                pass.not_in_memory.push(place);
+            }
             _ => {}
         });
         if pass.hot + pass.missed > 0 {
             return self.end_pass(others, pass, false, each);
         }
         // The partners' pages come while the first one's is waited for.
-        let hashes: Vec<u64> = keys.iter().map(|key| key.hash).collect();
+        let hashes: Vec<u64> = pass.not_in_memory.iter().map(|place| others[*place].hash).collect();
         let is_asked = self.prefetch_cold(&hashes);
         *value = self.read_cold(*first)?.map(|found| found.value);
         if value.is_some() { self.find_asked(others, is_asked, each) } else { Ok(()) }
@@ -394,9 +396,9 @@ impl Shared {
             return Ok(());
         }
         let hashes: Vec<u64> = not_in_memory.iter().map(|place| keys[*place].hash).collect();
-        // The first of those that are asked for here is waited for.
+        // The first one is read at once, and the others come meanwhile.
         let mut is_timed = !is_asked;
-        let is_asked = is_asked || self.prefetch_cold(&hashes);
+        let is_asked = is_asked || self.prefetch_cold(&hashes[1..]);
         for place in not_in_memory {
             let found = self.read_cold_timed(keys[place], is_timed)?;
             is_timed &= !is_asked;

@@ -3,8 +3,8 @@
 //! The advice is asked for a window of entries at a time, together with their partners wherever those are, so that its
 //! cost in memory does not grow with the number of entries: a window, and a bit for each entry.
 //!
-//! Those that have partners come first, and those that are left, alone: a partner that came by its own turn would be far from
-//! whoever names it, if that one comes later. A rule leads one way only, so that a partner seldom knows.
+//! Those that have partners come first, and those that are left, alone: a partner that came by its own turn would be
+//! far from whoever names it, if that one comes later. A rule leads one way only, so that a partner seldom knows.
 
 use std::collections::HashMap;
 
@@ -43,6 +43,11 @@ impl SideBySide {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         (self.hashes.capacity() + self.placed.capacity() + self.slots.len()) * size_of::<u64>()
+    }
+
+    /// How many hashes have been looked at for partners.
+    pub(crate) fn looked_at(&self) -> u64 {
+        (if self.are_left { self.hashes.len() } else { self.next }) as u64
     }
 
     fn is_placed(&self, place: usize) -> bool {
@@ -97,21 +102,22 @@ impl Shared {
         !self.entanglement.load().rules().is_empty()
     }
 
-    /// The hashes of the next entries, in the order in which they are laid out; none at the end.
-    pub(crate) fn next_beside(&self, all: &mut SideBySide) -> Vec<u64> {
-        while !all.are_left {
-            let places = all.next_places();
-            if places.is_empty() {
-                (all.are_left, all.next) = (true, 0);
-                break;
-            }
-            let window = self.related(all, &places);
-            if !window.places.is_empty() {
-                return self.laid_out(all, &window);
-            }
+    /// The hashes of the next entries, in the order in which they are laid out: perhaps none of a window. `None` at
+    /// the end.
+    pub(crate) fn next_beside(&self, all: &mut SideBySide) -> Option<Vec<u64>> {
+        let mut places = all.next_places();
+        if places.is_empty() && !all.are_left {
+            (all.are_left, all.next) = (true, 0);
+            places = all.next_places();
         }
-        let places = all.next_places();
-        self.laid_out(all, &Window { places, ..Window::default() })
+        if places.is_empty() {
+            return None;
+        }
+        let window = match all.are_left {
+            false => self.related(all, &places),
+            true => Window { places, ..Window::default() },
+        };
+        Some(if window.places.is_empty() { Vec::new() } else { self.laid_out(all, &window) })
     }
 
     /// The hashes of a window in the order that is advised.

@@ -16,7 +16,7 @@ use crate::chance::{self, RandomAdvice};
 use crate::common::{Machine, Random};
 use crate::kept;
 
-const STEPS: u64 = 6_000;
+const STEPS: u64 = 12_000;
 const FAMILIES: [&str; 3] = ["user", "profile", "order"];
 /// Keys of each family: with the values of [`Driver::value`], a half more than there is room for.
 const IDS: u64 = 800;

@@ -93,7 +93,10 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                     }
                     _ => {}
                 }
-                bars.push((format!("{}, {name}", trace.name), replayed.hit_ratio * 100.0));
+                bars.push((
+                    format!("{} ({size} of 1,000 keys), {name}", trace.name),
+                    replayed.hit_ratio * 100.0,
+                ));
                 let used = replayed.fetched > 0;
                 let used = used.then(|| Cell::share(replayed.fetched_used as f64 / replayed.fetched as f64));
                 let lru = Lru::new(usize::try_from(replayed.entries)?.max(1), trace.unique);

@@ -364,7 +364,8 @@ impl<'a> Record<'a> {
         self.is_of_slowly(key)
     }
 
-    /// The bytes of the pieces of both entries, if they are of the same key, and have nothing else that not every entry has.
+    /// The bytes of the pieces of both entries, if they are of the same key, and have nothing else that not every entry
+    /// has.
     #[inline(always)] // On the way of each put.
     pub(crate) fn plain_bytes_of_same(self, other: Record<'_>) -> Option<(usize, usize)> {
         let flags = self.flags();

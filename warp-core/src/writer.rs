@@ -80,9 +80,9 @@ impl Writer<'_> {
         if former.is_some() { former } else { self.put_slowly(hash, new, seq) }
     }
 
-    /// What [`Writer::put`] does where there is most to gain: both entries have nothing but a short key and value, and the
-    /// key's is the first in its home that may be it. So little is done and written between the one cache miss and the end
-    /// that the processor gets to the next put while it waits.
+    /// What [`Writer::put`] does where there is most to gain: both entries have nothing but a short key and value, and
+    /// the key's is the first in its home that may be it. So little is done and written between the one cache miss and
+    /// the end that the processor gets to the next put while it waits.
     #[inline(always)] // As `put`.
     fn overwrite(&mut self, hash: u64, new: Address, seq: u64) -> Option<Former> {
         let print = Fingerprint::of(hash);

@@ -305,7 +305,7 @@ impl Shared {
         self.tend_table(self.time.monotonic());
         self.tend_memory();
         self.learn_law();
-        self.load.observe(&self.table, self.time.monotonic());
+        self.load.observe(&self.table, self.level_reads(), self.time.monotonic());
         self.keep_order();
         self.load_learned();
         self.learn();

@@ -1,4 +1,4 @@
-//! The load of the shards, measured from real traffic.
+//! The load of the shards and of the levels, measured from real traffic.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use warp_physics::{EntropyMonitor, EntropyReport};
 
 use crate::counters::Counter;
 use crate::shared::SHARDS;
+use crate::types::LEVELS;
 
 /// One read in this many is counted, with this weight. A prime, so that a program that repeats itself does not
 /// have the same keys counted each time.
@@ -33,6 +34,8 @@ pub(crate) struct LoadMonitor {
     replayed: Vec<u64>,
     sampled_reads: Vec<Counter>,
     monitor: Mutex<EntropyMonitor>,
+    /// Of the levels, by the reads that found a value there.
+    levels: Mutex<EntropyMonitor>,
 }
 
 impl LoadMonitor {
@@ -42,6 +45,7 @@ impl LoadMonitor {
             replayed: table.shard_writes(),
             sampled_reads: (0..SHARDS).map(|_| Counter::default()).collect(),
             monitor: Mutex::new(EntropyMonitor::new(usize::from(SHARDS), half_life)),
+            levels: Mutex::new(EntropyMonitor::new(LEVELS, half_life)),
         }
     }
 
@@ -108,9 +112,21 @@ impl LoadMonitor {
         writes.zip(reads).map(|(writes, reads)| writes + reads).collect()
     }
 
-    /// Takes a measurement, at `now` by the monotonic clock.
-    pub(crate) fn observe(&self, table: &Table, now: Duration) {
+    /// Takes a measurement, at `now` by the monotonic clock. `reads` are those that found a value in each level.
+    pub(crate) fn observe(&self, table: &Table, reads: [u64; LEVELS], now: Duration) {
         self.measure(&mut self.monitor.lock(), table, now);
+        if self.on {
+            self.levels.lock().observe(now, &reads);
+        }
+    }
+
+    /// As [`LoadMonitor::report`], of the levels.
+    pub(crate) fn report_levels(&self, reads: [u64; LEVELS], now: Duration) -> EntropyReport {
+        let mut monitor = self.levels.lock().clone();
+        if self.on {
+            monitor.observe(now, &reads);
+        }
+        monitor.report()
     }
 
     fn measure(&self, monitor: &mut EntropyMonitor, table: &Table, now: Duration) {

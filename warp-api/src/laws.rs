@@ -9,14 +9,13 @@ use crate::options::Durability;
 use crate::put_options::{AccessPattern, PutOptions};
 use crate::shared::Shared;
 use crate::system::{SystemEntry, reload};
-use crate::types::{Level, Seq};
+use crate::types::{LEVELS, Level, Seq};
 use crate::write::Terms;
 
 /// The first byte of stored laws; any other belongs to a format that this version cannot read.
 const VERSION: u8 = 1;
 /// Durability, pace, capacity and entropy limit of one level.
 const LAW_BYTES: usize = 1 + 8 + 8 + 8;
-const LEVELS: usize = 3;
 
 /// The settings of one level. They are logged like any write, and hold over restarts.
 ///

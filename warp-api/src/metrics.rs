@@ -17,7 +17,7 @@ use crate::read_ahead::ReadAheadMetrics;
 use crate::reason::ReasonCounts;
 use crate::recovery_report::RecoveryReport;
 use crate::shared::Shared;
-use crate::types::{Level, Seq, ShardId};
+use crate::types::{LEVELS, Level, Seq, ShardId};
 use crate::warm_start::WarmStartMetrics;
 use crate::wormholes::WormholeMetrics;
 use crate::worth::WorthMetrics;
@@ -42,6 +42,9 @@ pub struct CosmicMetrics {
     pub entanglement: EntanglementMetrics,
     /// Evenness of the load of the shards.
     pub entropy: EntropyReport,
+    /// Load of the levels hot, warm and cold, in this order: reads that found a value there. Gravity works for a load that is
+    /// uneven, all of it in hot, which is an entropy of 0: its trend is above zero where less is read from memory than before.
+    pub levels: EntropyReport,
     /// What was done about it.
     pub demon: DemonMetrics,
     /// Wormholes between regions.
@@ -350,6 +353,7 @@ impl WarpEngine {
             shards: shared.shard_metrics(),
             entanglement: self.quantum_entanglement_metrics(),
             entropy: self.entropy_metrics(),
+            levels: shared.load.report_levels(shared.level_reads(), shared.time.monotonic()),
             demon: shared.demon.metrics(),
             wormholes: self.wormhole_metrics(),
             checkpoints: shared.checkpoint_metrics(),
@@ -452,6 +456,13 @@ impl Shared {
             batches: counters.batches.sum(),
             conflicts: counters.conflicts.sum(),
         }
+    }
+
+    /// Reads that found a value in each level: hot, warm, and cold.
+    pub(crate) fn level_reads(&self) -> [u64; LEVELS] {
+        let (_, found, cold) = self.counters.reads.sums();
+        let warm = self.residency.warm_reads.load(Ordering::Relaxed);
+        [found.saturating_sub(cold + warm), warm, cold]
     }
 
     fn residency_metrics(&self) -> ResidencyMetrics {

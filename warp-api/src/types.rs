@@ -48,6 +48,9 @@ pub enum Level {
     Cold,
 }
 
+/// How many levels there are.
+pub(crate) const LEVELS: usize = 3;
+
 impl Level {
     /// The number that stands for the level in the log.
     pub(crate) fn code(self) -> u8 {

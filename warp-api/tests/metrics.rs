@@ -80,6 +80,8 @@ const FIXED: &[&str] = &[
     "/worth/total/warm_used",
     "/entropy/half_life/nanos",
     "/entropy/half_life/secs",
+    "/levels/half_life/nanos",
+    "/levels/half_life/secs",
     "/log/archive_failures",
     "/memory/checkpoint_bytes",
     "/memory/log_buffer_bytes",
@@ -121,7 +123,7 @@ fn every_figure_moves() {
     drop(engine);
     // And a third, after a clean close and with threads of its own.
     let scratch = tempfile::tempdir().unwrap();
-    for _ in 0..2 {
+    for is_second in [false, true] {
         // Segments that are left while the clock runs.
         let options = Options::new()
             .log_segment_bytes(64 << 10)
@@ -130,6 +132,13 @@ fn every_figure_moves() {
         let engine = options.open(scratch.path().join("data")).unwrap();
         let _watch = engine.watch("").unwrap();
         note(&engine);
+        let clock = SystemClock::new();
+        let start = clock.monotonic();
+        while is_second && engine.cosmic_metrics().warm_start.unwrap().entries == 0 {
+            // What is written before the warm start comes to it is in memory, and not brought in.
+            let waited = clock.monotonic().saturating_sub(start);
+            assert!(waited < Duration::from_secs(60), "nothing was brought in");
+        }
         // Long enough for a time to be told from none.
         for number in 0..2_000 {
             engine.put(number.to_string(), "x").unwrap();
@@ -343,6 +352,30 @@ fn entropy_follows_the_load() {
     machine.pass(&uneven, Duration::from_secs(1));
     let even = uneven.entropy_metrics();
     assert!(even.entropy.unwrap() > 0.9, "reads count, too: {even:?}");
+}
+
+/// A read is load of the level that has the value.
+#[test]
+fn the_load_of_the_levels_is_where_values_were_found() {
+    let machine = Machine::new(1);
+    let engine = machine.open(small());
+    for number in 0..50 {
+        engine.put(format!("key:{number}"), "x").unwrap();
+    }
+    engine.close().unwrap();
+    let engine = machine.open(small());
+    let read = || (0..50).for_each(|number| assert!(engine.get(format!("key:{number}")).unwrap().is_some()));
+    read();
+    assert_eq!(engine.cosmic_metrics().levels.load, [0.0, 0.0, 50.0]);
+    machine.pass(&engine, Duration::from_secs(1));
+    (0..9).for_each(|_| read());
+    machine.pass(&engine, Duration::from_secs(1));
+    let hot = engine.cosmic_metrics().levels;
+    assert!(hot.load[0] > 400.0 && hot.load[2] < 50.0 && hot.entropy.unwrap() < 0.4, "{hot:?}");
+    let off = Options::new().physics(warp_api::Physics::off()).in_memory();
+    off.put("key", "x").unwrap();
+    (0..9).for_each(|_| assert!(off.get("key").unwrap().is_some()));
+    assert!(off.cosmic_metrics().levels.entropy.is_none(), "the monitor is off");
 }
 
 /// The steadiness of the load is a matter of time, and not of how often somebody asks.

@@ -42,8 +42,9 @@ pub struct CosmicMetrics {
     pub entanglement: EntanglementMetrics,
     /// Evenness of the load of the shards.
     pub entropy: EntropyReport,
-    /// Load of the levels hot, warm and cold, in this order: reads that found a value there. Gravity works for a load that is
-    /// uneven, all of it in hot, which is an entropy of 0: its trend is above zero where less is read from memory than before.
+    /// Load of the levels hot, warm and cold, in this order: reads that found a value there. Gravity works for a load
+    /// that is uneven, all of it in hot, which is an entropy of 0: its trend is above zero where less is read from
+    /// memory than before.
     pub levels: EntropyReport,
     /// What was done about it.
     pub demon: DemonMetrics,

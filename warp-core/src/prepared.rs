@@ -71,29 +71,16 @@ impl Table {
         value: impl Into<NewValue<'v>>,
         deadline: u64,
     ) -> Result<Prepared<'_>, TableFull> {
-        match value.into() {
-            NewValue::Copied(bytes) if bytes.len() <= RECORD_VALUE_BYTES_MAX => {
-                self.prepare_short(key, bytes, deadline)
-            }
-            value => self.prepare_long(key, value, deadline),
+        match self.stored(key.hash, value.into()) {
+            Stored::Inline(bytes) => self.prepare_short(key, bytes, deadline),
+            shared => self.prepare_contents(Contents { key, value: Some(shared), deadline }),
         }
     }
 
     /// A value that will be in the entry itself. Apart from others, so that the compiler knows that it is.
     #[inline(never)]
     fn prepare_short(&self, key: KeyRef<'_>, value: &[u8], deadline: u64) -> Result<Prepared<'_>, TableFull> {
-        self.prepare_contents(Contents { key, value: Some(Stored::Inline(value)), deadline })
-    }
-
-    #[inline(never)]
-    fn prepare_long(
-        &self,
-        key: KeyRef<'_>,
-        value: NewValue<'_>,
-        deadline: u64,
-    ) -> Result<Prepared<'_>, TableFull> {
-        let value = Some(self.stored(key.hash, value));
-        self.prepare_contents(Contents { key, value, deadline })
+        self.prepare_now(Contents { key, value: Some(Stored::Inline(value)), deadline })
     }
 
     /// A value as an entry will have it: in itself, or shared.
@@ -119,8 +106,13 @@ impl Table {
         self.prepare_contents(Contents { key, value: None, deadline: 0 })
     }
 
-    #[inline(always)] // As `prepare_short`.
+    #[inline(never)]
     fn prepare_contents(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
+        self.prepare_now(contents)
+    }
+
+    #[inline(always)] // As `prepare_short`.
+    fn prepare_now(&self, contents: Contents<'_>) -> Result<Prepared<'_>, TableFull> {
         let (hash, is_tombstone) = (contents.key.hash, contents.value.is_none());
         let pin = self.store().pin();
         let (address, buckets) = self.write_apart(contents, &pin)?;

@@ -93,10 +93,8 @@ impl Writer<'_> {
         let (record, former) = (self.record(new), self.record(old));
         let (bytes, former_bytes) = record.plain_bytes_of_same(former)?;
         let was = Former { seq: former.seq(), deadline: 0, is_tombstone: false };
-        let tick = self.store.tick.load(Ordering::Relaxed);
-        record.set_heat(heat::hotter(former.heat(), record.heat(), tick));
         // SAFETY: the entry is published only below.
-        unsafe { record.set_seq(seq) };
+        unsafe { self.succeed(record, former, seq) };
         home.publish(place, new);
         let (address, arena) = (old, self.arena);
         self.retired.push(Retired {
@@ -110,9 +108,7 @@ impl Writer<'_> {
         let value_bytes = (bytes as u64).wrapping_sub(former_bytes as u64);
         let retired_bytes = former_bytes as u64;
         self.account(&Tally { value_bytes, retired_bytes, writes: 1, ..Tally::default() });
-        if self.state.changed.is_news(Some(was.seq)) {
-            self.list_change(hash, Some(was));
-        }
+        self.list_change(hash, Some(was));
         Some(was)
     }
 
@@ -185,10 +181,8 @@ impl Writer<'_> {
     /// Puts another entry in the place of a key's, which counts as so many writes.
     fn replace(&mut self, position: Position, old: Address, new: Address, seq: u64, writes: u64) -> Former {
         let (record, former) = (self.record(new), self.record(old));
-        let tick = self.store.tick.load(Ordering::Relaxed);
-        record.set_heat(heat::hotter(former.heat(), record.heat(), tick));
         // SAFETY: the entry is published only below.
-        unsafe { record.set_seq(seq) };
+        unsafe { self.succeed(record, former, seq) };
         let mut change = Tally { writes, ..Tally::default() };
         change.subtract_record(former);
         change.add_record(record);
@@ -199,10 +193,25 @@ impl Writer<'_> {
         was
     }
 
+    /// Makes an entry, which is not published yet, what follows the key's former one.
+    ///
+    /// # Safety
+    /// As [`Record::set_seq`].
+    #[inline(always)] // On the way of each put.
+    unsafe fn succeed(&self, record: Record<'_>, former: Record<'_>, seq: u64) {
+        let tick = self.store.tick.load(Ordering::Relaxed);
+        record.set_heat(heat::hotter(former.heat(), record.heat(), tick));
+        // SAFETY: the entry is not published, as the caller says.
+        unsafe { record.set_seq(seq) };
+    }
+
     /// Notes that a key was written, for who makes snapshots.
-    #[inline(never)]
+    #[inline(always)] // As `succeed`.
     fn list_change(&mut self, hash: u64, former: Option<Former>) {
-        self.with_lists(|slot| slot.changed.written(hash, former.map(|former| former.seq)));
+        let former = former.map(|former| former.seq);
+        if self.state.changed.is_news(former) {
+            self.with_lists(|slot| slot.changed.written(hash, former));
+        }
     }
 
     /// Puts an entry that was prepared in the place of the key's, if that has the same sequence: the same write in another

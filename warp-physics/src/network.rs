@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::space_saving::SpaceSaving;
+use crate::space_saving::{Count, SpaceSaving};
 use crate::wormholes::{WormholeError, Wormholes, check};
 use learn::{Demand, Shortcut, ordered};
 use regions::Regions;
@@ -93,6 +93,9 @@ pub struct WormholeNetwork {
     /// of the one before it along, until that has faded.
     traffic: Mutex<SpaceSaving>,
 }
+
+/// The regions at the ends of a link or a route.
+type Ends = (RegionId, RegionId);
 
 /// Two regions, and how strongly they are to be linked.
 type Declared<'w> = (&'w str, &'w str, f64);
@@ -240,23 +243,31 @@ impl WormholeNetwork {
     /// Has what was learned follow its regions, which have other numbers in `next`. What is about regions that went is
     /// forgotten.
     fn go_on_learning(&self, draft: &Draft, next: &mut Draft) {
-        let number = |id| next.regions.id(draft.regions.name(id)?);
+        let regions = Arc::clone(&next.regions);
+        let number = |id| regions.id(draft.regions.name(id)?);
         let ends = |(u, v)| Some((number(u)?, number(v)?));
         let mut traffic = self.traffic.lock();
         let counts = traffic.all();
+        let counts = counts.into_iter().filter_map(|(pair, count)| Some((ends(pair_of(pair))?, count)));
+        let shortcuts =
+            draft.learned.iter().filter_map(|shortcut| Some((ends(shortcut.ends)?, shortcut.used)));
+        self.set_learned(next, &mut traffic, counts, shortcuts);
+    }
+
+    /// Takes this for what was learned, in the place of all that was.
+    fn set_learned(
+        &self,
+        draft: &mut Draft,
+        traffic: &mut SpaceSaving,
+        counts: impl Iterator<Item = (Ends, Count)>,
+        shortcuts: impl Iterator<Item = (Ends, f64)>,
+    ) {
         traffic.clear();
-        for (pair, count) in counts {
-            if let Some((u, v)) = ends(pair_of(pair)) {
-                traffic.restore(pair_key(u, v), count);
-            }
-        }
-        // Without a table nothing is learned.
-        if next.table.is_some() {
-            let known = draft.learned.iter().filter_map(|shortcut| {
-                let (u, v) = ends(shortcut.ends)?;
-                Some(Shortcut { ends: ordered(u, v), used: shortcut.used })
-            });
-            next.learned = known.collect();
+        counts.for_each(|((u, v), count)| traffic.restore(pair_key(u, v), count));
+        // Without a table nothing is learned, and readers search for routes through what is declared.
+        if draft.table.is_some() {
+            let known = shortcuts.map(|((u, v), used)| Shortcut { ends: ordered(u, v), used });
+            draft.learned = known.take(self.options.learned_max).collect();
         }
     }
 

@@ -181,14 +181,19 @@ fn readers_see_whole_routes_while_the_network_changes() {
     });
 }
 
-#[test]
-fn shortcuts_are_learned_from_traffic_and_leave_without_it() {
-    let options = NetworkOptions { learned_max: 2, ..NetworkOptions::default() };
-    let network = WormholeNetwork::new(options);
+fn ring_of_60() -> Wormholes {
     let mut ring = Wormholes::new();
     for region in 0..60 {
         ring.establish(&format!("{region}"), &format!("{}", (region + 1) % 60), 0.5).unwrap();
     }
+    ring
+}
+
+#[test]
+fn shortcuts_are_learned_from_traffic_and_leave_without_it() {
+    let options = NetworkOptions { learned_max: 2, ..NetworkOptions::default() };
+    let network = WormholeNetwork::new(options);
+    let ring = ring_of_60();
     network.replace(&ring).unwrap();
     let before = network.route("0", "30").unwrap();
     assert_eq!((before.hops.len(), before.cost), (31, 60.0));
@@ -227,10 +232,7 @@ fn shortcuts_are_learned_from_traffic_and_leave_without_it() {
 fn what_was_learned_follows_its_regions_when_all_are_replaced() {
     let options = NetworkOptions { learned_max: 1, ..NetworkOptions::default() };
     let network = WormholeNetwork::new(options);
-    let mut ring = Wormholes::new();
-    for region in 0..60 {
-        ring.establish(&format!("{region}"), &format!("{}", (region + 1) % 60), 0.5).unwrap();
-    }
+    let mut ring = ring_of_60();
     network.replace(&ring).unwrap();
     assert!(network.traffic("0", "30", 8.0));
     network.learn();

@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::learn::{Shortcut, ordered};
 use super::regions::Regions;
-use super::{RegionId, WormholeNetwork, pair_key, pair_of};
+use super::{RegionId, WormholeNetwork, pair_of};
 use crate::bytes::{Reader, len_u32};
 use crate::space_saving::Count;
 use crate::wormholes::REGION_NAME_BYTES_MAX;
@@ -59,22 +58,11 @@ impl WormholeNetwork {
         let mut draft = self.draft.lock();
         let regions = Arc::clone(&draft.regions);
         let ends = |a: &str, b: &str| Some((regions.id(a)?, regions.id(b)?));
-        {
-            let mut traffic = self.traffic.lock();
-            traffic.clear();
-            for (a, b, [count, error]) in pairs {
-                if let Some((u, v)) = ends(a, b) {
-                    traffic.restore(pair_key(u, v), Count { count, error });
-                }
-            }
-        }
-        // Without a table nothing is learned, and readers search for routes through what is declared.
+        let counts = pairs.into_iter();
+        let counts = counts.filter_map(|(a, b, [count, error])| Some((ends(a, b)?, Count { count, error })));
+        let shortcuts = shortcuts.into_iter().filter_map(|(a, b, [used])| Some((ends(a, b)?, used)));
+        self.set_learned(&mut draft, &mut self.traffic.lock(), counts, shortcuts);
         if draft.table.is_some() {
-            let known = shortcuts.into_iter().filter_map(|(a, b, [used])| {
-                let (u, v) = ends(a, b)?;
-                Some(Shortcut { ends: ordered(u, v), used })
-            });
-            draft.learned = known.take(self.options.learned_max).collect();
             self.publish(&draft);
         }
         Ok(())

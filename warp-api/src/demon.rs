@@ -250,9 +250,11 @@ impl Shared {
             bytes_reassigned: 0,
             elapsed: Duration::ZERO,
         };
-        let (entropy, highest) = (report.entropy_before, report.max_over_mean_before);
-        let has_sample = is_sample_due && entropy.is_some() && highest.is_some();
-        if moves.is_empty() && !has_sample {
+        let sample = report.entropy_before.zip(report.max_over_mean_before).map(|(entropy, highest)| {
+            let moved = u32::try_from(moves.len()).unwrap_or(u32::MAX);
+            EntropySample::new(self.time.unix_millis(), entropy, highest, moved)
+        });
+        if moves.is_empty() && !(is_sample_due && sample.is_some()) {
             report.elapsed = self.time.monotonic().saturating_sub(start);
             return Ok(report);
         }
@@ -260,10 +262,6 @@ impl Shared {
         known.sampled = Some(start);
         let mut balance = known.balance.clone();
         moves.iter().for_each(|step| balance.place(slot_number(step.slot), step.to));
-        let sample = entropy.zip(highest).map(|(entropy, highest)| {
-            let moved = u32::try_from(moves.len()).unwrap_or(u32::MAX);
-            EntropySample::new(self.time.unix_millis(), entropy, highest, moved)
-        });
         if let Some(sample) = sample {
             balance.sample(sample);
         }

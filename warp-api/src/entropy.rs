@@ -114,32 +114,41 @@ impl LoadMonitor {
 
     /// Takes a measurement, at `now` by the monotonic clock. `reads` are those that found a value in each level.
     pub(crate) fn observe(&self, table: &Table, reads: [u64; LEVELS], now: Duration) {
-        self.measure(&mut self.monitor.lock(), table, now);
+        self.measure(&mut self.monitor.lock(), || self.totals(table), now);
+        self.measure(&mut self.levels.lock(), || reads, now);
+    }
+
+    fn measure<T: AsRef<[u64]>>(
+        &self,
+        monitor: &mut EntropyMonitor,
+        totals: impl FnOnce() -> T,
+        now: Duration,
+    ) {
         if self.on {
-            self.levels.lock().observe(now, &reads);
+            monitor.observe(now, totals().as_ref());
         }
+    }
+
+    /// What the measurements of the shards up to now amount to, and one more that is forgotten; nothing is known when the
+    /// monitor is off.
+    pub(crate) fn report(&self, table: &Table, now: Duration) -> EntropyReport {
+        self.look(&self.monitor, || self.totals(table), now)
     }
 
     /// As [`LoadMonitor::report`], of the levels.
     pub(crate) fn report_levels(&self, reads: [u64; LEVELS], now: Duration) -> EntropyReport {
-        let mut monitor = self.levels.lock().clone();
-        if self.on {
-            monitor.observe(now, &reads);
-        }
-        monitor.report()
+        self.look(&self.levels, || reads, now)
     }
 
-    fn measure(&self, monitor: &mut EntropyMonitor, table: &Table, now: Duration) {
-        if self.on {
-            monitor.observe(now, &self.totals(table));
-        }
-    }
-
-    /// What the measurements up to now amount to, and one more that is forgotten; nothing is known when the monitor is off.
-    pub(crate) fn report(&self, table: &Table, now: Duration) -> EntropyReport {
-        let mut monitor = self.monitor.lock().clone();
+    fn look<T: AsRef<[u64]>>(
+        &self,
+        monitor: &Mutex<EntropyMonitor>,
+        totals: impl FnOnce() -> T,
+        now: Duration,
+    ) -> EntropyReport {
+        let mut monitor = monitor.lock().clone();
         // Only looked at: what is remembered of the past does not depend on how often somebody asks.
-        self.measure(&mut monitor, table, now);
+        self.measure(&mut monitor, totals, now);
         monitor.report()
     }
 }

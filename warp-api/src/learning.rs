@@ -348,10 +348,10 @@ impl Shared {
         };
         let mut ordered = Vec::with_capacity(partners.len());
         for (keyspace, name) in partners {
-            let partner = self.key(keyspace, &name).hash;
-            let is_cold = self.table.with(self.key(keyspace, &name), |_| ()).is_none();
+            let partner = self.key(keyspace, &name);
+            let (hash, is_cold) = (partner.hash, self.table.with(partner, |_| ()).is_none());
             if is_cold && learned.wanted.0.try_send((keyspace, name)).is_ok() {
-                ordered.push(partner);
+                ordered.push(hash);
             }
         }
         if !ordered.is_empty() {

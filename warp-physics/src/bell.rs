@@ -6,6 +6,7 @@ mod stored;
 pub use stored::{BELL_STORED_BYTES, BELL_STORED_KEY_BYTES, BadBell};
 
 use crate::space_saving::SpaceSaving;
+use crate::usefulness::{Probes, UseShare};
 use index::Index;
 
 /// A read counts for the reads up to so many places before it.
@@ -20,14 +21,6 @@ const GAINS: [u8; WINDOW] = [6, 5, 4, 4, 3, 3, 3, 2];
 const READS_HALVED_AT: u8 = 32;
 /// What a use adds to the weight of a link that foretold it.
 const USED_WEIGHT: u8 = 2;
-/// A prediction is made only where this share of those like it came true.
-const USED_SHARE_MIN: f32 = 0.3;
-/// What is taken for known of predictions that have never been made: two of four came true.
-const PRIOR: (f32, f32) = (2.0, 4.0);
-/// Counts of a cell are halved here, so that what is old fades.
-const CELL_HALVED_AT: f32 = 256.0;
-/// One in so many predictions that would not be made is made all the same, to keep measuring.
-const PROBE_ONE_IN: u64 = 128;
 /// The most keys that are tracked: numbers of links have 24 bits.
 const TRACKED_MAX: usize = 1 << 24;
 /// Those bits, which say the place.
@@ -92,7 +85,8 @@ pub struct Bell {
     window: [u32; WINDOW],
     /// How many of them there are.
     filled: usize,
-    cells: [[Cell; 4]; 10],
+    /// What became of predictions, by confidence and reads.
+    cells: [[UseShare; 4]; 10],
     /// Predictions that are yet to come true, oldest first.
     waiting: std::collections::VecDeque<Waiting>,
     frequent: SpaceSaving,
@@ -101,7 +95,7 @@ pub struct Bell {
     /// The share of all reads of the most frequent keys, by hash.
     shares: Vec<(u64, f64)>,
     observed: u64,
-    random: u64,
+    probes: Probes,
     stats: BellStats,
 }
 
@@ -120,13 +114,6 @@ struct Tracked {
     is_recent: bool,
     /// Whether a prediction that names it waits.
     is_foretold: bool,
-}
-
-/// What became of predictions of one kind, decayed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    made: f32,
-    used: f32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,13 +167,13 @@ impl Bell {
             hand: 0,
             window: [0; WINDOW],
             filled: 0,
-            cells: [[Cell::default(); 4]; 10],
+            cells: [[UseShare::default(); 4]; 10],
             waiting: std::collections::VecDeque::new(),
             frequent: SpaceSaving::new(FREQUENT),
             counted: 0.0,
             shares: Vec::new(),
             observed: 0,
-            random: 0x9E37_79B9_7F4A_7C15,
+            probes: Probes::new(),
             stats: BellStats::default(),
         }
     }
@@ -266,7 +253,7 @@ impl Bell {
         found.clear();
         for at in 0..LINKS {
             let Some(prediction) = self.prediction(place, at) else { continue };
-            if self.is_worth(&prediction) || self.probe() {
+            if self.is_worth(&prediction) || self.probes.is_turn() {
                 self.stats.predicted += u64::from(self.horizon.is_none());
                 found.push(prediction);
             }
@@ -313,11 +300,9 @@ impl Bell {
     /// Counts whether a prediction came true among those of the same confidence.
     fn count(&mut self, prediction: &Prediction, used: bool) {
         let cell = &mut self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)];
-        cell.made += 1.0;
-        cell.used += f32::from(u8::from(used));
-        if cell.made >= CELL_HALVED_AT {
-            cell.made /= 2.0;
-            cell.used /= 2.0;
+        cell.count_made();
+        if used {
+            cell.count_used();
         }
         self.stats.used += u64::from(used);
         self.stats.unused += u64::from(!used);
@@ -433,16 +418,7 @@ impl Bell {
     }
 
     fn is_worth(&self, prediction: &Prediction) -> bool {
-        let cell = self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)];
-        (cell.used + PRIOR.0) / (cell.made + PRIOR.1) >= USED_SHARE_MIN
-    }
-
-    /// Whether it is the turn of a prediction that would not be made otherwise.
-    fn probe(&mut self) -> bool {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random.is_multiple_of(PROBE_ONE_IN)
+        self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)].is_worth()
     }
 
     /// Tells which waiting predictions come true by a read of this key, and which have waited too long; and makes new ones.

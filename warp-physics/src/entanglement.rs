@@ -1,7 +1,7 @@
 //! Which keys belong with a key: what is declared and what rules make, put together.
 
 use crate::links::{Link, LinkRef, Links, Origin, StoredLinks};
-use crate::rules::{Made, Match, Rules};
+use crate::rules::{Made, Match, RuleId, Rules, TEMPLATES_MAX};
 
 /// How many partners are asked for unless a caller says otherwise.
 pub const PARTNERS_DEFAULT: usize = 10;
@@ -131,25 +131,49 @@ pub struct Edge<'a> {
     pub strength: f64,
     /// Where the link comes from.
     pub origin: Origin,
+    /// A number that links of one kind have in common, below 2^30, for [`Usefulness`](crate::Usefulness): declared ones of about the
+    /// same strength, and those that one partner template of a rule makes. 0 for learned ones.
+    pub kind: u32,
+}
+
+/// Partner templates of a rule, and before them declared links, have so many numbers.
+const KINDS_A_RULE: u32 = 64;
+const _: () = assert!(TEMPLATES_MAX <= KINDS_A_RULE as usize);
+/// Numbers of rules beyond it begin anew: of two rules that share one either may stand for both.
+const RULES_TOLD_APART: u64 = 1 << 24;
+
+/// The kind of a declared link: one for each tenth of its strength.
+fn kind_of_declared(strength: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in 1..=11")]
+    let tenth = (strength * 10.0) as u32;
+    1 + tenth.min(10)
+}
+
+/// The kind of a link that the template in this place makes.
+fn kind_of_made(rule: RuleId, place: u8) -> u32 {
+    let number = u32::try_from(rule.0 % RULES_TOLD_APART).unwrap_or(0);
+    number * KINDS_A_RULE + u32::from(place)
 }
 
 impl From<Edge<'_>> for Link {
     fn from(edge: Edge<'_>) -> Link {
-        let Edge { keyspace, key, strength, origin } = edge;
+        let Edge { keyspace, key, strength, origin, .. } = edge;
         Link { keyspace, key: key.concat(), strength, origin }
     }
 }
 
 impl<'a> From<&'a Link> for Edge<'a> {
     fn from(link: &'a Link) -> Edge<'a> {
-        Edge { origin: link.origin, ..LinkRef::from(link).into() }
+        let kind = if link.origin == Origin::Declared { kind_of_declared(link.strength) } else { 0 };
+        Edge { origin: link.origin, kind, ..LinkRef::from(link).into() }
     }
 }
 
 impl<'a> From<LinkRef<'a>> for Edge<'a> {
     fn from(link: LinkRef<'a>) -> Edge<'a> {
         let LinkRef { keyspace, key, strength } = link;
-        Edge { keyspace, key: [key, &[], &[]], strength, origin: Origin::Declared }
+        let kind = kind_of_declared(strength);
+        Edge { keyspace, key: [key, &[], &[]], strength, origin: Origin::Declared, kind }
     }
 }
 
@@ -223,8 +247,9 @@ impl<'a> Asked<'a> {
     }
 
     fn edge(self, made: Made<'a>) -> Edge<'a> {
-        let Made { partner, strength } = made;
-        Edge { keyspace: self.keyspace, key: partner.parts(), strength, origin: Origin::Rule }
+        let Made { partner, strength, rule, place } = made;
+        let kind = kind_of_made(rule, place);
+        Edge { keyspace: self.keyspace, key: partner.parts(), strength, origin: Origin::Rule, kind }
     }
 }
 

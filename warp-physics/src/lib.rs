@@ -29,10 +29,11 @@ mod template;
 mod rules;
 // How rules are found.
 mod matching;
-// What is answered.
+// What is answered, and what came of it.
 mod bell;
 mod entanglement;
 mod layout;
+mod usefulness;
 // What is worth its memory.
 mod gravity;
 mod prefetch;
@@ -87,4 +88,5 @@ pub use rules::{BadRules, RULES_MAX, Rule, RuleError, RuleId, Rules, TEMPLATES_M
 pub use shadow::{LruShadow, ShadowCounts};
 pub use strength::{BadStrength, check_strength};
 pub use template::{TEMPLATE_BYTES_MAX, Template};
+pub use usefulness::Usefulness;
 pub use wormholes::{BadWormholes, REGION_NAME_BYTES_MAX, WORMHOLES_MAX, WormholeError, Wormholes};

@@ -169,7 +169,7 @@ impl Rules {
     /// than a key can be is left out.
     pub fn partners_of(&self, key: &[u8], out: &mut Vec<(Vec<u8>, f64)>) {
         let made = self.matches(key).flat_map(|found| self.made(found));
-        out.extend(made.map(|Made { partner, strength }| (partner.join(), strength)));
+        out.extend(made.map(|Made { partner, strength, .. }| (partner.join(), strength)));
     }
 
     /// The rules that match a key.
@@ -181,7 +181,7 @@ impl Rules {
     /// The partners that a rule makes for a key that it matches, in the order in which they are stated.
     pub(crate) fn made<'a>(&'a self, Match { index, id }: Match<'a>) -> impl Iterator<Item = Made<'a>> {
         let rule = &self.rules[index];
-        rule.partners.iter().filter_map(move |template| rule.make(template, id))
+        (0..=u8::MAX).zip(&rule.partners).filter_map(move |(place, template)| rule.make(place, template, id))
     }
 
     /// The same in the order of their keys, none of which is there twice; `None` if that order depends on the id.
@@ -190,15 +190,15 @@ impl Rules {
         Match { index, id }: Match<'a>,
     ) -> Option<impl Iterator<Item = Made<'a>>> {
         let (rule, order) = (&self.rules[index], self.orders[index].as_ref()?);
-        Some(order.iter().filter_map(move |at| rule.make(&rule.partners[usize::from(*at)], id)))
+        Some(order.iter().filter_map(move |at| rule.make(*at, &rule.partners[usize::from(*at)], id)))
     }
 }
 
 impl Rule {
-    /// The partner that a template makes, unless it would be longer than a key can be.
-    fn make<'a>(&self, template: &'a Template, id: &'a [u8]) -> Option<Made<'a>> {
-        let partner = template.part_key(id);
-        (partner.len() <= LINK_KEY_BYTES_MAX).then_some(Made { partner, strength: self.strength })
+    /// The partner that the template in this place makes, unless it would be longer than a key can be.
+    fn make<'a>(&self, place: u8, template: &'a Template, id: &'a [u8]) -> Option<Made<'a>> {
+        let (partner, strength, rule) = (template.part_key(id), self.strength, self.id);
+        (partner.len() <= LINK_KEY_BYTES_MAX).then_some(Made { partner, strength, rule, place })
     }
 }
 
@@ -214,6 +214,9 @@ pub(crate) struct Match<'a> {
 pub(crate) struct Made<'a> {
     pub(crate) partner: PartKey<'a>,
     pub(crate) strength: f64,
+    /// The rule, and the place of its template that makes it.
+    pub(crate) rule: RuleId,
+    pub(crate) place: u8,
 }
 
 /// Positions of templates.

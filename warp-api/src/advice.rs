@@ -36,6 +36,12 @@ pub trait Advice: Debug + Send + Sync + 'static {
         let _ = (known, partners);
     }
 
+    /// Whether the partners, declared or by rule, of a key that was read from a layer are brought into memory, given how long reads
+    /// from layers have taken of late.
+    fn fetch_related(&self, recent_read: Duration) -> bool {
+        prefetch_pays(recent_read)
+    }
+
     /// Which slots, on these shards and with this load, move to other shards. A move of a slot or to a shard that there is not
     /// is not followed.
     fn moves(&self, load: &[f64], shard_of: &[u16], shards: u16, strategy: Strategy) -> Plan {

@@ -215,7 +215,10 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
             match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.
-                Ok(WorkerOrder::Fetch) => shared.learn(),
+                Ok(WorkerOrder::Fetch) => {
+                    shared.learn();
+                    shared.fetch_wanted();
+                }
                 Ok(WorkerOrder::Law) => shared.learn_law(),
                 // Somebody waits for what the worker does.
                 Ok(WorkerOrder::Look) => break,
@@ -309,6 +312,7 @@ impl Shared {
         self.keep_order();
         self.load_learned();
         self.learn();
+        self.fetch_wanted();
         if self.check_writable().is_err() {
             return;
         }

@@ -366,7 +366,8 @@ impl Shared {
 
     /// Memory that is neither the table's nor the log's nor kept of layers. Looks at every slot.
     fn memory_beside_table(&self) -> u64 {
-        let learned = self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes();
+        let learned =
+            self.residency.bytes() + self.warm.held_bytes() + self.learning.bytes() + self.fetching.bytes();
         self.expiry.bytes() + self.order_bytes() as u64 + learned
     }
 

@@ -1,6 +1,4 @@
-//! Learning entanglement: bursts of reads are looked at, partners learned from them in the background, and partners that are not in
-//! memory brought in when a key is read that was not either, or that was brought in like them: so a sequence is brought in step by
-//! step, as long as it is followed.
+//! Learning entanglement: bursts of reads are looked at, and partners learned from them in the background.
 //!
 //! A thread puts the keys of a burst of consecutive reads into a buffer of its own, and hands it over when it is full. What is
 //! handed over while the background is behind is dropped: a sample is as good.
@@ -11,18 +9,16 @@ pub(crate) use kept::LearnedPartners;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use serde::Serialize;
 use warp_core::{KEY_INLINE_BYTES, Key, KeyRef};
-use warp_io::Clock;
 use warp_physics::{BELL_KEY_BYTES, Bell, BellOptions, BellStats, Link, Origin, Prediction};
 
+use crate::advice::Advice;
 use crate::counters::Counter;
 use crate::entropy::LoadMonitor;
-use crate::marks::Marks;
 use crate::options::Physics;
 use crate::shared::Shared;
 
@@ -30,18 +26,13 @@ use crate::shared::Shared;
 pub(crate) const BURST_READS: u32 = 64;
 /// Bursts that may wait for the background, of all threads together.
 const BURSTS_MAX: usize = 256;
-/// Keys that may wait to be brought in.
-const WANTED_MAX: usize = 1024;
 /// After so many reads a prediction that has not come true counts as wrong: half of a burst.
 const HORIZON: u32 = 32;
 /// What the name of a key takes, beside what the learner takes: its bytes are in place, since longer ones are not learned.
 const NAME_BYTES: usize = size_of::<Option<Name>>();
-/// Keys that were brought in, and whose use is yet to be seen: so many at most, in this part of the memory for learning.
-const MARKS_MAX: usize = 4096;
-const MARKS_PART: usize = 16;
 
 /// A key with its keyspace.
-type Name = (u32, Key);
+pub(crate) type Name = (u32, Key);
 
 /// The keys of consecutive reads of one thread.
 #[derive(Debug)]
@@ -58,18 +49,10 @@ pub(crate) struct Learning {
     on: bool,
     /// The reads of a thread of which the first 64 are looked at.
     every: u32,
-    prefetch_bytes: u64,
     options: BellOptions,
     known: Mutex<Known>,
     bursts: (Sender<Burst>, Receiver<Burst>),
-    wanted: (Sender<Name>, Receiver<Name>),
     dropped: Counter,
-    fetch_reads: Counter,
-    fetched: Counter,
-    fetched_bytes: Counter,
-    fetched_used: Counter,
-    /// Keys that were brought in and not used since.
-    marks: Marks,
 }
 
 #[derive(Debug)]
@@ -81,8 +64,6 @@ struct Known {
     places: usize,
     /// The last burst: of which thread, and its number.
     last: (u64, u64),
-    /// When bytes to bring in were last allowed, and how many are left.
-    allowed: (Duration, f64),
     found: Vec<Prediction>,
 }
 
@@ -101,14 +82,6 @@ pub struct LearningMetrics {
     pub bytes: u64,
     /// Bursts of 64 reads that were dropped, since the background was behind.
     pub dropped: u64,
-    /// Values of partners that were read from layers: those that then found no room in memory, too. `cold_hits` has none of them.
-    pub fetch_reads: u64,
-    /// Partners that were brought into memory before they were read.
-    pub fetched: u64,
-    /// Bytes of their values.
-    pub fetched_bytes: u64,
-    /// Those that were read from memory afterwards, by any read, as far as that is known: of the latest 4,000 or so.
-    pub fetched_seen_used: u64,
 }
 
 thread_local! {
@@ -122,34 +95,21 @@ fn thread_number() -> u64 {
 
 impl Learning {
     pub(crate) fn new(physics: &Physics) -> Learning {
-        let mut marks = 0;
-        if physics.learning && physics.prefetch_bytes > 0 {
-            marks = (physics.learning_bytes / MARKS_PART / size_of::<AtomicU64>()).min(MARKS_MAX);
-        }
-        let left = physics.learning_bytes - marks * size_of::<AtomicU64>();
-        let places = left / (BELL_KEY_BYTES + NAME_BYTES);
+        let places = physics.learning_bytes / (BELL_KEY_BYTES + NAME_BYTES);
         let options = BellOptions { bytes: places * BELL_KEY_BYTES, horizon: Some(HORIZON) };
         Learning {
             on: physics.learning && places > 0,
             every: physics.learning_every,
-            prefetch_bytes: physics.prefetch_bytes,
             options,
             known: Mutex::new(Known {
                 bell: Bell::new(options),
                 names: Vec::new(),
                 places,
                 last: (u64::MAX, 0),
-                allowed: (Duration::ZERO, 0.0),
                 found: Vec::new(),
             }),
             bursts: bounded(BURSTS_MAX),
-            wanted: bounded(WANTED_MAX),
             dropped: Counter::default(),
-            fetch_reads: Counter::default(),
-            fetched: Counter::default(),
-            fetched_bytes: Counter::default(),
-            fetched_used: Counter::default(),
-            marks: Marks::new(marks),
         }
     }
 
@@ -199,19 +159,7 @@ impl Learning {
 
     fn bytes_with(&self, known: &Known) -> u64 {
         let names = known.names.capacity() * NAME_BYTES;
-        (known.bell.bytes() + names + self.marks.bytes()) as u64
-    }
-
-    /// Takes the mark off a key that is used. Returns whether it had one: then it was brought in, and not used since.
-    pub(crate) fn take_mark(&self, hash: u64) -> bool {
-        self.marks.take(hash)
-    }
-
-    /// Partners that were brought in, the bytes of their values, and those that were then read from memory.
-    pub(crate) fn fetched(&self) -> (u64, u64, u64) {
-        // Before what it is a part of.
-        let used = self.fetched_used.sum();
-        (self.fetched.sum(), self.fetched_bytes.sum(), used)
+        (known.bell.bytes() + names) as u64
     }
 
     /// The learned partners of a key, most confident first.
@@ -230,6 +178,16 @@ impl Learning {
         found.iter().filter(|partner| partner.confidence >= strength_min).filter_map(link).collect()
     }
 
+    /// Those of the learned partners of a key that are to be brought in, as far as that can be told without waiting.
+    pub(crate) fn worth_fetching(&self, hash: u64, advice: &dyn Advice) -> Vec<Name> {
+        let Some(mut known) = self.on.then(|| self.known.try_lock()).flatten() else { return Vec::new() };
+        let Known { bell, names, found, .. } = &mut *known;
+        bell.worth_fetching(hash, found);
+        let mut places = found.iter().map(|partner| partner.place).collect();
+        advice.fetch(names.len(), &mut places);
+        places.into_iter().filter_map(|place| names.get(place as usize)?.clone()).collect()
+    }
+
     pub(crate) fn metrics(&self) -> LearningMetrics {
         let known = self.known.lock();
         let learner = known.bell.stats();
@@ -240,10 +198,6 @@ impl Learning {
             tracked: known.bell.tracked(),
             bytes: self.bytes_with(&known),
             dropped: self.dropped.sum(),
-            fetch_reads: self.fetch_reads.sum(),
-            fetched: self.fetched.sum(),
-            fetched_bytes: self.fetched_bytes.sum(),
-            fetched_seen_used: self.fetched_used.sum(),
         }
     }
 }
@@ -260,15 +214,6 @@ impl Known {
             self.names.resize(place + 1, None);
         }
         self.names[place] = Some((keyspace, key));
-    }
-
-    /// Whether so many bytes may be brought in now.
-    fn allows(&mut self, now: Duration, per_second: u64) -> bool {
-        let (then, left) = self.allowed;
-        let gained = now.saturating_sub(then).as_secs_f64() * per_second as f64;
-        // Who asks may have looked at the clock before another one who came first.
-        self.allowed = (now.max(then), (left + gained).min(per_second as f64));
-        self.allowed.1 > 0.0
     }
 }
 
@@ -292,7 +237,7 @@ impl Shared {
         }
     }
 
-    /// Learns from the bursts that were handed over, and brings in what is wanted. Called by the background.
+    /// Learns from the bursts that were handed over. Called by the background.
     pub(crate) fn learn(&self) {
         let bursts = self.learning.bursts.1.try_iter().take(BURSTS_MAX);
         for burst in bursts.filter(|burst| burst.engine == self.id) {
@@ -306,82 +251,6 @@ impl Shared {
                 let hash = self.table.hash_of(keyspace, &key);
                 known.learn(hash, keyspace, key);
             }
-        }
-        self.fetch_wanted();
-    }
-
-    /// Takes note of a use of what may have been brought in before it was asked for. `true` if it came as a partner and was
-    /// not read since: then it is gone on with its own partners, by [`Shared::want_partners`] once nothing is pinned.
-    ///
-    /// Without this every few keys of a sequence would be read from the layers, since partners reach only so far. Partners of
-    /// what is brought in could be brought in with it, but what is foretold from what was foretold comes true less often; a use
-    /// says for certain that the sequence goes on. That it is the first use is seen where heat is told, which an entry that is
-    /// read all the time comes to once a tick: so other reads pay nothing for it, and all first uses are seen, sampled or not.
-    #[inline(never)] // What a get compiles to stays small, so that the processor gets to the next one while it waits.
-    pub(crate) fn note_use_of_brought(&self, hash: u64) -> bool {
-        self.warm.note_use(hash);
-        let was_fetched = self.learning.take_mark(hash);
-        if was_fetched {
-            self.learning.fetched_used.add(1);
-        }
-        was_fetched
-    }
-
-    /// Asks that the learned partners of a key that was not in memory, or would not have been, be brought in: of the disk, too,
-    /// so not in the middle of a read of the table.
-    #[cold]
-    pub(crate) fn want_partners(&self, hash: u64) {
-        let learned = &self.learning;
-        if !learned.on || learned.prefetch_bytes == 0 {
-            return;
-        }
-        let partners: Vec<Name> = {
-            let Some(mut known) = learned.known.try_lock() else { return };
-            if !known.allows(self.time.monotonic(), learned.prefetch_bytes) {
-                return;
-            }
-            let Known { bell, names, found, .. } = &mut *known;
-            bell.worth_fetching(hash, found);
-            let mut places = found.iter().map(|partner| partner.place).collect();
-            self.advice.fetch(names.len(), &mut places);
-            places.into_iter().filter_map(|place| names.get(place as usize)?.clone()).collect()
-        };
-        let mut ordered = Vec::with_capacity(partners.len());
-        for (keyspace, name) in partners {
-            let partner = self.key(keyspace, &name);
-            let (hash, is_cold) = (partner.hash, self.table.with(partner, |_| ()).is_none());
-            if is_cold && learned.wanted.0.try_send((keyspace, name)).is_ok() {
-                ordered.push(hash);
-            }
-        }
-        if !ordered.is_empty() {
-            // The disk is asked now, and the values are brought in when it has answered.
-            self.prefetch_cold(&ordered);
-            self.order_fetch();
-        }
-    }
-
-    /// Brings in what was asked for, as far as the bytes that are allowed a second go.
-    pub(crate) fn fetch_wanted(&self) {
-        let learned = &self.learning;
-        for (keyspace, name) in learned.wanted.1.try_iter().take(WANTED_MAX) {
-            let key = self.key(keyspace, &name);
-            let now = self.time.monotonic();
-            if !learned.known.lock().allows(now, learned.prefetch_bytes)
-                || self.table.with(key, |_| ()).is_some()
-            {
-                continue;
-            }
-            let Ok(Some((bytes, is_in))) = self.fetch_cold(key) else { continue };
-            learned.fetch_reads.add(1);
-            let mut known = learned.known.lock();
-            known.allowed.1 -= bytes as f64;
-            if !is_in {
-                continue;
-            }
-            learned.fetched.add(1);
-            learned.fetched_bytes.add(bytes as u64);
-            learned.marks.mark(key.hash);
         }
     }
 }

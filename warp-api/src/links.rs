@@ -108,6 +108,16 @@ fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R
     f(room)
 }
 
+/// Where the declared links of a key are.
+pub(crate) enum Declared {
+    /// In memory: they were copied.
+    Here,
+    /// Nowhere: there are none.
+    None,
+    /// They are packed, or on the disk if anywhere.
+    Elsewhere,
+}
+
 /// The strength of the links that a put declares.
 pub(crate) const PUT_LINK_STRENGTH: f64 = 1.0;
 
@@ -221,25 +231,37 @@ impl Shared {
         key: &[u8],
         room: &'r mut Vec<u8>,
     ) -> Result<Option<&'r [u8]>> {
-        if !self.may_have_links.load(Ordering::Acquire) {
-            return Ok(None);
+        match self.declared_in_memory(keyspace, key, room) {
+            Declared::Here => return Ok(Some(room)),
+            Declared::None => return Ok(None),
+            Declared::Elsewhere => {}
         }
+        let found = with_links_key(keyspace, key, |name| self.find(self.key(SYSTEM, name)))?;
+        Ok(found.map(|found| {
+            room.extend_from_slice(&found.value);
+            &room[..]
+        }))
+    }
+
+    /// The same as far as memory knows them, where they lie as they are: a handle to them would be moved about.
+    pub(crate) fn declared_in_memory(&self, keyspace: u32, key: &[u8], room: &mut Vec<u8>) -> Declared {
         room.clear();
-        let is_there = with_links_key(keyspace, key, |name| {
-            let name = self.key(SYSTEM, name);
-            // Where they lie, mostly: a handle to them would be moved about.
-            let in_memory = self.table.with(name, |entry| {
-                let value = entry.value().filter(|_| self.is_visible(SYSTEM, entry));
-                let is_plain = entry.packed_from().is_none();
-                is_plain.then(|| value.map(|value| room.extend_from_slice(value)).is_some())
-            });
-            if let Some(Some(is_there)) = in_memory {
-                return Ok(is_there);
-            }
-            let found = self.find(name)?;
-            Ok(found.map(|found| room.extend_from_slice(&found.value)).is_some())
-        })?;
-        Ok(is_there.then_some(room))
+        if !self.may_have_links.load(Ordering::Acquire) {
+            return Declared::None;
+        }
+        let in_memory = with_links_key(keyspace, key, |name| {
+            self.table.with(self.key(SYSTEM, name), |entry| {
+                if entry.packed_from().is_some() {
+                    return Declared::Elsewhere;
+                }
+                let Some(value) = entry.value().filter(|_| self.is_visible(SYSTEM, entry)) else {
+                    return Declared::None;
+                };
+                room.extend_from_slice(value);
+                Declared::Here
+            })
+        });
+        in_memory.unwrap_or(Declared::Elsewhere)
     }
 
     /// The partners of a key, strongest first.

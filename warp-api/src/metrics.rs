@@ -9,6 +9,7 @@ use warp_physics::{EntanglementStats, EntropyReport};
 
 use crate::demon::DemonMetrics;
 use crate::engine::WarpEngine;
+use crate::fetching::FetchMetrics;
 use crate::keyspace::{DEFAULT, DEFAULT_NAME};
 use crate::latency::LatencyMetrics;
 use crate::learned::LearnedMetrics;
@@ -160,6 +161,8 @@ pub struct EntanglementMetrics {
     pub rules: usize,
     /// What was learned from reads; all zero where nothing is learned.
     pub learning: LearningMetrics,
+    /// Partners that were brought into memory before they were read.
+    pub fetching: FetchMetrics,
     /// Entries that checkpoints laid beside a related one in a layer.
     pub laid_out: u64,
 }
@@ -437,6 +440,7 @@ impl WarpEngine {
             efficiency: quantum.efficiency(),
             rules: shared.entanglement.load().rules().len(),
             learning: shared.learning.metrics(),
+            fetching: shared.fetching.metrics(),
             laid_out: counters.laid_out.sum(),
         }
     }

@@ -27,6 +27,7 @@ use crate::entropy::LoadMonitor;
 use crate::environment::{Background, Environment};
 use crate::error::{Error, ErrorKind, Result, chain, directory_error};
 use crate::expiry::ExpiryQueue;
+use crate::fetching::Fetching;
 use crate::floors::{DROPPED, Floors};
 use crate::from_crates::{checkpoint_error, log_error, table_full};
 use crate::home::{Catalog, Home, LAYERS_DIR, LOG_DIR};
@@ -332,6 +333,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         counters: Counters::default(),
         demon: DemonState::new(&table),
         learning: Learning::new(&options.physics),
+        fetching: Fetching::new(&options.physics, !options.read_only),
         laws: ArcSwap::from_pointee(AllLaws::default()),
         tended: Tended::default(),
         learned: LearnedState::default(),

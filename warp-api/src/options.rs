@@ -114,8 +114,9 @@ pub enum Demon {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Physics {
-    /// Lay out related keys side by side in checkpoint layers, and ask for the pages of several keys from the disk
-    /// together where reads have to wait for it. Links and rules themselves are data, and are kept in any case.
+    /// Lay out related keys side by side in checkpoint layers, and, where reads have to wait for the disk, ask for the pages of several keys
+    /// together, and bring partners into memory when a key is read from there (`prefetch_bytes`). Links and rules themselves are data, and
+    /// are kept in any case.
     pub entanglement: bool,
     /// Measure how evenly the load falls on the shards.
     pub entropy: bool,
@@ -142,7 +143,9 @@ pub struct Physics {
     pub learning_bytes: usize,
     /// Of so many reads of a thread, the first 64 are looked at; 64 or less: all of them. Default: 4,096.
     pub learning_every: u32,
-    /// The most bytes of values that are brought in a second; 0 for none. Default: 64 MiB.
+    /// The most bytes of values that are brought into memory a second as partners of what was read from the disk, whether they
+    /// were learned, declared, or made by rules (`entanglement`, too, must be on for these); each one that the disk is asked for counts
+    /// 4 KiB. 0 for none. Default: 64 MiB.
     pub prefetch_bytes: u64,
     /// Whether slots are moved so that writes fall evenly on the shards. Default: by the background.
     pub demon: Demon,

@@ -63,7 +63,7 @@ impl MadeNames {
         self.each.clear();
     }
 
-    fn push(&mut self, Edge { keyspace, key, strength, origin }: Edge<'_>) {
+    fn push(&mut self, Edge { keyspace, key, strength, origin, .. }: Edge<'_>) {
         key.iter().filter(|part| !part.is_empty()).for_each(|part| self.bytes.extend_from_slice(part));
         let key_bytes = key.iter().map(|part| part.len()).sum();
         self.each.push(MadeName { keyspace, key_bytes, strength, origin });

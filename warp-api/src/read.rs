@@ -71,11 +71,11 @@ impl Seen<'_> {
 
 /// What a pass over memory found, and what it leaves to be done when nothing is pinned any more.
 #[derive(Default)]
-struct Pass {
+struct Pass<'k> {
     hot: u64,
     missed: u64,
-    /// Hashes of keys that were brought in as partners, and are used for the first time.
-    first_used: Vec<u64>,
+    /// Keys that were brought in as partners, and are used for the first time.
+    first_used: Vec<KeyRef<'k>>,
     /// Places of keys that memory has nothing for.
     not_in_memory: Vec<usize>,
 }
@@ -98,7 +98,7 @@ impl ColdReads {
         self.nanos.store(next, Ordering::Relaxed);
     }
 
-    fn recent(&self) -> Duration {
+    pub(crate) fn recent(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 }
@@ -180,7 +180,7 @@ impl Shared {
         }
         drop(reading);
         if is_first {
-            self.want_partners(key.hash);
+            self.want_partners(*key);
         }
         if is_turn {
             self.read_in_turn(*key);
@@ -216,7 +216,16 @@ impl Shared {
     /// As [`Shared::find_cold`], counted as a read of the program's.
     #[cold]
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        self.read_cold_timed(key, true)
+        self.read_cold_with_partners(key, true)
+    }
+
+    /// The same, and its partners are asked for.
+    fn read_cold_with_partners(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
+        let found = self.read_cold_timed(key, is_timed)?;
+        if found.as_ref().is_some_and(|found| found.level == Level::Cold) {
+            self.want_partners(key);
+        }
+        Ok(found)
     }
 
     fn read_cold_timed(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
@@ -228,11 +237,9 @@ impl Shared {
             None => self.counters.reads.missed(),
             Some(found) if found.level == Level::Cold => {
                 self.counters.reads.cold();
-                // If it came in unasked, it left before it was of use.
-                self.learning.take_mark(key.hash);
+                self.fetching.note_cold_read(key.hash);
                 self.warm.forget(key.hash);
                 self.show_miss(key, found.value.len());
-                self.want_partners(key.hash);
             }
             Some(_) => self.counters.reads.hot(),
         }
@@ -357,13 +364,13 @@ impl Shared {
         // The partners' pages come while the first one's is waited for.
         let hashes: Vec<u64> = pass.not_in_memory.iter().map(|place| others[*place].hash).collect();
         let is_asked = self.prefetch_cold(&hashes);
-        *value = self.read_cold(*first)?.map(|found| found.value);
+        *value = self.read_cold_timed(*first, true)?.map(|found| found.value);
         if value.is_some() { self.find_asked(others, is_asked, each) } else { Ok(()) }
     }
 
     /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
     #[inline(always)] // Short, and called for each key while the memory of the next ones is on its way.
-    fn is_read(&self, key: &KeyRef<'_>, entry: EntryRef<'_>, pass: &mut Pass) -> bool {
+    fn is_read<'k>(&self, key: &KeyRef<'k>, entry: EntryRef<'_>, pass: &mut Pass<'k>) -> bool {
         if !self.is_visible(key.keyspace, entry) {
             pass.missed += 1;
             return false;
@@ -371,7 +378,7 @@ impl Shared {
         pass.hot += 1;
         let is_turn = LoadMonitor::is_turn();
         if self.tell_read(key, entry, is_turn) {
-            pass.first_used.push(key.hash);
+            pass.first_used.push(*key);
         }
         if is_turn {
             self.read_in_turn(*key);
@@ -383,14 +390,14 @@ impl Shared {
     fn end_pass(
         &self,
         keys: &[KeyRef<'_>],
-        pass: Pass,
+        pass: Pass<'_>,
         is_asked: bool,
         mut each: impl FnMut(usize, Seen<'_>),
     ) -> Result<()> {
         let Pass { hot, missed, first_used, not_in_memory } = pass;
         self.counters.reads.of_memory(hot, missed);
-        for hash in first_used {
-            self.want_partners(hash);
+        for key in first_used {
+            self.want_partners(key);
         }
         if not_in_memory.is_empty() {
             return Ok(());
@@ -400,7 +407,7 @@ impl Shared {
         let mut is_timed = !is_asked;
         let is_asked = is_asked || self.prefetch_cold(&hashes[1..]);
         for place in not_in_memory {
-            let found = self.read_cold_timed(keys[place], is_timed)?;
+            let found = self.read_cold_with_partners(keys[place], is_timed)?;
             is_timed &= !is_asked;
             each(place, found.map_or(Seen::Nothing, Seen::Cold));
         }

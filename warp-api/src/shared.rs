@@ -18,6 +18,7 @@ use crate::entropy::LoadMonitor;
 use crate::environment::Background;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::ExpiryQueue;
+use crate::fetching::Fetching;
 use crate::floors::Floors;
 use crate::home::Home;
 use crate::journal::Journal;
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) demon: DemonState,
     /// What was learned from reads.
     pub(crate) learning: Learning,
+    /// What is brought in before it is read.
+    pub(crate) fetching: Fetching,
     /// What holds for each level.
     pub(crate) laws: ArcSwap<AllLaws>,
     pub(crate) tended: Tended,

@@ -12,7 +12,7 @@ use warp_io::Clock;
 
 use crate::hot_list::HotGroup;
 use crate::layers::LayerList;
-use crate::marks::Marks;
+use crate::marks::{Mark, Marks};
 use crate::pace::times;
 use crate::read::{ENTRY_BYTES, Found};
 use crate::shared::Shared;
@@ -139,7 +139,7 @@ impl WarmStart {
     /// Marks an entry that is about to be brought in.
     fn mark(&self, hash: u64) {
         if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash)) {
-            marked.marks.mark(hash);
+            marked.marks.mark(hash, Mark::default());
         }
     }
 
@@ -152,7 +152,7 @@ impl WarmStart {
     /// Takes note of a read of an entry in memory, if it was brought in and not read before.
     pub(crate) fn note_use(&self, hash: u64) {
         if let Some(marked) = self.marked.get().filter(|marked| marked.has(hash))
-            && marked.marks.take(hash)
+            && marked.marks.take(hash).is_some()
         {
             self.used.fetch_add(marked.one_in, Ordering::Relaxed);
         }

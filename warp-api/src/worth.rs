@@ -157,7 +157,7 @@ impl Shared {
     fn session_worth(&self) -> Worth {
         let (residency, counters) = (&self.residency, &self.counters);
         let ShadowCounts { reads, hits, lru_hits } = residency.rival.counts();
-        let (fetched, fetched_bytes, fetched_used) = self.learning.fetched();
+        let (fetched, fetched_bytes, fetched_used) = self.fetching.worth();
         let (warm_entries, warm_bytes, warm_used) = self.warm.brought();
         let (rebalances, slots_moved, imbalance_removed, max_over_mean_removed) = self.demon.worth();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -58,12 +58,15 @@ const FIXED: &[&str] = &[
     "/warm_start/under_way",
     // Layers that are not mapped, in `memory.rs`.
     "/memory/layer_cache_bytes",
-    // What came of learning, in `learning.rs`.
+    // Partners that are brought in, in `fetching.rs`, and what came of learning, in `learning.rs`.
+    "/entanglement/fetching/fetched",
+    "/entanglement/fetching/fetched_bytes",
+    "/entanglement/fetching/fetched_seen_used",
+    "/entanglement/fetching/reads",
+    "/entanglement/fetching/related",
+    "/entanglement/fetching/related_used",
+    "/entanglement/fetching/related_withheld",
     "/entanglement/learning/dropped",
-    "/entanglement/learning/fetch_reads",
-    "/entanglement/learning/fetched",
-    "/entanglement/learning/fetched_bytes",
-    "/entanglement/learning/fetched_seen_used",
     "/entanglement/learning/learner/forgotten",
     "/entanglement/learning/learner/predicted",
     "/entanglement/learning/learner/unused",

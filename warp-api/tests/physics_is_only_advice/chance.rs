@@ -12,7 +12,8 @@ use warp_physics::{Body, Fall, Plan, ReadCosts, plan_moves};
 use crate::common::Random;
 
 /// The questions of [`Advice`], in its order.
-pub(crate) const QUESTIONS: [&str; 6] = ["layout", "promote", "prefetch", "fall", "fetch", "moves"];
+pub(crate) const QUESTIONS: [&str; 7] =
+    ["layout", "promote", "prefetch", "fall", "fetch", "fetch_related", "moves"];
 
 /// Answers all of them by chance, now and then not even well-formed.
 #[derive(Debug)]
@@ -88,8 +89,12 @@ impl Advice for RandomAdvice {
         });
     }
 
+    fn fetch_related(&self, _: Duration) -> bool {
+        self.answer(5, |random| random.one_in(2))
+    }
+
     fn moves(&self, load: &[f64], _: &[u16], shards: u16, _: Strategy) -> Plan {
-        self.answer(5, |random| {
+        self.answer(6, |random| {
             // As for a load and places that are others than those that there are.
             let load: Vec<f64> = load.iter().map(|_| random.share()).collect();
             let places: Vec<u16> = load.iter().map(|_| random.below(u64::from(shards)) as u16 / 4).collect();

@@ -508,7 +508,7 @@ impl Driver {
         done.unpacked += residency.unpacked;
         done.kept_out += residency.kept_out;
         done.promotions += metrics.operations.promotions;
-        done.fetched += metrics.entanglement.learning.fetched;
+        done.fetched += metrics.entanglement.fetching.fetched;
         done.warmed += metrics.warm_start.as_ref().unwrap().entries;
         done.slots_moved += metrics.demon.slots_moved;
         done.files_restored += learned.restored.len() as u64;

@@ -189,13 +189,13 @@ fn replay_through(
         clock.advance(READ_TIME);
     }
     let metrics = engine.cosmic_metrics();
-    let learning = metrics.entanglement.learning;
+    let (learning, fetching) = (metrics.entanglement.learning, metrics.entanglement.fetching);
     let operations = metrics.operations;
     let replayed = Replayed {
         hit_ratio: (operations.hits - operations.cold_hits) as f64 / operations.gets as f64,
-        reads: operations.cold_hits + learning.fetch_reads,
-        fetched: learning.fetched,
-        fetched_used: learning.fetched_seen_used,
+        reads: operations.cold_hits + fetching.reads,
+        fetched: fetching.fetched,
+        fetched_used: fetching.fetched_seen_used,
         precision: learning.precision,
         entries: metrics.regions[0].entries,
     };

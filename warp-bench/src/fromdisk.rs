@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{Advice, Mode, OFlags};
 use tempfile::TempDir;
-use warp_api::{Key, Physics, QuantumOptions, WarpEngine};
+use warp_api::{Key, Options, Physics, QuantumOptions, WarpEngine};
 use warp_io::{Clock, Dir, OsDir, SystemClock};
 
 use crate::child;
@@ -29,7 +29,14 @@ const ROWS: [(&str, bool, Ask); 3] = [
 pub(crate) enum Ask {
     Quantum,
     Singles,
+    /// As single gets, with a pause after the key itself, which is not counted.
+    SinglesAfterPause,
+    /// The key alone, without its partners.
+    First,
 }
+
+/// Such a pause: what a program does with a value before it asks for what belongs to it.
+const PAUSE: Duration = Duration::from_micros(300);
 
 /// Time and bytes read from the device, for one key with its partners.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +66,8 @@ pub(crate) fn from_disk(run: &mut Run) -> Outcome<()> {
         let characters = choose(run);
         for ((_, is_on, ask), costs) in ROWS.iter().zip(&mut costs) {
             let dir = if *is_on { &on } else { &off };
-            let cost = read(&run.clock, dir.path(), physics(*is_on), *ask, &characters, PageCache::Dropped)?;
+            let options = child::on_demand().physics(physics(*is_on)).read_only(true);
+            let cost = read(&run.clock, dir.path(), options, *ask, &characters, PageCache::Dropped)?;
             costs.push(cost);
             run.bar.inc(1);
         }
@@ -123,12 +131,11 @@ fn choose(run: &mut Run) -> Vec<String> {
 pub(crate) fn read(
     clock: &SystemClock,
     dir: &Path,
-    physics: Physics,
+    options: Options,
     ask: Ask,
     keys: &[String],
     cache: PageCache,
 ) -> Outcome<Cost> {
-    let options = child::on_demand().physics(physics).read_only(true);
     // The partners are found out before, so that single gets know them as `quantum_get` does.
     let engine = options.clone().open(dir)?;
     let groups = keys.iter().map(|key| group(&engine, key)).collect::<Outcome<Vec<_>>>()?;
@@ -139,11 +146,13 @@ pub(crate) fn read(
     let engine = options.open(dir)?;
     let before = machine::read_bytes();
     let start = clock.monotonic();
-    match ask {
+    let paused = match ask {
         Ask::Quantum => quantum(&engine, keys)?,
         Ask::Singles => singles(&engine, &groups)?,
-    }
-    let time = clock.monotonic().saturating_sub(start);
+        Ask::SinglesAfterPause => singles_after_pause(clock, &engine, &groups)?,
+        Ask::First => first(&engine, keys)?,
+    };
+    let time = clock.monotonic().saturating_sub(start).saturating_sub(paused);
     let bytes = machine::read_bytes().saturating_sub(before);
     engine.close()?;
     let count = keys.len() as f64;
@@ -158,18 +167,42 @@ pub(crate) fn group(engine: &WarpEngine, key: &str) -> Outcome<Vec<Key>> {
     Ok([Key::from(key.as_bytes())].into_iter().chain(strong.map(|link| Key::from(link.key))).collect())
 }
 
-fn quantum(engine: &WarpEngine, characters: &[String]) -> Outcome<()> {
+// Each returns how long it has paused.
+
+fn quantum(engine: &WarpEngine, characters: &[String]) -> Outcome<Duration> {
     for key in characters {
         black_box(engine.quantum_get(key)?);
     }
-    Ok(())
+    Ok(Duration::ZERO)
 }
 
-fn singles(engine: &WarpEngine, groups: &[Vec<Key>]) -> Outcome<()> {
+fn first(engine: &WarpEngine, keys: &[String]) -> Outcome<Duration> {
+    for key in keys {
+        black_box(engine.get(key)?);
+    }
+    Ok(Duration::ZERO)
+}
+
+fn singles(engine: &WarpEngine, groups: &[Vec<Key>]) -> Outcome<Duration> {
     for key in groups.iter().flatten() {
         black_box(engine.get(key)?);
     }
-    Ok(())
+    Ok(Duration::ZERO)
+}
+
+fn singles_after_pause(clock: &SystemClock, engine: &WarpEngine, groups: &[Vec<Key>]) -> Outcome<Duration> {
+    let mut paused = Duration::ZERO;
+    for group in groups {
+        for (place, key) in group.iter().enumerate() {
+            black_box(engine.get(key)?);
+            if place == 0 {
+                let start = clock.monotonic();
+                std::thread::sleep(PAUSE);
+                paused += clock.monotonic().saturating_sub(start);
+            }
+        }
+    }
+    Ok(paused)
 }
 
 /// Has the system forget the pages of all files of a database that nobody has open.

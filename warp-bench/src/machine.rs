@@ -83,6 +83,11 @@ pub(crate) fn read_bytes() -> u64 {
     field(&proc_file("self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Bytes that this thread has had read from devices so far; 0 where the kernel does not say.
+pub(crate) fn thread_read_bytes() -> u64 {
+    field(&proc_file("thread-self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// Bytes that this process has had written to devices so far, or will have; 0 where the kernel does not say.
 pub(crate) fn written_bytes() -> u64 {
     field(&proc_file("self", "io"), "write_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)

@@ -41,7 +41,7 @@ pub(crate) struct MemoryArguments {
     /// Reads in the first seconds after an open, with and without a warm start.
     #[arg(long)]
     warmstart: bool,
-    /// Data four times as large as the memory that it is given, ours beside rivals (feature `peers`), under a cgroup.
+    /// Data several times as large as the memory that it is given, ours beside rivals (feature `peers`), under a cgroup.
     #[arg(long)]
     larger: bool,
     /// The process's memory against the budget, through big values, deletes and scans.
@@ -53,6 +53,9 @@ pub(crate) struct MemoryArguments {
     /// Repetitions of which the median is reported: 5 by default, 1 in a quick run.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     runs: Option<u16>,
+    /// How much larger the data is than the memory, where it is larger.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(2..=64))]
+    times: u64,
     /// Length of one pass, in milliseconds: 10,000 by default, 500 in a quick run.
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..=600_000))]
     pass: Option<u32>,
@@ -76,6 +79,7 @@ struct Job {
     entries: usize,
     runs: usize,
     pass: Duration,
+    times: u64,
     only: Vec<String>,
     clock: SystemClock,
     dir: PathBuf,
@@ -117,6 +121,7 @@ pub(crate) fn memory(arguments: &MemoryArguments, common: &Common) -> Outcome<bo
         entries: entries as usize,
         runs: runs.into(),
         pass: Duration::from_millis(pass.into()),
+        times: arguments.times,
         only: arguments.only.clone(),
         clock: SystemClock::new(),
         dir: scratch.path().into(),

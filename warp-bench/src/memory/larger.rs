@@ -1,4 +1,4 @@
-//! Data four times as large as memory: each store in a process of its own, under a cgroup's limit.
+//! Data several times as large as memory: each store in a process of its own, under a cgroup's limit.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -16,12 +16,10 @@ use super::records::Records;
 use super::store::{STORES, Store};
 use crate::keys::{KEY_BYTES, VALUE_BYTES, next_value};
 use crate::latency::{Latency, median};
-use crate::machine::{peak_resident_bytes, read_bytes};
+use crate::machine::{peak_resident_bytes, read_bytes, thread_read_bytes};
 use crate::report::{Cell, Table, grouped};
 use crate::run::Outcome;
 
-/// How much larger the data is than the memory.
-const TIMES: u64 = 4;
 /// The group may have so much more than the store is told, in percent.
 const LIMIT_PERCENT: u64 = 110;
 /// Least memory that a store is given: below it buffers and code, and not the data, are what is measured.
@@ -32,8 +30,11 @@ const THREADS: [u64; 2] = [1, 2];
 /// wants to have there.
 const MIXES: [(&str, usize); 4] =
     [("C: gets", 0), ("B: 5 % puts", 5), ("A: 50 % puts", 50), ("C, after these", 0)];
-/// One request in this many is timed.
+/// One request in this many is timed, and of these one in this many is asked how much it had read from the device, if it is a get.
 const TIMED_ONE_IN: u64 = 16;
+const ASKED_ONE_IN: u64 = 16;
+/// What a device reads at the least.
+const PAGE_BYTES: u64 = 4096;
 
 /// What the child is told.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,8 @@ struct Pass {
     from_memory: Option<f64>,
     /// Bytes read from the device, a request.
     device_bytes: f64,
+    /// Pages that a get had read from the device: the 99th of a hundred.
+    device_pages_p99: Option<u64>,
     peak_bytes: Option<u64>,
     missing: u64,
 }
@@ -74,7 +77,7 @@ struct Pass {
 /// What the system answers; not what befalls a store, which is told in the table.
 pub(crate) fn larger(job: &mut Job) -> Outcome<()> {
     let data = (job.entries * (KEY_BYTES + VALUE_BYTES)) as u64;
-    let budget = (data / TIMES).max(BUDGET_MIN);
+    let budget = (data / job.times).max(BUDGET_MIN);
     let limit = budget * LIMIT_PERCENT / 100;
     let version = match Group::make(limit) {
         Ok(group) => group.version,
@@ -100,6 +103,7 @@ pub(crate) fn larger(job: &mut Job) -> Outcome<()> {
             "p99",
             "from its memory",
             "device, a request",
+            "pages a get, p99",
             "max RSS",
         ],
     );
@@ -146,6 +150,7 @@ fn rows(table: &mut Table, name: &str, runs: &[Vec<Pass>]) {
             time(of(&|pass| pass.p99_nanos.map(|nanos| nanos as f64))),
             Cell::share(of(&|pass| pass.from_memory)),
             Cell::number(of(&|pass| Some(pass.device_bytes)), "B"),
+            Cell::number(of(&|pass| pass.device_pages_p99.map(|pages| pages as f64)), ""),
             Cell::number(of(&|pass| pass.peak_bytes.map(|bytes| bytes as f64)), "B"),
         ]);
     }
@@ -218,27 +223,34 @@ fn mixed(
     let (before, device) = (store.reads(), read_bytes());
     let missing = AtomicU64::new(0);
     let start = clock.monotonic();
-    let one = |client: u64| -> Outcome<(u64, Latency)> {
+    let one = |client: u64| -> Outcome<(u64, Latency, Vec<u64>)> {
         let mut requests = records.requests(client);
-        let mut latency = Latency::new();
+        let (mut latency, mut pages) = (Latency::new(), Vec::new());
         let mut count = 0;
-        let mut request = |count: u64| -> Outcome<()> {
+        // Whether it was a get.
+        let mut request = |count: u64| -> Outcome<bool> {
             let key = requests.key();
             if requests.is_one_of(mix.1) {
-                return store.put(&key, &next_value(&key, count));
+                store.put(&key, &next_value(&key, count))?;
+                return Ok(false);
             }
             if black_box(store.get(&key)?) != VALUE_BYTES {
                 missing.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(())
+            Ok(true)
         };
         loop {
-            let begun = clock.monotonic();
-            if begun.saturating_sub(start) >= pass {
-                return Ok((count, latency));
+            if clock.monotonic().saturating_sub(start) >= pass {
+                return Ok((count, latency, pages));
             }
-            request(count)?;
+            // Others would pay for the asking in their caches.
+            let before = count.is_multiple_of(TIMED_ONE_IN * ASKED_ONE_IN).then(thread_read_bytes);
+            let begun = clock.monotonic();
+            let is_get = request(count)?;
             latency.record(clock.monotonic().saturating_sub(begun));
+            if let Some(before) = before.filter(|_| is_get) {
+                pages.push(thread_read_bytes().saturating_sub(before).div_ceil(PAGE_BYTES));
+            }
             for _ in 1..TIMED_ONE_IN {
                 count += 1;
                 request(count)?;
@@ -246,7 +258,7 @@ fn mixed(
             count += 1;
         }
     };
-    let outcomes: Vec<Outcome<(u64, Latency)>> = thread::scope(|scope| {
+    let outcomes: Vec<Outcome<(u64, Latency, Vec<u64>)>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..threads).map(|client| scope.spawn(move || one(client))).collect();
         let join = |client: thread::ScopedJoinHandle<'_, _>| {
             client.join().unwrap_or_else(|_| Err("a client panicked".into()))
@@ -254,12 +266,14 @@ fn mixed(
         clients.into_iter().map(join).collect()
     });
     let elapsed = clock.monotonic().saturating_sub(start);
-    let (mut count, mut latency) = (0, Latency::new());
+    let (mut count, mut latency, mut pages) = (0, Latency::new(), Vec::new());
     for outcome in outcomes {
-        let (of_client, times) = outcome?;
+        let (of_client, times, of_gets) = outcome?;
         count += of_client;
         latency.add(&times);
+        pages.extend(of_gets);
     }
+    pages.sort_unstable();
     let nanos = |share| latency.quantile(share).and_then(|time| u64::try_from(time.as_nanos()).ok());
     let from_memory = before
         .zip(store.reads())
@@ -272,6 +286,7 @@ fn mixed(
         p99_nanos: nanos(0.99),
         from_memory,
         device_bytes: read_bytes().saturating_sub(device) as f64 / count.max(1) as f64,
+        device_pages_p99: pages.get(pages.len() * 99 / 100).copied(),
         peak_bytes: peak_resident_bytes(),
         missing: missing.into_inner(),
     })
@@ -290,6 +305,7 @@ mod tests {
         store.load(&mut all).unwrap();
         let pass = mixed(&*store, records, MIXES[2], 2, Duration::from_millis(50)).unwrap();
         assert!(pass.per_second > 100.0 && pass.missing == 0 && pass.threads == 2, "{pass:?}");
+        assert_eq!(pass.device_pages_p99, Some(0), "nothing has left memory");
         assert!(pass.from_memory.is_some() && pass.p50_nanos <= pass.p99_nanos);
     }
 }

@@ -1,5 +1,6 @@
 //! Wormholes: how fast and how right routes are, what changes of the network cost, and what learned shortcuts are worth.
 
+mod grouped;
 mod learned;
 mod world;
 
@@ -92,7 +93,8 @@ pub(crate) fn wormholes(job: &mut Job) -> Outcome<()> {
         wrong == 0,
         detail,
     );
-    learned::learned(job)
+    learned::learned(job)?;
+    grouped::grouped_fetches(job)
 }
 
 type Pairs = Vec<(RegionId, RegionId)>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use warp_core::{EntryRef, Key, KeyRef, Value};
+use warp_core::{Key, KeyRef, Value};
 use warp_physics::{
     BadLinks, Entanglement, Link, LinkError, Links, Origin, PARTNERS_DEFAULT, RuleError, RuleId, Rules,
     STRENGTH_MIN_DEFAULT, StoredLinks, check_strength,
@@ -95,7 +95,7 @@ fn links_key(keyspace: u32, key: &[u8]) -> Vec<u8> {
 
 /// Calls `f` with the key of the entry of a key's declared links: without an allocation if it is short.
 #[inline]
-fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+pub(crate) fn with_links_key<R>(keyspace: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
     let mut short = [0; 64];
     let Some(room) = short.get_mut(..LINKS_KEY_BYTES + key.len()) else {
         return f(&links_key(keyspace, key));
@@ -243,7 +243,8 @@ impl Shared {
         }))
     }
 
-    /// The same as far as memory knows them, where they lie as they are: a handle to them would be moved about.
+    /// The same as far as memory knows them, where they lie as they are: a handle to them would be moved about. `room` is empty
+    /// unless they are here.
     pub(crate) fn declared_in_memory(&self, keyspace: u32, key: &[u8], room: &mut Vec<u8>) -> Declared {
         room.clear();
         if !self.may_have_links.load(Ordering::Acquire) {
@@ -299,12 +300,15 @@ impl Shared {
 
     /// The partners of a key as far as memory knows them: enough for advice.
     pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
-        let declared = self.may_have_links.load(Ordering::Acquire).then(|| {
-            let links = |entry: EntryRef<'_>| entry.value().and_then(|value| Links::from_bytes(value).ok());
-            with_links_key(keyspace, key, |name| self.table.with(self.key(SYSTEM, name), links).flatten())
-        });
+        let mut room = Vec::new();
+        self.declared_in_memory(keyspace, key, &mut room);
+        let declared = StoredLinks::new(&room).unwrap_or_default();
+        let mut links = Vec::new();
         let graph = self.entanglement.load();
-        graph.partners(keyspace, key, declared.flatten().as_ref(), PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT)
+        graph.each_partner(keyspace, key, declared, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT, |edge| {
+            links.push(edge.into());
+        });
+        links
     }
 
     /// Changes the rules, durably as `terms` ask, and returns what the change did.

@@ -6,28 +6,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const WAYS: usize = 8;
 /// No mark.
 const UNMARKED: u64 = 0;
-/// What tells that a key is there, in the stored form of a mark; below it is one more than the kind, above it the upper half of
-/// the hash.
-const IN_BIT: u64 = 1 << 31;
+/// The stored form of a mark: one more than its kind, above that how far it has come, and above that the upper half of the hash.
+const KIND_BITS: u32 = 30;
 const TAG_SHIFT: u32 = 32;
 
-/// Why a key was asked for, and whether it is in memory by now.
+/// How far a key has come that was asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The background is to see to it.
+    #[default]
+    Ordered,
+    /// The disk was asked for it.
+    Asked,
+    /// It was brought into memory.
+    In,
+}
+
+/// Why a key was asked for, and how far it has come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Mark {
-    /// Below 2^30.
+    /// Below 2^29.
     pub(crate) kind: u32,
-    pub(crate) is_in: bool,
+    pub(crate) stage: Stage,
 }
 
 impl Mark {
+    pub(crate) fn ordered(kind: u32) -> Mark {
+        Mark { kind, stage: Stage::Ordered }
+    }
+
     fn stored(self, hash: u64) -> u64 {
-        let is_in = if self.is_in { IN_BIT } else { 0 };
-        tag(hash) | is_in | (u64::from(self.kind) + 1)
+        debug_assert!(self.kind < 1 << (KIND_BITS - 1));
+        tag(hash) | (self.stage as u64) << KIND_BITS | (u64::from(self.kind) + 1)
     }
 
     fn of(stored: u64) -> Mark {
-        let kind = u32::try_from(stored & (IN_BIT - 1)).unwrap_or(0).saturating_sub(1);
-        Mark { kind, is_in: stored & IN_BIT != 0 }
+        let stage = match stored >> KIND_BITS & 3 {
+            0 => Stage::Ordered,
+            1 => Stage::Asked,
+            _ => Stage::In,
+        };
+        let kind = u32::try_from(stored & ((1 << KIND_BITS) - 1)).unwrap_or(0);
+        Mark { kind: kind.saturating_sub(1), stage }
     }
 }
 
@@ -73,14 +93,19 @@ impl Marks {
         places.find(|(_, stored)| *stored != UNMARKED && tag(*stored) == tag(hash))
     }
 
-    /// Takes note that a key was asked for.
+    /// Takes note that a key was asked for. Two at once may lose a mark of the same line.
     pub(crate) fn mark(&self, hash: u64, mark: Mark) {
         let places = self.places(hash);
-        let is_free = |place: &&AtomicU64| place.load(Ordering::Relaxed) == UNMARKED;
-        // One that it has may lie behind a free place, and would be there twice.
-        let own = self.find(hash).map(|(place, _)| place);
-        if let Some(place) = own.or_else(|| places.iter().find(is_free)).or(places.first()) {
-            place.store(mark.stored(hash), Ordering::Relaxed);
+        if let Some((place, _)) = self.find(hash) {
+            return place.store(mark.stored(hash), Ordering::Relaxed);
+        }
+        // The latest comes first. Where all places are taken the oldest leaves: what nobody reads would stay for good.
+        let mut moved = mark.stored(hash);
+        for place in places {
+            moved = place.swap(moved, Ordering::Relaxed);
+            if moved == UNMARKED {
+                break;
+            }
         }
     }
 
@@ -89,11 +114,12 @@ impl Marks {
         self.find(hash).map(|(_, stored)| Mark::of(stored))
     }
 
-    /// Says of a key that it came in, if it is still marked.
-    pub(crate) fn came_in(&self, hash: u64) {
+    /// Says of a key how far it has come, if it is still marked.
+    pub(crate) fn advance(&self, hash: u64, stage: Stage) {
         if let Some((place, stored)) = self.find(hash) {
+            let next = Mark { stage, ..Mark::of(stored) }.stored(hash);
             // One that is used at the same moment has no mark any more.
-            let _ = place.compare_exchange(stored, stored | IN_BIT, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = place.compare_exchange(stored, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -111,35 +137,47 @@ mod tests {
     use super::*;
     use crate::environment::finalize;
 
-    const ASKED: Mark = Mark { kind: 0, is_in: false };
+    const ANY: Mark = Mark { kind: 0, stage: Stage::Ordered };
 
     #[test]
     fn a_mark_is_taken_once_and_few_are_lost() {
         let marks = Marks::new(1024);
         let hashes = || (1..=512).map(finalize);
-        hashes().for_each(|hash| marks.mark(hash, ASKED));
+        hashes().for_each(|hash| marks.mark(hash, ANY));
         let found = hashes().filter(|hash| marks.take(*hash).is_some()).count();
         assert!((490..=512).contains(&found), "{found}");
         assert!(!hashes().any(|hash| marks.take(hash).is_some()));
         let hash = finalize(7);
-        marks.mark(hash, ASKED);
-        marks.mark(hash, ASKED);
-        assert_eq!((marks.take(hash), marks.take(hash)), (Some(ASKED), None));
+        marks.mark(hash, ANY);
+        marks.mark(hash, ANY);
+        assert_eq!((marks.take(hash), marks.take(hash)), (Some(ANY), None));
         assert_eq!(marks.bytes(), 8 << 10);
     }
 
     #[test]
-    fn a_mark_says_why_a_key_was_asked_for_and_whether_it_came_in() {
+    fn marks_that_nobody_takes_leave_for_later_ones() {
+        let marks = Marks::new(4096);
+        (1..=40_000).for_each(|n| marks.mark(finalize(n), ANY));
+        let later = || (100_001..=101_000).map(finalize);
+        later().for_each(|hash| marks.mark(hash, ANY));
+        let found = later().filter(|hash| marks.take(*hash).is_some()).count();
+        assert!(found >= 990, "{found}");
+    }
+
+    #[test]
+    fn a_mark_says_why_a_key_was_asked_for_and_how_far_it_has_come() {
         let marks = Marks::new(64);
-        for kind in [0, 1, (1 << 30) - 1] {
+        for kind in [0, 1, (1 << 29) - 1] {
             let hash = finalize(u64::from(kind));
             assert_eq!(marks.get(hash), None);
-            marks.came_in(hash);
+            marks.advance(hash, Stage::In);
             assert_eq!(marks.get(hash), None, "nobody asked for it");
-            marks.mark(hash, Mark { kind, is_in: false });
-            assert_eq!(marks.get(hash), Some(Mark { kind, is_in: false }));
-            marks.came_in(hash);
-            assert_eq!(marks.take(hash), Some(Mark { kind, is_in: true }));
+            marks.mark(hash, Mark::ordered(kind));
+            for stage in [Stage::Ordered, Stage::Asked, Stage::In] {
+                marks.advance(hash, stage);
+                assert_eq!(marks.get(hash), Some(Mark { kind, stage }));
+            }
+            assert_eq!(marks.take(hash), Some(Mark { kind, stage: Stage::In }));
             assert_eq!(marks.get(hash), None);
         }
     }
@@ -148,9 +186,9 @@ mod tests {
     fn a_key_is_marked_once_although_a_place_before_its_own_is_free() {
         let marks = Marks::new(WAYS);
         let hash = |n: u64| n << TAG_SHIFT;
-        (1..=3).for_each(|n| marks.mark(hash(n), ASKED));
+        (1..=3).for_each(|n| marks.mark(hash(n), ANY));
         assert!(marks.take(hash(1)).is_some());
-        marks.mark(hash(3), ASKED);
+        marks.mark(hash(3), ANY);
         assert!(marks.take(hash(3)).is_some() && marks.take(hash(3)).is_none());
         assert!(marks.take(hash(2)).is_some());
     }
@@ -158,7 +196,7 @@ mod tests {
     #[test]
     fn without_room_nothing_is_marked() {
         let marks = Marks::new(WAYS - 1);
-        marks.mark(7, ASKED);
+        marks.mark(7, ANY);
         assert!(marks.take(7).is_none() && marks.bytes() == 0);
     }
 }

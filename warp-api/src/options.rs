@@ -144,8 +144,8 @@ pub struct Physics {
     /// Of so many reads of a thread, the first 64 are looked at; 64 or less: all of them. Default: 4,096.
     pub learning_every: u32,
     /// The most bytes of values that are brought into memory a second as partners of what was read from the disk, whether they
-    /// were learned, declared, or made by rules (`entanglement`, too, must be on for these); each one that the disk is asked for counts
-    /// 4 KiB. 0 for none. Default: 64 MiB.
+    /// were learned, declared, or made by rules (`entanglement`, too, must be on for these); each one counts 4 KiB at the least.
+    /// 0 for none. Default: 64 MiB.
     pub prefetch_bytes: u64,
     /// Whether slots are moved so that writes fall evenly on the shards. Default: by the background.
     pub demon: Demon,

@@ -72,12 +72,21 @@ impl Seen<'_> {
 /// What a pass over memory found, and what it leaves to be done when nothing is pinned any more.
 #[derive(Default)]
 struct Pass<'k> {
+    /// Whether partners are ordered of what is read: not where they are read in the same call.
+    orders_partners: bool,
+    /// Whether the system was asked for the pages of all of them already.
+    is_asked: bool,
     hot: u64,
     missed: u64,
     /// Keys that were brought in as partners, and are used for the first time.
     first_used: Vec<KeyRef<'k>>,
     /// Places of keys that memory has nothing for.
     not_in_memory: Vec<usize>,
+}
+
+/// Whether a value was found in a layer.
+fn is_cold(found: Option<&Found>) -> bool {
+    found.is_some_and(|found| found.level == Level::Cold)
 }
 
 /// How long reads from layers have taken of late.
@@ -213,16 +222,11 @@ impl Shared {
         }
     }
 
-    /// As [`Shared::find_cold`], counted as a read of the program's.
+    /// As [`Shared::find_cold`], counted as a read of the program's, and its partners are ordered.
     #[cold]
     fn read_cold(&self, key: KeyRef<'_>) -> Result<Option<Found>> {
-        self.read_cold_with_partners(key, true)
-    }
-
-    /// The same, and its partners are asked for.
-    fn read_cold_with_partners(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
-        let found = self.read_cold_timed(key, is_timed)?;
-        if found.as_ref().is_some_and(|found| found.level == Level::Cold) {
+        let found = self.read_cold_timed(key, true)?;
+        if is_cold(found.as_ref()) {
             self.want_partners(key);
         }
         Ok(found)
@@ -312,17 +316,15 @@ impl Shared {
     /// Calls `each` with the place of each key and the value that it has when its turn comes, with no lock held; counted
     /// as reads of the program's. What is in memory has its turn first, what is not comes after it.
     pub(crate) fn find_many(&self, keys: &[KeyRef<'_>], each: impl FnMut(usize, Seen<'_>)) -> Result<()> {
-        self.find_asked(keys, false, each)
+        self.find_in_pass(keys, Pass { orders_partners: true, ..Pass::default() }, each)
     }
 
-    /// As [`Shared::find_many`]; `is_asked` says that the system was asked for the pages of all of them already.
-    fn find_asked(
+    fn find_in_pass<'k>(
         &self,
-        keys: &[KeyRef<'_>],
-        is_asked: bool,
+        keys: &[KeyRef<'k>],
+        mut pass: Pass<'k>,
         mut each: impl FnMut(usize, Seen<'_>),
     ) -> Result<()> {
-        let mut pass = Pass::default();
         self.table.multi_get_with(keys, |place, entry| match entry {
             Some(entry) if self.is_read(&keys[place], entry, &mut pass) => {
                 each(place, self.seen(&keys[place], entry));
@@ -330,7 +332,7 @@ impl Shared {
             Some(_) => each(place, Seen::Nothing),
             None => pass.not_in_memory.push(place),
         });
-        self.end_pass(keys, pass, is_asked, each)
+        self.end_pass(keys, pass, each)
     }
 
     /// Puts the value of the first key into `value`, and if it has one, calls `each` with the place among the others, and the
@@ -359,13 +361,14 @@ impl Shared {
             _ => {}
         });
         if pass.hot + pass.missed > 0 {
-            return self.end_pass(others, pass, false, each);
+            return self.end_pass(others, pass, each);
         }
         // The partners' pages come while the first one's is waited for.
         let hashes: Vec<u64> = pass.not_in_memory.iter().map(|place| others[*place].hash).collect();
         let is_asked = self.prefetch_cold(&hashes);
         *value = self.read_cold_timed(*first, true)?.map(|found| found.value);
-        if value.is_some() { self.find_asked(others, is_asked, each) } else { Ok(()) }
+        let pass = Pass { is_asked, ..Pass::default() };
+        if value.is_some() { self.find_in_pass(others, pass, each) } else { Ok(()) }
     }
 
     /// Takes note of the lookup of a key, one of many, for which memory has an entry. Returns whether that is visible.
@@ -377,7 +380,7 @@ impl Shared {
         }
         pass.hot += 1;
         let is_turn = LoadMonitor::is_turn();
-        if self.tell_read(key, entry, is_turn) {
+        if self.tell_read(key, entry, is_turn) && pass.orders_partners {
             pass.first_used.push(*key);
         }
         if is_turn {
@@ -391,25 +394,28 @@ impl Shared {
         &self,
         keys: &[KeyRef<'_>],
         pass: Pass<'_>,
-        is_asked: bool,
         mut each: impl FnMut(usize, Seen<'_>),
     ) -> Result<()> {
-        let Pass { hot, missed, first_used, not_in_memory } = pass;
+        let Pass { orders_partners, is_asked, hot, missed, first_used, not_in_memory } = pass;
         self.counters.reads.of_memory(hot, missed);
-        for key in first_used {
+        let mut cold = Vec::new();
+        if !not_in_memory.is_empty() {
+            let hashes: Vec<u64> = not_in_memory.iter().map(|place| keys[*place].hash).collect();
+            // The first one is read at once, and the others come meanwhile.
+            let mut is_timed = !is_asked;
+            let is_asked = is_asked || self.prefetch_cold(&hashes[1..]);
+            for place in not_in_memory {
+                let found = self.read_cold_timed(keys[place], is_timed)?;
+                is_timed &= !is_asked;
+                if orders_partners && is_cold(found.as_ref()) {
+                    cold.push(keys[place]);
+                }
+                each(place, found.map_or(Seen::Nothing, Seen::Cold));
+            }
+        }
+        // Behind the reads, which may have been of these partners.
+        for key in first_used.into_iter().chain(cold) {
             self.want_partners(key);
-        }
-        if not_in_memory.is_empty() {
-            return Ok(());
-        }
-        let hashes: Vec<u64> = not_in_memory.iter().map(|place| keys[*place].hash).collect();
-        // The first one is read at once, and the others come meanwhile.
-        let mut is_timed = !is_asked;
-        let is_asked = is_asked || self.prefetch_cold(&hashes[1..]);
-        for place in not_in_memory {
-            let found = self.read_cold_with_partners(keys[place], is_timed)?;
-            is_timed &= !is_asked;
-            each(place, found.map_or(Seen::Nothing, Seen::Cold));
         }
         Ok(())
     }

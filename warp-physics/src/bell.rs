@@ -21,6 +21,8 @@ const GAINS: [u8; WINDOW] = [6, 5, 4, 4, 3, 3, 3, 2];
 const READS_HALVED_AT: u8 = 32;
 /// What a use adds to the weight of a link that foretold it.
 const USED_WEIGHT: u8 = 2;
+/// Counts of a cell are halved here, so that what is old fades.
+const CELL_HALVED_AT: f32 = 256.0;
 /// The most keys that are tracked: numbers of links have 24 bits.
 const TRACKED_MAX: usize = 1 << 24;
 /// Those bits, which say the place.
@@ -300,7 +302,7 @@ impl Bell {
     /// Counts whether a prediction came true among those of the same confidence.
     fn count(&mut self, prediction: &Prediction, used: bool) {
         let cell = &mut self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)];
-        cell.count_made();
+        cell.count_made(CELL_HALVED_AT);
         if used {
             cell.count_used();
         }
@@ -418,7 +420,7 @@ impl Bell {
     }
 
     fn is_worth(&self, prediction: &Prediction) -> bool {
-        self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)].is_worth()
+        self.cells[usize::from(prediction.cell.0)][usize::from(prediction.cell.1)].is_worth(0.0)
     }
 
     /// Tells which waiting predictions come true by a read of this key, and which have waited too long; and makes new ones.

@@ -131,16 +131,18 @@ pub struct Edge<'a> {
     pub strength: f64,
     /// Where the link comes from.
     pub origin: Origin,
-    /// A number that links of one kind have in common, below 2^30, for [`Usefulness`](crate::Usefulness): declared ones of about the
-    /// same strength, and those that one partner template of a rule makes. 0 for learned ones.
+    /// A number that links of one kind have in common, below 2^29, for [`Usefulness`](crate::Usefulness): declared ones of about the
+    /// same strength, and those that one partner template of a rule makes. [`KIND_LEARNED`] for learned ones.
     pub kind: u32,
 }
 
+/// The [kind](Edge::kind) of every learned link.
+pub const KIND_LEARNED: u32 = 0;
 /// Partner templates of a rule, and before them declared links, have so many numbers.
 const KINDS_A_RULE: u32 = 64;
 const _: () = assert!(TEMPLATES_MAX <= KINDS_A_RULE as usize);
 /// Numbers of rules beyond it begin anew: of two rules that share one either may stand for both.
-const RULES_TOLD_APART: u64 = 1 << 24;
+const RULES_TOLD_APART: u64 = (1 << 23) - 1;
 
 /// The kind of a declared link: one for each tenth of its strength.
 fn kind_of_declared(strength: f64) -> u32 {
@@ -151,8 +153,9 @@ fn kind_of_declared(strength: f64) -> u32 {
 
 /// The kind of a link that the template in this place makes.
 fn kind_of_made(rule: RuleId, place: u8) -> u32 {
-    let number = u32::try_from(rule.0 % RULES_TOLD_APART).unwrap_or(0);
-    number * KINDS_A_RULE + u32::from(place)
+    // From 1 on, as numbers of rules are.
+    let number = u32::try_from(rule.0.saturating_sub(1) % RULES_TOLD_APART).unwrap_or(0);
+    (1 + number) * KINDS_A_RULE + u32::from(place)
 }
 
 impl From<Edge<'_>> for Link {
@@ -164,7 +167,8 @@ impl From<Edge<'_>> for Link {
 
 impl<'a> From<&'a Link> for Edge<'a> {
     fn from(link: &'a Link) -> Edge<'a> {
-        let kind = if link.origin == Origin::Declared { kind_of_declared(link.strength) } else { 0 };
+        let kind =
+            if link.origin == Origin::Declared { kind_of_declared(link.strength) } else { KIND_LEARNED };
         Edge { origin: link.origin, kind, ..LinkRef::from(link).into() }
     }
 }

@@ -64,7 +64,7 @@ pub use bell::{
 };
 pub use demon::{Plan, SlotMove, Strategy, imbalance_by_chance, plan_moves};
 pub use entanglement::{
-    Edge, Entanglement, EntanglementStats, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT, wanted_links,
+    Edge, Entanglement, EntanglementStats, KIND_LEARNED, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT, wanted_links,
 };
 pub use entropy::{coefficient_of_variation, max_over_mean, normalized_entropy, shannon_bits};
 pub use gravity::{Body, Fall, ReadCosts, fall};

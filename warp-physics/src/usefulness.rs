@@ -6,12 +6,14 @@ use std::collections::HashMap;
 const USED_SHARE_MIN: f32 = 0.3;
 /// What is taken for known where nothing has been made ready: two of four were used.
 const PRIOR: UseShare = UseShare { made: 4.0, used: 2.0 };
-/// Counts are halved here, so that what is old fades.
-pub(crate) const HALVED_AT: f32 = 256.0;
 /// One in so many cases that do not pay is acted on all the same, to keep measuring.
 const PROBE_ONE_IN: u64 = 128;
-/// Kinds that are told apart at most; with one more all counts begin anew.
-const KINDS_MAX: usize = 1024;
+/// Counts of a kind are halved here, so that what is old fades.
+const HALVED_AT: f32 = 1024.0;
+/// So many that were not used are forgiven: they may be what was ordered a moment ago.
+const FORGIVEN: f32 = 124.0;
+/// Kinds that are told apart at most; for one more another is forgotten.
+const KINDS_MAX: usize = 4096;
 
 /// How much of what was made ready was used, decayed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,9 +23,9 @@ pub(crate) struct UseShare {
 }
 
 impl UseShare {
-    pub(crate) fn count_made(&mut self) {
+    pub(crate) fn count_made(&mut self, halved_at: f32) {
         self.made += 1.0;
-        if self.made >= HALVED_AT {
+        if self.made >= halved_at {
             self.made /= 2.0;
             self.used /= 2.0;
         }
@@ -34,8 +36,10 @@ impl UseShare {
         self.used = (self.used + 1.0).min(self.made);
     }
 
-    pub(crate) fn is_worth(self) -> bool {
-        (self.used + PRIOR.used) / (self.made + PRIOR.made) >= USED_SHARE_MIN
+    /// Whether enough was used, with so many that were not forgiven.
+    pub(crate) fn is_worth(self, forgiven: f32) -> bool {
+        let judged = (self.made - forgiven).max(0.0) + PRIOR.made;
+        self.used + PRIOR.used >= USED_SHARE_MIN * judged
     }
 }
 
@@ -56,26 +60,27 @@ impl Probes {
     }
 }
 
-/// Throttle by measured use: of values that are fetched before they are read, which kinds are read afterwards.
+/// Throttle by measured use: of values that are ordered before they are read, which kinds are read afterwards.
 ///
-/// Counts, for each kind of fetched values, how many were used; halved now and then, so that what is old fades. A kind of which
-/// less than 30 % were used is fetched in one of 128 cases only, by which it is noticed when that changes. What was fetched a moment
-/// ago counts as not used as long as it is not.
+/// Counts, for each kind, how many were ordered and how many of these were used; halved now and then, so that what is old fades. A
+/// kind of which less than 30 % were used is ordered in one of 128 cases only, by which it is noticed when that changes. What was ordered
+/// a moment ago cannot have been used yet, so that 124 that were not used are forgiven: a kind that nobody uses is ordered so often.
 ///
-/// Source: the calibration of [`Bell`](crate::Bell), for kinds that are given.
+/// The share, what is taken for known before the first, and the cases that are tried all the same are those of
+/// [`Bell`](crate::Bell), which counts a prediction once its outcome is known.
 ///
 /// ```
 /// use warp_physics::Usefulness;
 ///
 /// let mut usefulness = Usefulness::new();
 /// let (profiles, invoices) = (1, 2);
-/// for _ in 0..100 {
-///     usefulness.fetched(profiles);
+/// for _ in 0..200 {
+///     usefulness.ordered(profiles);
 ///     usefulness.used(profiles);
-///     usefulness.fetched(invoices); // which nobody reads
+///     usefulness.ordered(invoices); // which nobody reads
 /// }
-/// assert!(usefulness.is_worth_fetching(profiles));
-/// let tried = (0..10_000).filter(|_| usefulness.is_worth_fetching(invoices)).count();
+/// assert!(usefulness.is_worth(profiles));
+/// let tried = (0..10_000).filter(|_| usefulness.is_worth(invoices)).count();
 /// assert!((20..300).contains(&tried));
 /// ```
 #[derive(Clone, Debug)]
@@ -85,30 +90,44 @@ pub struct Usefulness {
 }
 
 impl Usefulness {
-    /// One that has counted nothing: every kind is worth fetching.
+    /// One that has counted nothing: every kind is worth ordering.
     #[must_use]
     pub fn new() -> Usefulness {
         Usefulness { kinds: HashMap::new(), probes: Probes::new() }
     }
 
-    /// Whether a value of this kind is to be fetched. Asking again may be answered otherwise: see above.
-    pub fn is_worth_fetching(&mut self, kind: u32) -> bool {
-        self.kinds.get(&kind).is_none_or(|share| share.is_worth()) || self.probes.is_turn()
+    /// Whether a value of this kind is to be ordered. Asking again may be answered otherwise: see above.
+    pub fn is_worth(&mut self, kind: u32) -> bool {
+        self.kinds.get(&kind).is_none_or(|share| share.is_worth(FORGIVEN)) || self.probes.is_turn()
     }
 
-    /// Counts that a value of this kind was fetched.
-    pub fn fetched(&mut self, kind: u32) {
+    /// Counts that a value of this kind was ordered.
+    pub fn ordered(&mut self, kind: u32) {
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
-            self.kinds.clear();
+            let another = self.kinds.keys().next().copied();
+            another.and_then(|another| self.kinds.remove(&another));
         }
-        self.kinds.entry(kind).or_default().count_made();
+        self.kinds.entry(kind).or_default().count_made(HALVED_AT);
     }
 
-    /// Counts that one that was fetched was used, once at most for each.
+    /// Counts that one that was ordered was used, once at most for each.
     pub fn used(&mut self, kind: u32) {
         if let Some(share) = self.kinds.get_mut(&kind) {
             share.count_used();
         }
+    }
+
+    /// Takes back that one was ordered, of which nothing will come for reasons that are not its own.
+    pub fn cancelled(&mut self, kind: u32) {
+        if let Some(share) = self.kinds.get_mut(&kind) {
+            share.made = (share.made - 1.0).max(share.used);
+        }
+    }
+
+    /// Bytes of memory that it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.kinds.capacity() * (size_of::<(u32, UseShare)>() + 1)
     }
 }
 
@@ -123,40 +142,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_that_nobody_uses_is_fetched_no_more_and_again_once_it_is_used() {
+    fn a_kind_that_nobody_uses_is_ordered_no_more_and_again_once_it_is_used() {
         let mut usefulness = Usefulness::new();
-        let mut fetched = 0;
+        let mut ordered = 0;
         for _ in 0..10_000 {
-            if usefulness.is_worth_fetching(7) {
-                usefulness.fetched(7);
-                fetched += 1;
+            if usefulness.is_worth(7) {
+                usefulness.ordered(7);
+                ordered += 1;
             }
         }
-        assert!((20..300).contains(&fetched), "{fetched}");
-        assert!(usefulness.is_worth_fetching(8), "another kind is none of its business");
-        // Only what is fetched can be used.
+        assert!((150..500).contains(&ordered), "{ordered}");
+        assert!(usefulness.is_worth(8), "another kind is none of its business");
+        // Only what is ordered can be used.
         let mut asked = 0;
-        while usefulness.kinds.get(&7).is_some_and(|share| !share.is_worth()) {
+        while usefulness.kinds.get(&7).is_some_and(|share| !share.is_worth(FORGIVEN)) {
             asked += 1;
-            if usefulness.is_worth_fetching(7) {
-                usefulness.fetched(7);
+            if usefulness.is_worth(7) {
+                usefulness.ordered(7);
                 usefulness.used(7);
             }
         }
-        assert!(asked < 100_000, "{asked}");
+        assert!((1..100_000).contains(&asked), "{asked}");
     }
 
     #[test]
-    fn kinds_are_bounded_and_no_more_is_used_than_was_fetched() {
+    fn a_kind_that_is_used_later_is_ordered_all_along() {
+        let mut usefulness = Usefulness::new();
+        let mut withheld = 0;
+        for round in 0..50 {
+            for _ in 0..100 {
+                let is_worth = usefulness.is_worth(7);
+                withheld += u32::from(!is_worth);
+                usefulness.ordered(7);
+            }
+            (0..100).for_each(|_| usefulness.used(7));
+            assert_eq!(withheld, 0, "round {round}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_does_not_count() {
+        let mut usefulness = Usefulness::new();
+        for _ in 0..10_000 {
+            assert!(usefulness.is_worth(7));
+            usefulness.ordered(7);
+            usefulness.cancelled(7);
+        }
+    }
+
+    #[test]
+    fn kinds_are_bounded_and_no_more_is_used_than_was_ordered() {
         let mut usefulness = Usefulness::new();
         usefulness.used(5);
+        usefulness.cancelled(5);
         assert!(usefulness.kinds.is_empty());
-        for kind in 0..10 * 1024 {
-            usefulness.fetched(kind);
+        for kind in 0..10 * 4096 {
+            usefulness.ordered(kind);
             usefulness.used(kind);
             usefulness.used(kind);
         }
-        assert!(usefulness.kinds.len() <= KINDS_MAX);
+        assert_eq!(usefulness.kinds.len(), KINDS_MAX);
         assert!(usefulness.kinds.values().all(|share| share.used <= share.made));
+        assert!(usefulness.bytes() < 256 << 10, "{}", usefulness.bytes());
     }
 }

@@ -3,11 +3,11 @@
 //! Keys have numbers in them, and neither names nor hashes: their names are kept by the caller, as while it learns.
 
 use super::{
-    Bell, BellOptions, FREQUENT, FREQUENT_ONE_IN, LINKS, PLACE_BITS, READS_HALVED_AT, SHARES_EVERY,
-    TRACKED_MAX, low,
+    Bell, BellOptions, CELL_HALVED_AT, FREQUENT, FREQUENT_ONE_IN, LINKS, PLACE_BITS, READS_HALVED_AT,
+    SHARES_EVERY, TRACKED_MAX, low,
 };
 use crate::bytes::{Reader, len_u32};
-use crate::usefulness::{HALVED_AT, UseShare};
+use crate::usefulness::UseShare;
 
 /// The first byte; any other belongs to a format that this version cannot read.
 const VERSION: u8 = 1;
@@ -234,7 +234,7 @@ impl Bell {
 fn read_cell(reader: &mut Reader<'_>) -> Result<UseShare, BadBell> {
     let made = reader.f32().ok_or(BadBell::Cut)?;
     let used = reader.f32().ok_or(BadBell::Cut)?;
-    let is_possible = (0.0..HALVED_AT).contains(&made) && (0.0..=made).contains(&used);
+    let is_possible = (0.0..CELL_HALVED_AT).contains(&made) && (0.0..=made).contains(&used);
     if is_possible { Ok(UseShare { made, used }) } else { Err(BadBell::Figures) }
 }
 
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(read(&good), Ok(()));
         assert_eq!(changed(0, &[2]), Err(BadBell::UnknownVersion(2)));
         assert_eq!(changed(1, &[4]), Err(BadBell::OtherKeys { count: 4, hashes: 3 }));
-        for made in [-1.0, HALVED_AT, f32::NAN] {
+        for made in [-1.0, CELL_HALVED_AT, f32::NAN] {
             assert_eq!(changed(5, &made.to_le_bytes()), Err(BadBell::Figures), "{made}");
         }
         assert_eq!(changed(9, &300.0_f32.to_le_bytes()), Err(BadBell::Figures), "more used than made");

@@ -64,6 +64,7 @@ const FIXED: &[&str] = &[
     "/entanglement/fetching/fetched_seen_used",
     "/entanglement/fetching/reads",
     "/entanglement/fetching/related",
+    "/entanglement/fetching/related_late",
     "/entanglement/fetching/related_used",
     "/entanglement/fetching/related_withheld",
     "/entanglement/learning/dropped",

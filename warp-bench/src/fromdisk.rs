@@ -67,7 +67,9 @@ pub(crate) fn from_disk(run: &mut Run) -> Outcome<()> {
         for ((_, is_on, ask), costs) in ROWS.iter().zip(&mut costs) {
             let dir = if *is_on { &on } else { &off };
             let options = child::on_demand().physics(physics(*is_on)).read_only(true);
-            let cost = read(&run.clock, dir.path(), options, *ask, &characters, PageCache::Dropped)?;
+            let partners = QuantumOptions::default();
+            let cost =
+                read(&run.clock, dir.path(), options, *ask, &characters, partners, PageCache::Dropped)?;
             costs.push(cost);
             run.bar.inc(1);
         }
@@ -134,11 +136,12 @@ pub(crate) fn read(
     options: Options,
     ask: Ask,
     keys: &[String],
+    partners: QuantumOptions,
     cache: PageCache,
 ) -> Outcome<Cost> {
     // The partners are found out before, so that single gets know them as `quantum_get` does.
     let engine = options.clone().open(dir)?;
-    let groups = keys.iter().map(|key| group(&engine, key)).collect::<Outcome<Vec<_>>>()?;
+    let groups = keys.iter().map(|key| group_of(&engine, key, &partners)).collect::<Outcome<Vec<_>>>()?;
     engine.close()?;
     if cache == PageCache::Dropped {
         drop_page_cache(dir)?;
@@ -147,7 +150,7 @@ pub(crate) fn read(
     let before = machine::read_bytes();
     let start = clock.monotonic();
     let paused = match ask {
-        Ask::Quantum => quantum(&engine, keys)?,
+        Ask::Quantum => quantum(&engine, keys, &partners)?,
         Ask::Singles => singles(&engine, &groups)?,
         Ask::SinglesAfterPause => singles_after_pause(clock, &engine, &groups)?,
         Ask::First => first(&engine, keys)?,
@@ -160,8 +163,14 @@ pub(crate) fn read(
 }
 
 /// A character with the keys of the partners that `quantum_get` asks for.
+///
+/// # Errors
+/// What the engine answers.
 pub(crate) fn group(engine: &WarpEngine, key: &str) -> Outcome<Vec<Key>> {
-    let options = QuantumOptions::default();
+    group_of(engine, key, &QuantumOptions::default())
+}
+
+fn group_of(engine: &WarpEngine, key: &str, options: &QuantumOptions) -> Outcome<Vec<Key>> {
     let partners = engine.partners(key)?.into_iter();
     let strong = partners.filter(|link| link.strength >= options.strength_min).take(options.partners_max);
     Ok([Key::from(key.as_bytes())].into_iter().chain(strong.map(|link| Key::from(link.key))).collect())
@@ -169,9 +178,9 @@ pub(crate) fn group(engine: &WarpEngine, key: &str) -> Outcome<Vec<Key>> {
 
 // Each returns how long it has paused.
 
-fn quantum(engine: &WarpEngine, characters: &[String]) -> Outcome<Duration> {
-    for key in characters {
-        black_box(engine.quantum_get(key)?);
+fn quantum(engine: &WarpEngine, keys: &[String], partners: &QuantumOptions) -> Outcome<Duration> {
+    for key in keys {
+        black_box(engine.quantum_get_with(key, partners)?);
     }
     Ok(Duration::ZERO)
 }

@@ -22,9 +22,11 @@ use crate::run::Outcome;
 use crate::series::turns;
 use crate::timed::Timed;
 
-/// The traces: those whose keys are related, as far as that is known, and those whose keys are not.
+/// Traces whose keys are related, as far as that is known, and those whose keys are not. Of others it is not known; those of more keys
+/// than this are left out, since they take long.
 const RELATED: [&str; 4] = ["c2k-orm-busy", "scarab-recs", "lirs-sprite", "web-apache"];
 const UNRELATED: [&str; 3] = ["c2k-web07", "c2k-web12", "lirs-2pools"];
+const KEYS_MAX: usize = 300_000;
 /// One of each kind, for a quick run.
 const QUICK: [&str; 2] = ["lirs-sprite", "c2k-web12"];
 /// Caches of the simulator, in per mille of the unique keys.
@@ -36,6 +38,24 @@ const CONFIDENCE_MIN: f64 = 0.5;
 const COST_READS: [usize; 3] = [200_000, 2_000_000, 2_000_000];
 const REPEATS: [usize; 3] = [5, 9, 9];
 const COST_KEYS: usize = 50_000;
+
+/// Whether the keys of a trace belong together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Related {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Related {
+    fn cell(self) -> Cell {
+        Cell::text(match self {
+            Related::Yes => "yes",
+            Related::No => "no",
+            Related::Unknown => "not known",
+        })
+    }
+}
 
 /// Runs the part.
 ///
@@ -52,24 +72,36 @@ pub(crate) fn entanglement(job: &mut Job) -> Outcome<()> {
 fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
     let there = trace::names(dir)?;
     let mut traces = Vec::new();
-    for (names, is_related) in [(&RELATED[..], true), (&UNRELATED[..], false)] {
-        for name in names {
-            if !there.iter().any(|found| found == name) {
-                println!("\nentanglement: {name} is left out, as it is not among the traces");
-                continue;
-            }
-            if !job.quick || QUICK.contains(name) {
-                traces.push((trace::read(dir, name)?, is_related));
+    for name in RELATED.iter().chain(&UNRELATED).filter(|name| !there.iter().any(|found| found == *name)) {
+        println!("\nentanglement: {name} is left out, as it is not among the traces");
+    }
+    for name in &there {
+        let name = name.as_str();
+        let related = match name {
+            _ if RELATED.contains(&name) => Related::Yes,
+            _ if UNRELATED.contains(&name) => Related::No,
+            _ => Related::Unknown,
+        };
+        if !job.quick || QUICK.contains(&name) {
+            let trace = trace::read(dir, name)?;
+            if trace.unique <= KEYS_MAX {
+                traces.push((trace, related));
             }
         }
     }
+    // What is known of first, as there were always.
+    traces.sort_by_key(|(_, related)| match related {
+        Related::Yes => 0,
+        Related::No => 1,
+        Related::Unknown => 2,
+    });
     simulated(job, &traces);
     quality(job, &traces);
     engine::replays(job, &traces)
 }
 
 /// A cache by least recent use, with and without the learner beside it, each read shown to it.
-fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
+fn simulated(job: &mut Job, traces: &[(Trace, Related)]) {
     let mut table = Table::new(
         "Learned partners fetched into a simulated LRU cache, every read looked at",
         &[
@@ -92,7 +124,7 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
     );
     let mut worst = f64::INFINITY;
     let mut most = 0.0_f64;
-    for (trace, is_related) in traces {
+    for (trace, related) in traces {
         for size in SIZES {
             let entries = (trace.unique * size + 500) / 1000;
             if entries < ENTRIES_MIN {
@@ -104,14 +136,14 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
             let graph = simulated::with_graph(entries, trace);
             let without = trace.keys.len() as f64 * (1.0 - lru);
             let reads = bell.reads as f64 / without;
-            if !is_related {
+            if *related == Related::No {
                 worst = worst.min(bell.hit_ratio() - lru);
                 most = most.max(reads);
             }
             table.row_now([
                 Cell::text(&trace.name),
                 Cell::text(format!("{:016x}", trace.hash)),
-                Cell::text(if *is_related { "yes" } else { "no" }),
+                related.cell(),
                 Cell::count(entries as u64),
                 Cell::share(lru),
                 Cell::share(bell.hit_ratio()),
@@ -139,7 +171,7 @@ fn simulated(job: &mut Job, traces: &[(Trace, bool)]) {
 }
 
 /// Whether a foretold partner is read within the next eight reads.
-fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
+fn quality(job: &mut Job, traces: &[(Trace, Related)]) {
     let mut table = Table::new(
         format!("Partners of confidence {CONFIDENCE_MIN} or more, foretold before they are read"),
         &[
@@ -153,13 +185,13 @@ fn quality(job: &mut Job, traces: &[(Trace, bool)]) {
             "recall",
         ],
     );
-    for (trace, is_related) in traces {
+    for (trace, related) in traces {
         let bell = simulated::foretold(trace, CONFIDENCE_MIN);
         let successor = simulated::last_successor(trace);
         let graph = simulated::likely(trace, CONFIDENCE_MIN);
         table.row_now([
             Cell::text(&trace.name),
-            Cell::text(if *is_related { "yes" } else { "no" }),
+            related.cell(),
             Cell::share(bell.precision()),
             Cell::share(bell.recall()),
             Cell::share(successor.precision()),

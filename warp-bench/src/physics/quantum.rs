@@ -4,6 +4,7 @@
 //! are, reads all values and hands them out. Keys are random, and what is read is far more than the processor's caches hold.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -51,7 +52,8 @@ pub(crate) fn quantum(job: &mut Job) -> Outcome<()> {
     memory.compare(job)?;
     memory.without_partners(job)?;
     drop(memory);
-    cold(job)
+    cold(job)?;
+    cold_sizes(job)
 }
 
 /// The name of a key that has partners: of those of its id, the ones from `class * partners` on.
@@ -311,7 +313,8 @@ fn cold_physics(is_on: bool) -> Physics {
 /// Values that are in a layer only, right after an open.
 fn cold(job: &mut Job) -> Outcome<()> {
     let groups = job.size(COLD_GROUPS);
-    let (on, off) = (write_cold(job, groups, true)?, write_cold(job, groups, false)?);
+    let write = |is_on| write_cold(job, groups, COLD_PARTNERS, is_on);
+    let (on, off) = (write(true)?, write(false)?);
     let mut table = Table::new(
         format!(
             "Keys with {COLD_PARTNERS} partners from a layer of {} entries with values of {COLD_VALUE_BYTES} bytes",
@@ -328,8 +331,7 @@ fn cold(job: &mut Job) -> Outcome<()> {
             for turn in turns(COLD_ROWS.len(), run) {
                 let row = &COLD_ROWS[turn];
                 let dir = if row.is_on { &on } else { &off };
-                let cost = fromdisk::read(&job.clock, dir.path(), row.options(), row.ask, &keys, cache)?;
-                costs[turn].push(cost);
+                costs[turn].push(read_cold(job, dir.path(), row, &keys, COLD_PARTNERS, cache)?);
             }
         }
         for (row, of) in COLD_ROWS.iter().zip(&costs) {
@@ -357,16 +359,76 @@ fn cold(job: &mut Job) -> Outcome<()> {
     Ok(())
 }
 
+fn read_cold(
+    job: &Job,
+    dir: &Path,
+    row: &ColdRow,
+    keys: &[String],
+    partners: usize,
+    cache: PageCache,
+) -> Outcome<Cost> {
+    fromdisk::read(&job.clock, dir, row.options(), row.ask, keys, all_partners(partners), cache)
+}
+
+/// The same with other numbers of partners, the page cache dropped.
+fn cold_sizes(job: &mut Job) -> Outcome<()> {
+    let mut table = Table::new(
+        "quantum_get of keys that are on the disk only, page cache dropped",
+        &[
+            "partners",
+            "quantum_get",
+            "A: gets, keys known, physics off",
+            "A / quantum_get",
+            "device",
+            "device, A",
+        ],
+    );
+    let rows = [&COLD_ROWS[0], &COLD_ROWS[COLD_BASE]];
+    let mut random = Random::new(job.seed, CHOICES + 3);
+    for partners in SIZES {
+        let groups = job.size(COLD_GROUPS) / (partners + 1);
+        let dirs = [write_cold(job, groups, partners, true)?, write_cold(job, groups, partners, false)?];
+        let mut costs = [const { Vec::<Cost>::new() }; 2];
+        for run in 0..job.size(REPEATS) {
+            let count = job.size(COLD_READ) / 4;
+            let keys: Vec<String> = (0..count).map(|_| format!("g:{:07}", random.below(groups))).collect();
+            for turn in turns(rows.len(), run) {
+                let (row, dir) = (rows[turn], dirs[turn].path());
+                costs[turn].push(read_cold(job, dir, row, &keys, partners, PageCache::Dropped)?);
+            }
+        }
+        let of = |place: usize, f: fn(&Cost) -> f64| median(&costs[place].iter().map(f).collect::<Vec<_>>());
+        let time = |place| Cell::time(Duration::from_secs_f64(of(place, |cost| cost.seconds)));
+        let ratios: Vec<f64> =
+            costs[1].iter().zip(&costs[0]).map(|(a, this)| a.seconds / this.seconds).collect();
+        table.row_now([
+            Cell::count(partners as u64),
+            time(0),
+            time(1),
+            Cell::ratio(median(&ratios)),
+            Cell::number(of(0, |cost| cost.bytes), "B"),
+            Cell::number(of(1, |cost| cost.bytes), "B"),
+        ]);
+    }
+    table.note(format!(
+        "{} entries with values of {COLD_VALUE_BYTES} bytes in one layer; medians of {} opens.",
+        grouped(job.size(COLD_GROUPS) as f64),
+        job.size(REPEATS)
+    ));
+    job.report.table(table);
+    Ok(())
+}
+
 /// A database whose entries are all in one layer.
-fn write_cold(job: &Job, groups: usize, is_on: bool) -> Outcome<TempDir> {
+fn write_cold(job: &Job, groups: usize, partners: usize, is_on: bool) -> Outcome<TempDir> {
     let dir = job.dir()?;
     let engine = child::on_demand().physics(cold_physics(is_on)).open(dir.path())?;
-    let templates: Vec<String> = (0..COLD_PARTNERS).map(|place| format!("p{place:02}:{{id}}")).collect();
+    let templates: Vec<String> = (0..partners).map(|place| format!("p{place:02}:{{id}}")).collect();
     engine.entanglement_rule("g:{id}", &templates, STRENGTH)?;
     let mut random = Random::new(job.seed, VALUES);
-    let all = groups * (COLD_PARTNERS + 1);
+    let all = groups * (partners + 1);
     for number in (0..all).map(|number| number * STEP % all) {
-        let (id, place) = (number / (COLD_PARTNERS + 1), number % (COLD_PARTNERS + 1));
+        let (id, place) = (number / (partners + 1), number % (partners + 1));
         let key = place.checked_sub(1).map_or_else(|| format!("g:{id:07}"), |place| partner(place, id));
         engine.put(key, value(&mut random, COLD_VALUE_BYTES))?;
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use warp_api::{Background, Environment, Level, Options, Physics, WarpEngine};
 use warp_io::{OsDir, SimClock};
 
+use super::Related;
 use crate::child;
 use crate::physics::Job;
 use crate::physics::policies::{Lru, replay};
@@ -51,11 +52,12 @@ struct Replayed {
     entries: u64,
 }
 
-pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
+pub(super) fn replays(job: &mut Job, traces: &[(Trace, Related)]) -> Outcome<()> {
     let mut table = Table::new(
         format!("Learned partners in the engine, a budget of {} MiB of memory", BUDGET >> 20),
         &[
             "trace",
+            "hash",
             "reads",
             "related keys",
             "value",
@@ -71,7 +73,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
         ],
     );
     let (mut worst, mut most, mut bars) = (f64::INFINITY, 0.0_f64, Vec::new());
-    for (trace, is_related) in traces {
+    for (trace, related) in traces {
         for size in job.size(SIZES) {
             let room = (trace.unique as u64 * size / 1000).max(1);
             let value_bytes = usize::try_from(FOR_ENTRIES / room)?;
@@ -87,7 +89,7 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                 let reads = replayed.reads as f64 / base.reads as f64;
                 match (every, fetches) {
                     (Some(1), false) => unfetched = replayed.hit_ratio,
-                    (Some(1), true) if !is_related => {
+                    (Some(1), true) if *related == Related::No => {
                         worst = worst.min(replayed.hit_ratio - unfetched);
                         most = most.max(reads);
                     }
@@ -102,8 +104,9 @@ pub(super) fn replays(job: &mut Job, traces: &[(Trace, bool)]) -> Outcome<()> {
                 let lru = Lru::new(usize::try_from(replayed.entries)?.max(1), trace.unique);
                 table.row_now([
                     Cell::text(&trace.name),
+                    Cell::text(format!("{:016x}", trace.hash)),
                     Cell::count(requests.len() as u64),
-                    Cell::text(if *is_related { "yes" } else { "no" }),
+                    related.cell(),
                     Cell::bytes(value_bytes as u64),
                     Cell::text(name),
                     Cell::share(replayed.hit_ratio),

@@ -3,6 +3,7 @@
 use foyer_memory::{CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig, SieveConfig};
 
 use super::cost::{Cache, Ours};
+use super::weighed;
 
 /// Shards of foyer by default, and entries of one below which there are fewer.
 const FOYER_SHARDS: usize = 8;
@@ -11,6 +12,38 @@ const FOYER_SHARD_ENTRIES_MIN: usize = 1000;
 /// Hit ratios, in the order of the names.
 pub(super) fn ratios(entries: usize, keys: &[u32]) -> Vec<f64> {
     all(entries).iter().skip(1).map(|(_, cache)| hit_ratio(&**cache, keys)).collect()
+}
+
+/// Shares of requests and of bytes that hit within a budget of bytes, in the order of the names.
+pub(super) fn sized(budget: u64, entries: usize, keys: &[u32], sizes: &[u32]) -> Vec<[f64; 2]> {
+    let moka = moka::sync::Cache::builder().max_capacity(budget).weigher(|_: &u32, size: &u32| *size).build();
+    let quick = quick_cache::sync::Cache::with_weighter(entries, budget, BySize);
+    let foyer: foyer_memory::Cache<u32, u32> =
+        CacheBuilder::new(usize::try_from(budget).unwrap_or(usize::MAX))
+            .with_shards(1)
+            .with_eviction_config(S3FifoConfig::default())
+            .with_weighter(|_: &u32, size: &u32| *size as usize)
+            .build();
+    vec![
+        weighed(keys, sizes, |key| moka.get(&key), |key, size| moka.insert(key, size)),
+        weighed(keys, sizes, |key| quick.get(&key), |key, size| quick.insert(key, size)),
+        weighed(
+            keys,
+            sizes,
+            |key| foyer.get(&key).map(|entry| *entry.value()),
+            |key, size| _ = foyer.insert(key, size),
+        ),
+    ]
+}
+
+/// An entry weighs what its value says.
+#[derive(Clone, Debug)]
+struct BySize;
+
+impl quick_cache::Weighter<u32, u32> for BySize {
+    fn weight(&self, _: &u32, size: &u32) -> u64 {
+        u64::from(*size)
+    }
 }
 
 fn hit_ratio(cache: &dyn Cache, keys: &[u32]) -> f64 {

@@ -298,14 +298,14 @@ impl Shared {
         Ok(links)
     }
 
-    /// The partners of a key as far as memory knows them: enough for advice.
-    pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8]) -> Vec<Link> {
+    /// The strongest partners of a key as far as memory knows them: enough for advice.
+    pub(crate) fn links_in_memory(&self, keyspace: u32, key: &[u8], limit: usize) -> Vec<Link> {
         let mut room = Vec::new();
         self.declared_in_memory(keyspace, key, &mut room);
         let declared = StoredLinks::new(&room).unwrap_or_default();
         let mut links = Vec::new();
         let graph = self.entanglement.load();
-        graph.each_partner(keyspace, key, declared, PARTNERS_DEFAULT, STRENGTH_MIN_DEFAULT, |edge| {
+        graph.each_partner(keyspace, key, declared, limit, STRENGTH_MIN_DEFAULT, |edge| {
             links.push(edge.into());
         });
         links

@@ -17,6 +17,8 @@ use crate::shared::Shared;
 pub(crate) const LAYOUT_ENTRIES_MAX: usize = 1 << 22;
 /// Entries of a window, before their partners are added.
 const WINDOW_ENTRIES: usize = 1 << 10;
+/// Partners of an entry that are laid beside it, strongest first: some pages. With all of a window's a few megabytes.
+const PARTNERS_MAX: usize = 32;
 
 /// The changed entries that are still to be laid out, by the places of their hashes.
 #[derive(Debug)]
@@ -147,7 +149,7 @@ impl Shared {
         });
         let mut window = Window::default();
         for (place, keyspace, key) in keys {
-            let links = self.links_in_memory(keyspace, &key);
+            let links = self.links_in_memory(keyspace, &key, PARTNERS_MAX);
             let partners = links.iter().filter_map(|link| all.find(self.key(link.keyspace, &link.key).hash));
             let partners: Vec<usize> =
                 partners.filter(|partner| *partner != place && !all.is_placed(*partner)).collect();

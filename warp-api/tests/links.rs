@@ -166,22 +166,27 @@ fn a_synced_call_that_changes_nothing_makes_durable_what_it_found() {
 
 #[test]
 fn a_checkpoint_lays_every_partner_beside_whoever_names_it() {
-    const GROUPS: u64 = 3_000;
-    let machine = Machine::new(1);
-    let engine = machine.open(small());
-    engine.entanglement_rule("g:{id}", &["a:{id}", "b:{id}", "c:{id}"], 0.8).unwrap();
-    for id in 0..GROUPS {
-        for kind in ["g", "a", "b", "c", "alone"] {
-            engine.put(format!("{kind}:{id}"), kind).unwrap();
+    for (groups, partners) in [(3_000, 3), (300, 31)] {
+        let machine = Machine::new(1);
+        let engine = machine.open(small());
+        let kinds: Vec<String> = (0..partners).map(|partner| format!("p{partner:02}")).collect();
+        let templates: Vec<String> = kinds.iter().map(|kind| format!("{kind}:{{id}}")).collect();
+        engine.entanglement_rule("g:{id}", &templates, 0.8).unwrap();
+        for id in 0..groups {
+            for kind in kinds.iter().map(String::as_str).chain(["g", "alone"]) {
+                engine.put(format!("{kind}:{id}"), kind).unwrap();
+            }
         }
-    }
-    engine.checkpoint().unwrap();
-    assert_eq!(engine.quantum_entanglement_metrics().laid_out, 3 * GROUPS);
-    drop(engine);
-    let engine = machine.open(small());
-    assert_eq!(engine.len().unwrap(), 5 * GROUPS);
-    for id in 0..GROUPS {
-        assert_eq!(engine.quantum_get(format!("g:{id}")).unwrap().unwrap().found, 3);
-        assert!(engine.contains_key(format!("alone:{id}")).unwrap());
+        engine.checkpoint().unwrap();
+        assert_eq!(engine.quantum_entanglement_metrics().laid_out, partners * groups);
+        drop(engine);
+        let engine = machine.open(small());
+        assert_eq!(engine.len().unwrap(), (partners + 2) * groups);
+        let all = QuantumOptions { partners_max: 64, ..QuantumOptions::default() };
+        for id in 0..groups {
+            let found = engine.quantum_get_with(format!("g:{id}"), &all).unwrap().unwrap().found;
+            assert_eq!(found as u64, partners);
+            assert!(engine.contains_key(format!("alone:{id}")).unwrap());
+        }
     }
 }

@@ -33,7 +33,7 @@ const WAITING_MAX: usize = 512;
 /// Keys that were asked for, and whose use is yet to be seen: so many at most.
 const MARKS_MAX: usize = 4096;
 /// Longer keys are not fetched, so that those that wait take little memory.
-const KEY_BYTES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 256;
 /// What is read of the disk at once, which a value counts at least of the bytes that are allowed.
 const PAGE_BYTES: usize = 4096;
 
@@ -144,7 +144,7 @@ impl Fetching {
     pub(crate) fn bytes(&self) -> u64 {
         let marks = self.marks.get().map_or(0, Marks::bytes);
         let places = WAITING_MAX * (size_of::<Wanted>() + size_of::<u32>() + 2 * size_of::<usize>());
-        let names = self.wanted.1.len() * KEY_BYTES_MAX;
+        let names = self.wanted.1.len() * NAME_BYTES_MAX;
         let throttle = self.throttle.lock();
         (marks + places + names + throttle.related.bytes() + throttle.look_ups.bytes()) as u64
     }
@@ -227,9 +227,14 @@ impl Throttle {
     fn takes_page(&mut self, now: Duration, per_second: u64) -> bool {
         let is_allowed = self.allows(now, per_second);
         if is_allowed {
-            self.allowed.1 -= PAGE_BYTES as f64;
+            self.takes(PAGE_BYTES);
         }
         is_allowed
+    }
+
+    /// Counts bytes that are brought in.
+    fn takes(&mut self, bytes: usize) {
+        self.allowed.1 -= bytes as f64;
     }
 
     /// Whether bytes may be brought in now.
@@ -261,8 +266,11 @@ impl Shared {
     #[cold]
     pub(crate) fn want_partners(&self, key: KeyRef<'_>) {
         let fetching = &self.fetching;
+        if fetching.bytes_per_second == 0 {
+            return;
+        }
         let with_related = self.may_fetch_related();
-        if fetching.bytes_per_second == 0 || !(with_related || self.learning.is_on()) {
+        if !with_related && !self.learning.is_on() {
             return;
         }
         let Some(mut throttle) = fetching.throttle.try_lock() else { return };
@@ -308,7 +316,7 @@ impl Shared {
     ) {
         let add = |edge: Edge<'_>| {
             let Edge { keyspace, key, kind, origin, .. } = edge;
-            if chosen(origin) && key.iter().map(|part| part.len()).sum::<usize>() <= KEY_BYTES_MAX {
+            if chosen(origin) && key.iter().map(|part| part.len()).sum::<usize>() <= NAME_BYTES_MAX {
                 partners.push(Partner { name: (keyspace, Key::from(key.concat())), kind });
             }
         };
@@ -322,7 +330,7 @@ impl Shared {
     fn want_links(&self, key: KeyRef<'_>, throttle: &mut Throttle) -> bool {
         let fetching = &self.fetching;
         if !fetching.has_worker
-            || key.bytes.len() > KEY_BYTES_MAX
+            || key.bytes.len() > NAME_BYTES_MAX
             || !throttle.look_ups.is_worth(key.keyspace)
         {
             return false;
@@ -360,7 +368,7 @@ impl Shared {
                     continue;
                 }
             } else {
-                throttle.allowed.1 -= PAGE_BYTES as f64;
+                throttle.takes(PAGE_BYTES);
                 marks.mark(hash, Mark { kind, stage: Stage::Asked });
             }
             if kind != KIND_LEARNED {
@@ -394,23 +402,25 @@ impl Shared {
     }
 
     fn fetch_values(&self, names: &[Name]) {
+        if names.is_empty() {
+            return;
+        }
         let fetching = &self.fetching;
         let mut allowed = Vec::with_capacity(names.len());
-        if !names.is_empty() {
-            let mut throttle = fetching.throttle.lock();
-            fetching.count_uses(&mut throttle);
-            let now = self.time.monotonic();
-            for (keyspace, name) in names {
-                let key = self.key(*keyspace, name);
-                // Whoever has read it meanwhile has taken its mark.
-                let Some(Mark { kind, .. }) = fetching.mark_of(key.hash) else { continue };
-                if throttle.takes_page(now, fetching.bytes_per_second) {
-                    allowed.push(key);
-                } else if fetching.take_mark(key.hash).is_some() {
-                    throttle.related.cancelled(kind);
-                }
+        let mut throttle = fetching.throttle.lock();
+        fetching.count_uses(&mut throttle);
+        let now = self.time.monotonic();
+        for (keyspace, name) in names {
+            let key = self.key(*keyspace, name);
+            // Whoever has read it meanwhile has taken its mark.
+            let Some(Mark { kind, .. }) = fetching.mark_of(key.hash) else { continue };
+            if throttle.takes_page(now, fetching.bytes_per_second) {
+                allowed.push(key);
+            } else if fetching.take_mark(key.hash).is_some() {
+                throttle.related.cancelled(kind);
             }
         }
+        drop(throttle);
         // The disk is asked for all of them before the first is waited for.
         let hashes: Vec<u64> = allowed.iter().map(|key| key.hash).collect();
         if self.prefetch_cold(&hashes) {
@@ -433,7 +443,7 @@ impl Shared {
             return;
         };
         fetching.reads.add(1);
-        fetching.throttle.lock().allowed.1 -= bytes.saturating_sub(PAGE_BYTES) as f64;
+        fetching.throttle.lock().takes(bytes.saturating_sub(PAGE_BYTES));
         if is_in {
             fetching.fetched.add(1);
             fetching.fetched_bytes.add(bytes as u64);
@@ -447,7 +457,7 @@ impl Shared {
         let links =
             |(keyspace, key): &Name| with_links_key(*keyspace, key, |name| self.key(SYSTEM, name).hash);
         let hashes: Vec<u64> = keys.iter().map(links).collect();
-        fetching.throttle.lock().allowed.1 -= (keys.len() * PAGE_BYTES) as f64;
+        fetching.throttle.lock().takes(keys.len() * PAGE_BYTES);
         self.prefetch_cold(&hashes);
         let mut room = Vec::new();
         for (keyspace, name) in keys.iter().take_while(|_| !self.is_ending()) {

@@ -289,10 +289,7 @@ impl Shared {
     ) -> Result<Vec<Link>> {
         let QuantumOptions { partners_max, strength_min } = *options;
         let graph = self.graph()?;
-        let mut links = Vec::new();
-        graph.each_partner(keyspace, key, declared, partners_max, strength_min, |edge| {
-            links.push(Link::from(edge));
-        });
+        let mut links = links_of(&graph, keyspace, key, declared, partners_max, strength_min);
         add_learned(&mut links, keyspace, key, learned);
         links.truncate(partners_max);
         Ok(links)
@@ -303,12 +300,7 @@ impl Shared {
         let mut room = Vec::new();
         self.declared_in_memory(keyspace, key, &mut room);
         let declared = StoredLinks::new(&room).unwrap_or_default();
-        let mut links = Vec::new();
-        let graph = self.entanglement.load();
-        graph.each_partner(keyspace, key, declared, limit, STRENGTH_MIN_DEFAULT, |edge| {
-            links.push(edge.into());
-        });
-        links
+        links_of(&self.entanglement.load(), keyspace, key, declared, limit, STRENGTH_MIN_DEFAULT)
     }
 
     /// Changes the rules, durably as `terms` ask, and returns what the change did.
@@ -388,6 +380,20 @@ fn check_pairs(pairs: &[Pair<'_>]) -> Result<()> {
 
 fn link_error(error: LinkError) -> Error {
     Error::invalid("the link is refused").caused_by(error)
+}
+
+/// The partners of a key that are declared or made by rules, strongest first.
+fn links_of(
+    graph: &Entanglement,
+    keyspace: u32,
+    key: &[u8],
+    declared: StoredLinks<'_>,
+    limit: usize,
+    strength_min: f64,
+) -> Vec<Link> {
+    let mut links = Vec::new();
+    graph.each_partner(keyspace, key, declared, limit, strength_min, |edge| links.push(edge.into()));
+    links
 }
 
 /// Puts learned partners behind those that are declared or made by rules, where they are not among them, and all in the order of

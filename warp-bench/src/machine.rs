@@ -80,17 +80,22 @@ pub(crate) fn peak_resident_bytes() -> Option<u64> {
 
 /// Bytes that this process has had read from devices so far; 0 where the kernel does not say.
 pub(crate) fn read_bytes() -> u64 {
-    field(&proc_file("self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
+    io_bytes("self", "read_bytes")
 }
 
 /// Bytes that this thread has had read from devices so far; 0 where the kernel does not say.
 pub(crate) fn thread_read_bytes() -> u64 {
-    field(&proc_file("thread-self", "io"), "read_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
+    io_bytes("thread-self", "read_bytes")
 }
 
 /// Bytes that this process has had written to devices so far, or will have; 0 where the kernel does not say.
 pub(crate) fn written_bytes() -> u64 {
-    field(&proc_file("self", "io"), "write_bytes").and_then(|text| text.parse().ok()).unwrap_or(0)
+    io_bytes("self", "write_bytes")
+}
+
+/// What the kernel counts under a name of a process or a thread; 0 where it does not.
+fn io_bytes(of: &str, name: &str) -> u64 {
+    field(&proc_file(of, "io"), name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The text of a file under `/proc`, empty where there is none.

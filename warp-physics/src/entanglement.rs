@@ -132,7 +132,8 @@ pub struct Edge<'a> {
     /// Where the link comes from.
     pub origin: Origin,
     /// A number that links of one kind have in common, below 2^29, for [`Usefulness`](crate::Usefulness): declared ones of about the
-    /// same strength, and those that one partner template of a rule makes. [`KIND_LEARNED`] for learned ones.
+    /// same strength, and those that one partner template of a rule makes. [`KIND_LEARNED`] for learned ones, and for a copied
+    /// [`Link`] that a rule made, which no longer says which.
     pub kind: u32,
 }
 

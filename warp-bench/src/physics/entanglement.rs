@@ -40,7 +40,7 @@ const REPEATS: [usize; 3] = [5, 9, 9];
 const COST_KEYS: usize = 50_000;
 
 /// Whether the keys of a trace belong together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Related {
     Yes,
     No,
@@ -89,12 +89,7 @@ fn replays(job: &mut Job, dir: &Path) -> Outcome<()> {
             }
         }
     }
-    // What is known of first, as there were always.
-    traces.sort_by_key(|(_, related)| match related {
-        Related::Yes => 0,
-        Related::No => 1,
-        Related::Unknown => 2,
-    });
+    traces.sort_by_key(|(_, related)| *related);
     simulated(job, &traces);
     quality(job, &traces);
     engine::replays(job, &traces)

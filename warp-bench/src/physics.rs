@@ -78,6 +78,17 @@ impl Job {
         Ok(plot::bars(dir, name, title, unit, bars)?)
     }
 
+    /// Draws shares over equal windows of time, a line for each name, where plots were asked for.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(crate) fn plot_shares(&self, name: &str, title: &str, lines: &[(String, Vec<f64>)]) -> Outcome<()> {
+        let Some(dir) = &self.plots else { return Ok(()) };
+        let percent = |shares: &[f64]| shares.iter().map(|share| share * 100.0).collect();
+        let lines: Vec<_> = lines.iter().map(|(name, shares)| (name.clone(), percent(shares))).collect();
+        Ok(plot::lines(dir, name, &format!("{title}, %"), 100.0, &lines)?)
+    }
+
     /// The first of three for a quick run, the last for the long one.
     pub(crate) fn size<T>(&self, [quick, usual, full]: [T; 3]) -> T {
         match (self.quick, self.full) {

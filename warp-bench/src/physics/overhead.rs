@@ -164,6 +164,7 @@ fn times(job: &mut Job) -> Outcome<()> {
         &["what", "physics", "time", "beyond off", "cost", "least", "most"],
     );
     let mut worst = (f64::NEG_INFINITY, "");
+    let mut bars = Vec::new();
     for case in Case::ALL {
         let keys = if case.is_half_full { &keys[..keys.len() / LONG_KEYS_PART] } else { &keys[..] };
         // Directories first, so that they are removed after the engines are gone.
@@ -195,6 +196,7 @@ fn times(job: &mut Job) -> Outcome<()> {
             if *amount == Amount::Default && !case.is_half_full && median(&ratios) > worst.0 {
                 worst = (median(&ratios), case.name);
             }
+            bars.push((format!("{}: {name}", case.name), median(of)));
             table.row([
                 Cell::text(case.name),
                 Cell::text(*name),
@@ -209,7 +211,7 @@ fn times(job: &mut Job) -> Outcome<()> {
     table.note(format!("Medians of {ROUNDS} rounds by turns; {}.", verdict(worst)));
     table.note(format!("A round has {} operations, or each key once, in an order of its own; costs within a round, beyond the first row of each.", grouped(job.size(OPERATIONS) as f64)));
     job.report.table(table);
-    Ok(())
+    job.plot("overhead.svg", "Time of an operation", "ns", &bars)
 }
 
 /// One pass over keys.

@@ -50,7 +50,8 @@ pub(super) fn shift(job: &mut Job) -> Outcome<()> {
         format!("{:.1} % in the last window, {:.1} % the horizon alone", ours * 100.0, horizon * 100.0);
     let what = "after a shift the law is within a point of the horizon alone";
     job.report.check(what, ours >= horizon - 0.01, detail);
-    Ok(())
+    let lines: Vec<_> = NAMES.iter().map(|name| (*name).to_owned()).zip(shares).collect();
+    job.plot_shares("shift.svg", "Reads served from memory; other keys are hot from the middle on", &lines)
 }
 
 /// Keys by rank, scattered; the second half of the requests has other keys at each rank.

@@ -362,7 +362,10 @@ impl Shared {
         let has_much_log = logged >= self.options.checkpoint_log_bytes || segments >= self.segments_max();
         let by_time = elapsed >= self.options.checkpoint_interval;
         asked
-            .or_else(|| has_much_log.then_some(CheckpointReason::LogBytes))
+            .or_else(|| {
+                (has_much_log && !self.put_off_if_it_pays(&mut catalog, log))
+                    .then_some(CheckpointReason::LogBytes)
+            })
             .or_else(|| by_time.then_some(CheckpointReason::Time))
     }
 }

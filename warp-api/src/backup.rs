@@ -164,11 +164,8 @@ impl Shared {
     /// Takes a checkpoint if much log has gathered since the last.
     fn shorten_tail(&self, home: &Home) {
         let Some(log) = self.journal.log() else { return };
-        let gathered = {
-            let catalog = home.catalog.lock();
-            log.stats().payload_bytes.saturating_sub(catalog.log_bytes) + catalog.replayed_bytes
-        };
-        if gathered > TAIL_BYTES_MAX {
+        let tail = home.catalog.lock().tail_bytes(log.taken_bytes());
+        if tail > TAIL_BYTES_MAX {
             // Without it the tail is longer, which costs memory; the failure is reported where it happens.
             let _ = self.take_checkpoint(CheckpointReason::Demand);
         }

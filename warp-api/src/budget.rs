@@ -37,8 +37,10 @@ const KEPT_FREE: u64 = 2;
 const READY_PART: u64 = 4;
 /// Writers are slowed from this part of the budget on that changed entries take, in 64ths...
 const SLOWED_FROM: u64 = 51;
-/// ...and a checkpoint is asked for from this one on.
+/// ...a checkpoint is asked for from this one on...
 const CHECKPOINT_FROM: u64 = 32;
+/// ...from this one on none leaves any to the log...
+const LEFT_BELOW: u64 = CHECKPOINT_FROM / 2;
 /// ...or, where too much is held and nothing else may leave memory, already from this one on.
 const CLEANED_FROM: u64 = 2;
 /// The longest that a writer is slowed for each [`ASK_BYTES`].
@@ -345,7 +347,8 @@ impl Shared {
         let budget = &self.budget;
         let closed = self.closed_list_bytes.load(Ordering::Relaxed);
         let now = self.checkpoint_memory.load(Ordering::Relaxed).saturating_sub(closed);
-        let checkpoint = budget.checkpoint_bytes(now) + budget.list_bytes(open_lists, closed);
+        let checkpoint = budget.checkpoint_bytes(now)
+            + budget.list_bytes(open_lists, closed + self.aside_list_bytes.load(Ordering::Relaxed));
         let own = OWN_BYTES.min(budget.limit() / OWN_PART);
         let scans = budget.ordering.load(Ordering::Relaxed) + budget.scanned.load(Ordering::Relaxed);
         own + budget.beside.load(Ordering::Relaxed) + checkpoint + scans + budget.buffer_bytes(0)
@@ -353,7 +356,8 @@ impl Shared {
 
     /// Entries that no published checkpoint has, about.
     fn dirty_entries(&self, table: &TableMemory) -> u64 {
-        (table.changed + self.being_checkpointed.load(Ordering::Relaxed)).min(table.entries)
+        let closed = [&self.being_checkpointed, &self.aside_keys].map(|keys| keys.load(Ordering::Relaxed));
+        (table.changed + closed[0] + closed[1]).min(table.entries)
     }
 
     /// What is kept of layers that are not mapped.
@@ -520,6 +524,11 @@ impl Shared {
                 .fetch_add(u64::try_from(slowed.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
             std::thread::sleep(slowed);
         }
+    }
+
+    /// Whether changed entries take so much of the budget that none is left to the log: soon all have to be in a layer.
+    pub(crate) fn has_many_changed(&self, standing: Standing) -> bool {
+        standing.dirty >= self.budget.part(LEFT_BELOW)
     }
 
     /// Has the worker look after memory where that is due before it gets short.

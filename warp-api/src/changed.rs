@@ -19,6 +19,8 @@ pub(crate) struct Kept {
     pub(crate) floors: Vec<(u32, u64)>,
     /// Whether no layer is below the new one: then there is nothing that a tombstone would have to hide.
     pub(crate) is_lowest: bool,
+    /// Entries with this sequence or a higher one are left to the log, from which a recovery replays them.
+    pub(crate) left_from: u64,
 }
 
 impl Kept {
@@ -121,6 +123,8 @@ pub(crate) struct Come {
     /// The highest sequence that has made any of them what it is: a checkpoint must not outlive a write that has replaced
     /// or removed what it would else have.
     pub(crate) highest: u64,
+    /// Entries that are left to the log.
+    pub(crate) left: u64,
     /// Hashes of tombstones, and of entries that may become tombstones without a write: when the checkpoint is published
     /// they have no more to say in memory.
     pub(crate) stubs: Vec<u64>,
@@ -132,6 +136,10 @@ impl Shared {
         chunk.clear();
         self.table.multi_entries(hashes, |place, entry| {
             come.highest = come.highest.max(entry.seq());
+            if entry.seq() >= kept.left_from {
+                come.left += 1;
+                return;
+            }
             if entry.is_tombstone() || entry.deadline() != 0 {
                 come.stubs.push(hashes[place]);
             }

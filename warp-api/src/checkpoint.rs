@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
-use warp_checkpoint::{Layer, LogPlace, Manifest, Obsolete, Published};
+use warp_checkpoint::{Layer, Manifest, Obsolete, Published};
 use warp_io::Clock;
 
 use crate::changed::{Come, Kept};
@@ -15,6 +15,7 @@ use crate::compose::{Compose, Composed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home};
+use crate::left_to_log::{Parts, ReplayStart, SetAside};
 use crate::pace::{Pace, Stop, broken_off};
 use crate::reason::CheckpointReason;
 use crate::shared::Shared;
@@ -33,8 +34,13 @@ pub struct CheckpointReport {
     pub reason: CheckpointReason,
     /// Recovery from this checkpoint replays the log from here on.
     pub replay_from: Seq,
-    /// Entries that were written: those that changed since the checkpoint before.
+    /// Entries that were written: those that changed since the checkpoint before, but for what was left to the log,
+    /// then or now.
     pub entries: u64,
+    /// Entries that changed, and were not: they were written lately, and a recovery has them from the log. More than
+    /// none only in a checkpoint that was due by the size of the log, where most writes are to keys that were written
+    /// a little before.
+    pub left_to_log: u64,
     /// Older layers that were merged into the new one.
     pub merged_layers: usize,
     /// Entries that were taken over from them.
@@ -78,6 +84,9 @@ impl Drop for UnderWay<'_> {
         shared.closed_list_bytes.store(0, Ordering::Relaxed);
         shared.budget.checkpoint_ended();
         shared.being_checkpointed.store(0, Ordering::Relaxed);
+        if !self.is_published.get() {
+            shared.count_aside(None);
+        }
     }
 }
 
@@ -146,40 +155,64 @@ impl Shared {
         let logged = stats.payload_bytes.saturating_sub(catalog.log_bytes);
         catalog.log_bytes = stats.payload_bytes;
         catalog.segments = stats.segments;
-        let near = log.last_frame().and_then(|frame| {
-            Some(LogPlace { segment: u32::try_from(frame.segment).ok()?, offset: frame.offset })
-        });
+        let since = catalog.set_aside.as_ref().map_or(since, |aside| start.saturating_sub(aside.closed_at));
         // Read before the lists are closed: every write below it is in the table, and on a closed list or in
         // an older layer, once the table has held every lock.
-        let (replay_from, taken) = (log.next_seq(), log.taken_bytes());
+        let now = self.replay_start_now(log);
         let has_links = self.new_links.swap(false, Ordering::AcqRel);
+        let leaves = reason == CheckpointReason::LogBytes
+            && !has_links
+            && catalog.set_aside.as_ref().is_some_and(|aside| {
+                let (tail, changes) = (
+                    now.taken_bytes.saturating_sub(aside.start.taken_bytes),
+                    now.changes.saturating_sub(aside.start.changes),
+                );
+                self.leaves_to_log(tail, changes)
+            });
+        catalog.changes = now.changes;
+        // Until it is published.
+        catalog.has_failed = true;
         let clean_below = self.clean_below.load(Ordering::Acquire);
-        let mut closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
+        let closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
+        let until = log.next_seq();
+        let parts = Parts::of(closed, catalog.set_aside.take(), now, leaves);
+        let Parts { mut closed, later, replay, left_from, expected } = parts;
         self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
-        let new_bytes = self.expected_bytes(closed.len());
-        let tail = taken.saturating_sub(catalog.replay_log_bytes) + catalog.replayed_bytes;
-        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes) } else { 0 };
-        let ahead = self.log_bound.begin(taken, tail);
+        self.count_aside(later.as_ref());
+        let new_bytes = self.expected_bytes(expected);
+        let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes, left_from) } else { 0 };
+        let ahead = self.log_bound.begin(now.taken_bytes, catalog.tail_bytes(now.taken_bytes));
         let mut pace = Pace::new(self, reason, merged > 0, since, logged, ahead);
         let mut come = Come::default();
         let written = self.write_changed(
             home,
             catalog,
-            &mut Writing { closed: &mut closed, merged, has_links, pace: &mut pace, come: &mut come },
-            Tail { from: replay_from, near },
+            &mut Writing {
+                closed: &mut closed,
+                merged,
+                has_links,
+                left_from,
+                expected,
+                pace: &mut pace,
+                come: &mut come,
+            },
+            replay,
         );
         if written.is_err() && has_links {
             self.new_links.store(true, Ordering::Release);
         }
         let written = written?;
+        catalog.has_failed = false;
         catalog.replayed_bytes = 0;
-        catalog.replay_log_bytes = taken;
-        self.log_bound.published(taken);
+        catalog.replay_log_bytes = replay.taken_bytes;
+        self.log_bound.published(replay.taken_bytes, now.taken_bytes);
         // Clean now: a layer has them, and readers know of it. Tombstones have no more to say in memory.
-        self.clean_below.store(replay_from, Ordering::Release);
+        self.clean_below.store(replay.seq, Ordering::Release);
         closed.published();
         come.stubs.sort_unstable();
-        self.table.remove_clean(&come.stubs, replay_from, |_, entry| entry.is_tombstone());
+        self.table.remove_clean(&come.stubs, replay.seq, |_, entry| entry.is_tombstone());
+        catalog.set_aside =
+            later.map(|later| SetAside { start: now, until, closed_at: start, lists: later.keep() });
         self.being_checkpointed.store(0, Ordering::Relaxed);
         self.budget.say_freed();
         if merged > 0 {
@@ -187,6 +220,7 @@ impl Shared {
             self.counters.merges.add(1);
         }
         self.counters.checkpoint_entries.add(written.changed);
+        self.counters.left_to_log.add(come.left);
         self.counters.checkpoint_bytes.add(written.bytes() - written.merged_bytes);
         self.counters.merged_bytes.add(written.merged_bytes);
         self.remove_obsolete(home, catalog);
@@ -195,6 +229,7 @@ impl Shared {
             reason,
             replay_from: Seq(catalog.manifest.replay_from),
             entries: written.changed,
+            left_to_log: come.left,
             merged_layers: merged,
             merged_entries: written.merged,
             bytes: written.bytes(),
@@ -209,7 +244,7 @@ impl Shared {
         home: &Home,
         catalog: &mut Catalog,
         writing: &mut Writing<'_, '_>,
-        tail: Tail,
+        replay: ReplayStart,
     ) -> Result<Composed, Failed> {
         let log = self.journal.log().ok_or_else(Error::closed)?;
         let merged = writing.merged;
@@ -217,19 +252,19 @@ impl Shared {
         // Floors are taken after the lists were closed, so that every floor below the start of replay is among them; and
         // used throughout, so that what is left out is what the manifest says does not exist.
         let is_lowest = merged == catalog.manifest.layers.len();
-        let kept = Kept { floors: self.floors.all(), is_lowest };
+        let kept = Kept { floors: self.floors.all(), is_lowest, left_from: writing.left_from };
         let composed = self.write_layer(home, catalog, writing, &list.layers[..merged], &kept);
         let composed = composed
             .map_err(|stop| if merged > 0 { Failed::Merging(stop) } else { Failed::Otherwise(stop) })?;
         // Read last: a clear or a drop that came meanwhile has taken entries away before they were looked at.
         let seen = writing.come.highest.max(self.floors.raised());
-        let highest = seen.max(tail.from.saturating_sub(1));
+        let highest = seen.max(replay.seq.saturating_sub(1));
         // A manifest never speaks of what the log has not got: recovery would take that for damage.
         log.sync_to(highest).map_err(log_error)?;
         self.waiters.wake(self.journal.durable_seq());
         let unchanged = composed.layer.is_none()
             && merged == 0
-            && catalog.manifest.replay_from == tail.from
+            && catalog.manifest.replay_from == replay.seq
             && catalog.manifest.floors == kept.floors;
         if unchanged {
             return Ok(composed);
@@ -237,11 +272,11 @@ impl Shared {
         let mut layers = catalog.manifest.layers.clone();
         layers.splice(..merged, composed.layer);
         let next = Manifest {
-            replay_from: tail.from,
+            replay_from: replay.seq,
             highest,
             layers,
             floors: kept.floors,
-            near: tail.near,
+            near: replay.near,
             ..catalog.manifest.clone()
         };
         let open = |layer| Layer::open_with(&*home.layers_dir, layer, &home.access);
@@ -279,12 +314,12 @@ impl Shared {
     }
 
     /// Bytes that a layer of so many entries has, about: those of the table are taken for average.
-    pub(crate) fn expected_bytes(&self, entries: usize) -> u64 {
+    pub(crate) fn expected_bytes(&self, entries: u64) -> u64 {
         /// What a layer has for an entry beside its key and value: head, index, filter.
         const ENTRY_BYTES: u64 = 36;
         let memory = self.table.memory();
         let average = (memory.key_bytes + memory.value_bytes) / memory.entries.max(1);
-        entries as u64 * (average + ENTRY_BYTES)
+        entries * (average + ENTRY_BYTES)
     }
 
     /// Publishes `next` under the next number; the catalog then names it as the newest.
@@ -421,14 +456,6 @@ enum Portion {
     OneFile,
 }
 
-/// What a checkpoint leaves to the log.
-struct Tail {
-    /// The first sequence.
-    from: u64,
-    /// A frame before it, if there is one in a segment whose number a manifest can name.
-    near: Option<LogPlace>,
-}
-
 /// What a layer is written from, and how fast.
 pub(crate) struct Writing<'a, 'b> {
     pub(crate) closed: &'a mut ClosedLists<'b>,
@@ -436,6 +463,10 @@ pub(crate) struct Writing<'a, 'b> {
     pub(crate) merged: usize,
     /// Whether links were declared since the last checkpoint.
     pub(crate) has_links: bool,
+    /// Entries with this sequence or a higher one are left to the log; `u64::MAX` if none are.
+    pub(crate) left_from: u64,
+    /// As many changed entries are written, about.
+    pub(crate) expected: u64,
     pub(crate) pace: &'a mut Pace<'b>,
     pub(crate) come: &'a mut Come,
 }

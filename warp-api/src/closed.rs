@@ -26,6 +26,18 @@ impl<'a> ClosedLists<'a> {
         ClosedLists { table, clean_below, lists, next: 0, is_published: false }
     }
 
+    /// `lists` of the same table that were closed before, in the order of slots.
+    pub(crate) fn with_lists(&self, lists: Vec<Vec<u64>>) -> ClosedLists<'a> {
+        ClosedLists { table: self.table, clean_below: self.clean_below, lists, next: 0, is_published: false }
+    }
+
+    /// Takes up hashes of lists that were closed before, in the order of slots.
+    pub(crate) fn take_up(&mut self, lists: Vec<Vec<u64>>) {
+        for (list, former) in self.lists.iter_mut().zip(lists) {
+            list.extend(former);
+        }
+    }
+
     /// Hashes on the lists that were not given up. One may be there twice.
     pub(crate) fn len(&self) -> usize {
         self.lists.iter().map(Vec::len).sum()
@@ -56,6 +68,13 @@ impl<'a> ClosedLists<'a> {
             all.extend(hashes);
         }
         all
+    }
+
+    /// The lists, for a later checkpoint. None was given up.
+    pub(crate) fn keep(mut self) -> Vec<Vec<u64>> {
+        debug_assert_eq!(self.next, 0);
+        self.is_published = true;
+        std::mem::take(&mut self.lists)
     }
 
     /// Says that a published checkpoint has what was on the lists.

@@ -112,19 +112,21 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let bytes: u64 = inputs.iter().map(Layer::bytes).sum();
         let entries: u64 = inputs.iter().map(|layer| layer.info().entries).sum();
         let listed = self.writing.closed.len();
-        let beside = inputs.is_empty()
+        let beside = self.writing.left_from == u64::MAX
+            && inputs.is_empty()
             && self.shared.options.physics.entanglement
             && listed <= LAYOUT_ENTRIES_MAX
             && listed as u64 <= self.shared.budget.layout_entries_max()
             && (self.writing.has_links || self.shared.has_rules());
         // Looking for partners is half of the work.
         let looks = if beside { 2 } else { 1 };
-        let expected = bytes + self.shared.expected_bytes(listed);
+        let expected = bytes + self.shared.expected_bytes(self.writing.expected);
         self.writing.pace.expect(expected, entries + looks * listed as u64);
         self.report(0);
         // They are most now: none is given up yet.
         let lists = self.writing.closed.bytes();
-        self.shared.budget.lists_take(lists as u64 + self.shared.table.memory().list_bytes);
+        let aside = self.shared.aside_list_bytes.load(Ordering::Relaxed);
+        self.shared.budget.lists_take(lists as u64 + aside + self.shared.table.memory().list_bytes);
         self.tell_memory(lists);
         let inputs: Vec<&Layer> = inputs.iter().collect();
         let mut merge = (!inputs.is_empty()).then(|| Merge::new(&inputs));
@@ -192,6 +194,7 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         let mut chunk = std::mem::take(&mut self.chunk);
         self.shared.read_changed(hashes, self.kept, &mut chunk, self.writing.come);
         self.chunk_held = chunk.memory_bytes();
+        let before = self.writer.bytes();
         match merge {
             None => self.add_all(&chunk)?,
             Some(merge) => self.merge_all(&chunk, merge)?,
@@ -200,7 +203,8 @@ impl<'a, 'b, 'c> Compose<'a, 'b, 'c> {
         self.chunk = chunk;
         self.writing.pace.has_read(hashes.len() as u64);
         self.report(hashes.len() as u64);
-        Ok(())
+        // Who only reads does not come to a step.
+        if self.writer.bytes() == before { self.writing.pace.look() } else { Ok(()) }
     }
 
     /// Writes the entries of a chunk.

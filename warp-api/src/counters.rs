@@ -105,6 +105,7 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: Counter,
     pub(crate) checkpoint_failures: Counter,
     pub(crate) checkpoint_entries: Counter,
+    pub(crate) left_to_log: Counter,
     pub(crate) checkpoint_bytes: Counter,
     pub(crate) checkpoint_reasons: Reasons,
     pub(crate) merges: Counter,

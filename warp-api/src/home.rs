@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use warp_checkpoint::{LayerAccess, Manifest, Obsolete};
 use warp_io::{Dir, DirLock};
 
+use crate::left_to_log::SetAside;
 use crate::merge::Backoff;
 
 /// Subdirectory of the log's segments.
@@ -55,7 +56,13 @@ pub(crate) struct Catalog {
     pub(crate) next_layer: u64,
     /// When the last checkpoint was taken or found, by the monotonic clock.
     pub(crate) taken: Duration,
-    /// The log's count of record bytes at that time.
+    /// What the next checkpoint that is due by the size of the log writes, leaving what came since to it.
+    pub(crate) set_aside: Option<SetAside>,
+    /// Changes of keys that the engine had made when the lists of changed keys were last closed.
+    pub(crate) changes: u64,
+    /// Whether the last checkpoint was not published.
+    pub(crate) has_failed: bool,
+    /// The log's count of record bytes when the last checkpoint was taken, found, or put off.
     pub(crate) log_bytes: u64,
     /// Segments of the log that had been written to by then.
     pub(crate) segments: u64,
@@ -75,4 +82,11 @@ pub(crate) struct Catalog {
     pub(crate) left_behind: Obsolete,
     /// When the layers were last looked at for garbage, by the monotonic clock.
     pub(crate) garbage_looked: Duration,
+}
+
+impl Catalog {
+    /// Bytes of log that an open would replay now, when the log has taken in `taken_bytes`.
+    pub(crate) fn tail_bytes(&self, taken_bytes: u64) -> u64 {
+        taken_bytes.saturating_sub(self.replay_log_bytes) + self.replayed_bytes
+    }
 }

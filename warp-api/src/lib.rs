@@ -103,6 +103,7 @@ mod exchange;
 mod from_crates;
 mod home;
 mod hot_list;
+mod left_to_log;
 mod life;
 mod log_bound;
 mod merge;

@@ -78,9 +78,11 @@ impl LogBound {
         self.allow(ahead.until(progress));
     }
 
-    /// A checkpoint was published that began when the log was at `from`.
-    pub(crate) fn published(&self, from: u64) {
-        self.allow(from.saturating_add(self.begin(from, 0).room));
+    /// A checkpoint was published that began when the log was at `began`, and whose replay begins at `from`. Writers
+    /// come to where the next one is due in any case.
+    pub(crate) fn published(&self, from: u64, began: u64) {
+        let until = from.saturating_add(self.begin(from, 0).room);
+        self.allow(until.max(began.saturating_add(self.call)));
     }
 
     /// Holds nobody up until the next checkpoint begins.
@@ -104,7 +106,8 @@ impl LogBound {
         self.waited_nanos.load(Ordering::Relaxed)
     }
 
-    fn has_room(&self, logged: u64) -> bool {
+    /// Whether writers may log on when the log is at `logged`.
+    pub(crate) fn has_room(&self, logged: u64) -> bool {
         logged < self.until.load(Ordering::Relaxed)
     }
 }
@@ -179,8 +182,13 @@ mod tests {
         assert!((1..100).all(|done| until(f64::from(done) / 100.0) > until(f64::from(done - 1) / 100.0)));
         bound.go_on(&ahead, 0.0);
         assert!(bound.has_room(1_019 * MIB) && !bound.has_room(1_020 * MIB));
-        bound.published(1_000 * MIB);
+        bound.published(1_000 * MIB, 1_000 * MIB);
         assert!(bound.has_room(1_192 * MIB - 1) && !bound.has_room(1_192 * MIB));
+        // What is left to the log takes some of the room, but never what calls for the next checkpoint.
+        bound.published(1_000 * MIB, 1_064 * MIB);
+        assert!(bound.has_room(1_192 * MIB - 1) && !bound.has_room(1_192 * MIB));
+        bound.published(1_000 * MIB, 1_190 * MIB);
+        assert!(bound.has_room(1_254 * MIB - 1) && !bound.has_room(1_254 * MIB));
         bound.lift();
         assert!(bound.has_room(u64::MAX - 1));
     }
@@ -207,7 +215,7 @@ mod tests {
             let ahead = unbounded.begin(1 << 40, 1 << 50);
             unbounded.go_on(&ahead, 0.5);
             assert!(unbounded.has_room(1 << 61), "{unbounded:?}");
-            unbounded.published(1 << 40);
+            unbounded.published(1 << 40, 1 << 41);
             assert!(unbounded.has_room(1 << 62));
         }
     }

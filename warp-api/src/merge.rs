@@ -79,14 +79,20 @@ impl Backoff {
 
 impl Shared {
     /// How many of the newest layers are merged with a new one of about `new` bytes.
-    pub(crate) fn plan_merge(&self, catalog: &mut Catalog, reason: CheckpointReason, new: u64) -> usize {
+    pub(crate) fn plan_merge(
+        &self,
+        catalog: &mut Catalog,
+        reason: CheckpointReason,
+        new: u64,
+        left_from: u64,
+    ) -> usize {
         let infos = &catalog.manifest.layers;
         if infos.is_empty() || !catalog.backoff.may_try() {
             return 0;
         }
         let mut count = run_to_merge(infos, new);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        match self.estimate_garbage(true) {
+        match self.estimate_garbage(left_from) {
             Ok(garbage) if garbage.is_too_much(new as f64) => count = infos.len(),
             Ok(_) => {}
             // Merging would meet the damage, too; reads report it.
@@ -99,12 +105,13 @@ impl Shared {
 
     /// Whether so much of the layers is garbage by what is in them that a checkpoint is due for it.
     pub(crate) fn garbage_is_due(&self) -> bool {
-        self.estimate_garbage(false).is_ok_and(|garbage| garbage.is_too_much(0.0))
+        self.estimate_garbage(0).is_ok_and(|garbage| garbage.is_too_much(0.0))
     }
 
     /// Looks at a sample of the entries of each layer: whether a newer layer has the key, a floor or its deadline has taken
-    /// it away, it is a tombstone, or memory has a newer entry, if that `counts`, since the checkpoint will write it.
-    fn estimate_garbage(&self, memory_counts: bool) -> Result<Garbage> {
+    /// it away, it is a tombstone, or memory has a newer entry whose sequence is below `written_below`, since the
+    /// checkpoint will write it; 0 if there is none that would.
+    fn estimate_garbage(&self, written_below: u64) -> Result<Garbage> {
         let list = self.layers.snapshot();
         let total: u64 = list.layers.iter().map(Layer::bytes).sum();
         let floors = self.floors.all();
@@ -119,7 +126,7 @@ impl Shared {
                 let rank = u128::from(entries) * u128::from(2 * sample + 1) / u128::from(2 * samples);
                 let rank = u32::try_from(rank).unwrap_or(u32::MAX);
                 let Some(entry) = layer.nth(rank).map_err(checkpoint_error)? else { continue };
-                dead += u64::from(self.is_garbage(&list, age, &entry, &floors, memory_counts)?);
+                dead += u64::from(self.is_garbage(&list, age, &entry, &floors, written_below)?);
             }
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let (bytes, part) = (layer.bytes() as f64, dead as f64 / samples.max(1) as f64);
@@ -135,7 +142,7 @@ impl Shared {
         age: usize,
         entry: &LayerEntryRef<'_>,
         floors: &[(u32, u64)],
-        memory_counts: bool,
+        written_below: u64,
     ) -> Result<bool> {
         let is_gone = entry.is_tombstone()
             || self.expired(entry.deadline)
@@ -149,7 +156,7 @@ impl Shared {
             }
         }
         let in_memory = || self.table.with(self.key(entry.keyspace, &entry.key), |newer| newer.seq());
-        Ok(memory_counts && in_memory().is_some_and(|seq| seq > entry.seq))
+        Ok(written_below > 0 && in_memory().is_some_and(|seq| seq > entry.seq && seq < written_below))
     }
 }
 

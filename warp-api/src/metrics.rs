@@ -226,6 +226,9 @@ pub struct CheckpointMetrics {
     pub reasons: ReasonCounts,
     /// Changed entries that they wrote.
     pub entries: u64,
+    /// Times that they found a changed entry which was written lately, and left it to the log; see
+    /// [`CheckpointReport::left_to_log`](crate::CheckpointReport::left_to_log).
+    pub left_to_log: u64,
     /// Bytes that they wrote of them. All bytes that checkpoints wrote are these and `merged_bytes`.
     pub bytes: u64,
     /// Checkpoints that merged older layers into their own.
@@ -373,7 +376,8 @@ impl WarpEngine {
                 retired_bytes: table.retired_bytes,
                 expiry_bytes: shared.expiry.bytes(),
                 order_bytes: shared.order_bytes() as u64,
-                checkpoint_bytes: shared.checkpoint_memory.load(Ordering::Relaxed),
+                checkpoint_bytes: shared.checkpoint_memory.load(Ordering::Relaxed)
+                    + shared.aside_list_bytes.load(Ordering::Relaxed),
                 log_buffer_bytes: shared.journal.log().map_or(0, |log| log.stats().ring_bytes),
                 budget_bytes: shared.budget.limit(),
                 held_bytes: standing.held,
@@ -564,6 +568,7 @@ impl Shared {
             taken: counters.checkpoints.sum(),
             failed: counters.checkpoint_failures.sum(),
             entries: counters.checkpoint_entries.sum(),
+            left_to_log: counters.left_to_log.sum(),
             bytes: counters.checkpoint_bytes.sum(),
             reasons: counters.checkpoint_reasons.counts(),
             merge_failures: counters.merge_failures.sum(),

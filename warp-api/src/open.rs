@@ -196,6 +196,9 @@ impl State {
                 next_manifest: found.next_manifest,
                 next_layer: found.next_layer,
                 taken: now,
+                set_aside: None,
+                changes: 0,
+                has_failed: false,
                 log_bytes: 0,
                 segments: 0,
                 replayed_bytes: replay.bytes,
@@ -374,6 +377,8 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         requests: Requests::default(),
         checkpoint_memory: AtomicU64::new(0),
         closed_list_bytes: AtomicU64::new(0),
+        aside_keys: AtomicU64::new(0),
+        aside_list_bytes: AtomicU64::new(0),
         new_links: AtomicBool::new(new_links),
         may_have_links: AtomicBool::new(may_have_links),
     };

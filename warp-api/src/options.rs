@@ -321,8 +321,11 @@ impl Options {
 
     /// A checkpoint is due once this many bytes of records have gathered in the log since the last one. Default: 256 MiB.
     ///
-    /// What an open has to replay follows from it: up to twice as much, unless writers log faster than checkpoints follow; see
-    /// [`replay_bytes_max`](Options::replay_bytes_max).
+    /// What an open has to replay follows from it: up to twice as much; up to three times where at least every fourth
+    /// write is to a key that was written since the last checkpoint was due, since the next one then leaves those keys
+    /// to the log and writes what nobody has overwritten
+    /// ([`CheckpointReport::left_to_log`](crate::CheckpointReport::left_to_log)); and more where writers log faster
+    /// than checkpoints follow, see [`replay_bytes_max`](Options::replay_bytes_max).
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_log_bytes = bytes;
@@ -338,8 +341,10 @@ impl Options {
     /// it. A write that must not wait gets [`ErrorKind::Busy`](crate::ErrorKind::Busy) then. Less means a shorter open after a
     /// crash, and slower loads.
     ///
-    /// At least twice `checkpoint_log_bytes`, and 8 MiB; `u64::MAX` for no bound. Nobody is slowed down for a checkpoint that
-    /// has failed, nor in an engine that is stepped by hand ([`Background::Stepped`](crate::Background::Stepped)).
+    /// With less than five times `checkpoint_log_bytes` no checkpoint leaves to the log what is overwritten soon. At
+    /// least twice `checkpoint_log_bytes`, and 8 MiB; `u64::MAX` for no bound. Nobody is slowed down for a checkpoint
+    /// that has failed, nor in an engine that is stepped by hand
+    /// ([`Background::Stepped`](crate::Background::Stepped)).
     #[must_use]
     pub fn replay_bytes_max(mut self, bytes: u64) -> Options {
         self.replay_bytes_max = Some(bytes);

@@ -111,6 +111,9 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_memory: AtomicU64,
     /// The part of it that lists of changed keys take.
     pub(crate) closed_list_bytes: AtomicU64,
+    /// Changed keys that are set aside for the checkpoint after it, and the bytes of their lists.
+    pub(crate) aside_keys: AtomicU64,
+    pub(crate) aside_list_bytes: AtomicU64,
     /// Set when links are declared: the next checkpoint lays related entries out side by side.
     pub(crate) new_links: AtomicBool,
     /// False only if no links can have been declared: at opening there was no layer and none in the log, and none came since.

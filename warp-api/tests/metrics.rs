@@ -167,6 +167,7 @@ fn every_figure_moves() {
     note(&engine);
     drop(kept);
     warp(&mut note);
+    overwrite(&mut note);
     let still: Vec<&String> = seen
         .iter()
         .filter(|(path, figures)| {
@@ -177,6 +178,20 @@ fn every_figure_moves() {
         .collect();
     assert!(still.is_empty(), "these figures never moved: {still:#?}");
     assert!(seen.len() > 60, "only {} figures", seen.len());
+}
+
+/// A key that is written again before the next checkpoint is due by the size of the log.
+fn overwrite(note: &mut impl FnMut(&WarpEngine)) {
+    let machine = Machine::new(3);
+    let engine = machine.open(small().checkpoint_log_bytes(2_000));
+    note(&engine);
+    for _ in 0..4 {
+        for _ in 0..30 {
+            engine.put("key", [1; 100]).unwrap();
+        }
+        engine.step();
+    }
+    note(&engine);
 }
 
 /// Regions with wormholes between them, and a load that is uneven.

@@ -20,6 +20,8 @@ use crate::shared::Shared;
 const ORDERS_MAX: usize = 16;
 /// How often the worker looks whether anything is due.
 const WORKER_INTERVAL: Duration = Duration::from_millis(100);
+/// What a wait counts for at least, since nobody can tell how long one was while the engine's clock stands still.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Segments of the log that may gather without a checkpoint, beside those that its size asks for.
 const SEGMENTS_MAX: u64 = 16;
 /// How often the layers are looked at for garbage that came without a write: by deadlines, or all at once by a floor.
@@ -208,11 +210,14 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
     while !shared.is_ending() {
         shared.work();
         let next = shared.time.monotonic() + WORKER_INTERVAL;
+        // Beside the clock, which may be moved by hand.
+        let mut waited = Duration::ZERO;
         loop {
             let due = if shared.warm.is_under_way() { warm_due.min(next) } else { next };
             let due = shared.read_ahead.due().map_or(due, |ahead| ahead.min(due));
             let due = if shared.has_left_behind() { Duration::ZERO } else { due };
-            match inbox.recv_timeout(due.saturating_sub(shared.time.monotonic())) {
+            let wait = due.saturating_sub(shared.time.monotonic());
+            match inbox.recv_timeout(wait) {
                 Ok(WorkerOrder::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // What is wanted in memory does not wait for the next look.
                 Ok(WorkerOrder::Fetch) => {
@@ -222,7 +227,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
                 Ok(WorkerOrder::Law) => shared.learn_law(),
                 // Somebody waits for what the worker does.
                 Ok(WorkerOrder::Look) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => waited += wait.max(WAIT_MIN),
             }
             if shared.is_ending() {
                 break;
@@ -234,7 +239,7 @@ fn run_worker(shared: &Shared, inbox: &Receiver<WorkerOrder>) {
             shared.read_ahead_step();
             shared.remove_one_left_behind();
             // Orders that come all the time must not keep it from the rest.
-            if shared.time.monotonic() >= next {
+            if shared.time.monotonic() >= next || waited >= WORKER_INTERVAL {
                 break;
             }
         }

@@ -42,6 +42,7 @@
 
 // What a program sees.
 mod batch;
+mod behind;
 mod calls;
 mod engine;
 mod environment;
@@ -79,6 +80,7 @@ mod quantum;
 mod read;
 mod residency;
 mod rival;
+mod running_share;
 mod scan;
 mod shared;
 mod space;

@@ -165,6 +165,8 @@ pub struct EntanglementMetrics {
     pub fetching: FetchMetrics,
     /// Entries that checkpoints laid beside a related one in a layer.
     pub laid_out: u64,
+    /// Partners that [`quantum_get`](crate::WarpEngine::quantum_get) read behind their key in its layer, without a look-up.
+    pub read_behind: u64,
 }
 
 /// What the log did since the open. Counts are of this run.
@@ -446,6 +448,7 @@ impl WarpEngine {
             learning: shared.learning.metrics(),
             fetching: shared.fetching.metrics(),
             laid_out: counters.laid_out.sum(),
+            read_behind: shared.behind.read.sum(),
         }
     }
 }

@@ -17,6 +17,7 @@ use warp_wal::{Apply, Format, Kind, Log, LogOptions, Position, ReplayReport, Sta
 use crate::advice::{Advice, PhysicsAdvice};
 use crate::archive::{archive_dir, log_dirs};
 use crate::background::{self, Inbox, Threads};
+use crate::behind::Behind;
 use crate::budget::{Budget, HUGE_PAGES_FROM};
 use crate::commit::Waiters;
 use crate::counters::Counters;
@@ -346,6 +347,7 @@ fn assemble(parts: Parts, options: Options, environment: &Environment, hash_seed
         order: Order::default(),
         latencies: Latencies::default(),
         cold_reads: ColdReads::default(),
+        behind: Behind::default(),
         budget: Budget::new(options.budget_bytes().max(MEMORY_BUDGET_MIN), options.when_full),
         log_bound: LogBound::new(
             options.checkpoint_log_bytes,

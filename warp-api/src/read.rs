@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use warp_checkpoint::LayerValue;
 use warp_core::{Entry, EntryRef, KeyRef, Prepared, Value};
 use warp_io::Clock;
 
+use crate::behind::FoundBehind;
 use crate::entropy::LoadMonitor;
 use crate::error::Result;
 use crate::layers::LayerList;
@@ -82,6 +84,8 @@ struct Pass<'k> {
     first_used: Vec<KeyRef<'k>>,
     /// Places of keys that memory has nothing for.
     not_in_memory: Vec<usize>,
+    /// Those that were found behind another key in its layer.
+    behind: Option<FoundBehind>,
 }
 
 /// Whether a value was found in a layer.
@@ -99,7 +103,7 @@ impl ColdReads {
     /// The weight of one read in the running mean, as a power of two: an eighth.
     const WEIGHT_SHIFT: u32 = 3;
 
-    fn took(&self, elapsed: Duration) {
+    pub(crate) fn took(&self, elapsed: Duration) {
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         // A mean that loses one of two reads at the same moment is as good.
         let mean = self.nanos.load(Ordering::Relaxed);
@@ -234,10 +238,16 @@ impl Shared {
 
     fn read_cold_timed(&self, key: KeyRef<'_>, is_timed: bool) -> Result<Option<Found>> {
         let found = self.find_cold_timed(key, is_timed)?;
+        self.note_cold(key, found.as_ref());
+        Ok(found)
+    }
+
+    /// Takes note of a read of the program's to which memory had no answer.
+    pub(crate) fn note_cold(&self, key: KeyRef<'_>, found: Option<&Found>) {
         if LoadMonitor::is_turn() {
             self.read_in_turn(key);
         }
-        match &found {
+        match found {
             None => self.counters.reads.missed(),
             Some(found) if found.level == Level::Cold => {
                 self.counters.reads.cold();
@@ -247,7 +257,6 @@ impl Shared {
             }
             Some(_) => self.counters.reads.hot(),
         }
-        Ok(found)
     }
 
     /// The value of a key that is not in memory. Memory is asked first, and only then, here, the list of layers: an
@@ -267,12 +276,22 @@ impl Shared {
         if let Some(start) = start {
             self.cold_reads.took(self.time.monotonic().saturating_sub(start));
         }
+        Ok(self.of_layer(key, found, &layers))
+    }
+
+    /// What the newest version of a key says, which was found in a layer: brings it in, if it is worth it.
+    pub(crate) fn of_layer(
+        &self,
+        key: KeyRef<'_>,
+        found: LayerValue,
+        searched: &Arc<LayerList>,
+    ) -> Option<Found> {
         let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
         let live = self.live(key.keyspace, entry, Level::Cold);
         if let Some(found) = &live {
-            self.promote(key, found, &layers);
+            self.promote(key, found, searched);
         }
-        Ok(live)
+        live
     }
 
     /// As [`Shared::find`], counted as a read of the program's.
@@ -363,11 +382,12 @@ impl Shared {
         if pass.hot + pass.missed > 0 {
             return self.end_pass(others, pass, each);
         }
-        // The partners' pages come while the first one's is waited for.
+        // The partners' pages come while the first one's is waited for, unless that has them.
         let hashes: Vec<u64> = pass.not_in_memory.iter().map(|place| others[*place].hash).collect();
-        let is_asked = self.prefetch_cold(&hashes);
-        *value = self.read_cold_timed(*first, true)?.map(|found| found.value);
-        let pass = Pass { is_asked, ..Pass::default() };
+        let is_asked = !self.behind.is_usual() && self.prefetch_cold(&hashes);
+        let (found, behind) = self.read_cold_with(*first, others, pass.not_in_memory)?;
+        *value = found.map(|found| found.value);
+        let pass = Pass { is_asked, behind, ..Pass::default() };
         if value.is_some() { self.find_in_pass(others, pass, each) } else { Ok(()) }
     }
 
@@ -396,17 +416,26 @@ impl Shared {
         pass: Pass<'_>,
         mut each: impl FnMut(usize, Seen<'_>),
     ) -> Result<()> {
-        let Pass { orders_partners, is_asked, hot, missed, first_used, not_in_memory } = pass;
+        let Pass { orders_partners, is_asked, hot, missed, first_used, not_in_memory, mut behind } = pass;
         self.counters.reads.of_memory(hot, missed);
         let mut cold = Vec::new();
         if !not_in_memory.is_empty() {
-            let hashes: Vec<u64> = not_in_memory.iter().map(|place| keys[*place].hash).collect();
+            let is_waited_for = |place: &&usize| !behind.as_ref().is_some_and(|behind| behind.has(**place));
+            let hashes: Vec<u64> =
+                not_in_memory.iter().filter(is_waited_for).map(|place| keys[*place].hash).collect();
             // The first one is read at once, and the others come meanwhile.
             let mut is_timed = !is_asked;
-            let is_asked = is_asked || self.prefetch_cold(&hashes[1..]);
+            let is_asked = is_asked || self.prefetch_cold(hashes.get(1..).unwrap_or_default());
             for place in not_in_memory {
-                let found = self.read_cold_timed(keys[place], is_timed)?;
-                is_timed &= !is_asked;
+                let taken = behind.as_mut().and_then(|behind| self.take_behind(behind, place, keys[place]));
+                let found = match taken {
+                    Some(found) => found,
+                    None => {
+                        let found = self.read_cold_timed(keys[place], is_timed)?;
+                        is_timed &= !is_asked;
+                        found
+                    }
+                };
                 if orders_partners && is_cold(found.as_ref()) {
                     cold.push(keys[place]);
                 }

@@ -9,6 +9,7 @@ use warp_physics::Entanglement;
 
 use crate::advice::Advice;
 use crate::background::Orders;
+use crate::behind::Behind;
 use crate::budget::Budget;
 use crate::commit::Waiters;
 use crate::counters::Counters;
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
     pub(crate) cold_reads: ColdReads,
+    pub(crate) behind: Behind,
     pub(crate) budget: Budget,
     pub(crate) log_bound: LogBound,
     pub(crate) residency: Residency,

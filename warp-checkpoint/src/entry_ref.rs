@@ -48,6 +48,22 @@ impl<'a> LayerEntryRef<'a> {
         self.layer
     }
 
+    /// The entry that lies next in the file, in whichever order they were added; `None` behind the last one. So who has laid
+    /// related entries side by side finds one from the other without the index. Layers do not hold hashes beside their
+    /// entries: `hash` makes that of a key in a keyspace.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that its head or key is in is damaged.
+    pub fn behind(&self, hash: impl FnOnce(u32, &[u8]) -> u64) -> Result<Option<LayerEntryRef<'a>>> {
+        if self.value.end >= self.layer.data().end {
+            return Ok(None);
+        }
+        let mut next = self.layer.entry_at(0, self.value.end)?;
+        next.hash = hash(next.keyspace, &next.key);
+        Ok(Some(next))
+    }
+
     /// The value; `None` for a tombstone. Of a layer that is mapped it is not copied unless it is compressed, and the bytes
     /// keep the map alive.
     ///

@@ -178,7 +178,12 @@ impl Layer {
         if self.may_contain(hash)? { self.find_unfiltered(hash, keyspace, key) } else { Ok(None) }
     }
 
-    fn find_unfiltered(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
+    /// As [`find`](Layer::find), without asking the filter first, as [`get_unfiltered`](Layer::get_unfiltered).
+    ///
+    /// # Errors
+    /// Those of [`find`](Layer::find).
+    #[inline]
+    pub fn find_unfiltered(&self, hash: u64, keyspace: u32, key: &[u8]) -> Result<Option<LayerEntryRef<'_>>> {
         match &self.0.sparse {
             Some(sparse) => self.find_in_blocks(sparse, hash, keyspace, key),
             None => self.find_in_index(hash, keyspace, key),

@@ -37,6 +37,22 @@ fn read_through(cache: &BlockCache) -> LayerAccess {
 }
 
 #[test]
+fn entries_lie_one_behind_the_other_as_they_were_added() {
+    let disk = SimDisk::new(1);
+    let info = layer(&disk);
+    for access in common::accesses() {
+        let layer = Layer::open_with(&disk.root(), &info, &access).unwrap();
+        let mut entry = layer.find(hash(&key(0)), 0, &key(0)).unwrap().unwrap();
+        for number in 1..ENTRIES {
+            entry = entry.behind(|_, key| hash(key)).unwrap().unwrap();
+            assert_eq!((&*entry.key, entry.hash), (&key(number)[..], hash(&key(number))));
+            assert_eq!((entry.seq, entry.value().unwrap().unwrap()), (number, value(number).into()));
+        }
+        assert!(entry.behind(|_, key| hash(key)).unwrap().is_none());
+    }
+}
+
+#[test]
 fn a_failing_disk_is_an_error_with_its_place_and_the_rest_can_be_read() {
     let disk = SimDisk::new(1);
     let info = layer(&disk);

@@ -168,6 +168,7 @@ fn every_figure_moves() {
     drop(kept);
     warp(&mut note);
     overwrite(&mut note);
+    read_a_group(&mut note);
     let still: Vec<&String> = seen
         .iter()
         .filter(|(path, figures)| {
@@ -191,6 +192,21 @@ fn overwrite(note: &mut impl FnMut(&WarpEngine)) {
         }
         engine.step();
     }
+    note(&engine);
+}
+
+/// A key and its partner, which lie side by side in a layer.
+fn read_a_group(note: &mut impl FnMut(&WarpEngine)) {
+    let machine = Machine::new(4);
+    let options = || small().physics(warp_api::Physics { warm_start: false, ..warp_api::Physics::default() });
+    let engine = machine.open(options());
+    engine.entanglement_rule("key:{id}", &["also:{id}"], 1.0).unwrap();
+    engine.put("key:1", "1").unwrap();
+    engine.put("also:1", "2").unwrap();
+    engine.close().unwrap();
+    let engine = machine.open(options());
+    note(&engine);
+    assert_eq!(engine.quantum_get("key:1").unwrap().unwrap().found, 1);
     note(&engine);
 }
 

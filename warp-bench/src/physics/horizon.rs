@@ -40,7 +40,12 @@ const TUNED_ON: [&str; 10] = [
     "lirs-ps",
     "lirs-multi1",
 ];
-const NAMES: [&str; 8] = ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "SIEVE", "W-TinyLFU", "optimum"];
+const NAMES: [&str; 9] =
+    ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "SIEVE", "W-TinyLFU", "W-TinyLFU, adaptive", "optimum"];
+const NOTES: [&str; 2] = [
+    "Re-implementations but for the horizon, moka, quick_cache and foyer.",
+    "W-TinyLFU has a window of 1 %, or one that adapts from there.",
+];
 const OPTIMUM: usize = NAMES.len() - 1;
 #[cfg(feature = "peers")]
 const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU", "foyer, SIEVE"];
@@ -48,7 +53,7 @@ const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU", 
 const PEERS: &[&str] = &[];
 
 /// Those that were published as policies: places among the names.
-const RESEARCH: [usize; 4] = [2, 3, 4, 6];
+const RESEARCH: [usize; 5] = [2, 3, 4, 6, 7];
 /// From so many entries on a cache is compared with the best of them.
 const LARGE_ENTRIES: usize = 1_000;
 /// Those that go by bytes.
@@ -115,9 +120,7 @@ fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {
         }
         replay_sized(&trace, &mut sized);
     }
-    table.note(
-        "Re-implementations but for the horizon, moka, quick_cache and foyer; W-TinyLFU has a fixed window.",
-    );
+    NOTES.into_iter().for_each(|note| table.note(note));
     job.report.table(table);
     job.report.table(sized);
     means(job, &rows)
@@ -133,6 +136,7 @@ fn replays(trace: &Trace, entries: usize) -> Vec<f64> {
         replay(&mut S3Fifo::new(entries, unique), keys),
         replay(&mut Sieve::new(entries, unique), keys),
         replay(&mut TinyLfu::new(entries, unique), keys),
+        replay(&mut TinyLfu::adaptive(entries, unique), keys),
         optimum(entries, unique, keys),
     ];
     #[cfg(feature = "peers")]

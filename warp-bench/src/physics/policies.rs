@@ -2,6 +2,7 @@
 
 mod arc;
 mod belady;
+mod climber;
 mod gdsf;
 mod lirs;
 mod lru;

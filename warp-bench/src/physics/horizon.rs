@@ -4,13 +4,14 @@ mod cost;
 mod memory;
 #[cfg(feature = "peers")]
 mod peers;
+mod sized;
 
 use std::path::Path;
 
 use warp_physics::EventHorizonCache;
 
 use super::Job;
-use super::policies::{Arc, Lirs, Lru, S3Fifo, Sieve, TinyLfu, gdsf, lru_sized, optimum, replay};
+use super::policies::{Arc, Lfu, Lirs, Lru, S3Fifo, Sieve, TinyLfu, optimum, replay};
 use super::trace::{self, Trace};
 use crate::latency::median;
 use crate::report::{Cell, Table};
@@ -40,10 +41,21 @@ const TUNED_ON: [&str; 10] = [
     "lirs-ps",
     "lirs-multi1",
 ];
-const NAMES: [&str; 9] =
-    ["horizon", "LRU", "ARC", "LIRS", "S3-FIFO", "SIEVE", "W-TinyLFU", "W-TinyLFU, adaptive", "optimum"];
+const NAMES: [&str; 11] = [
+    "horizon",
+    "LRU",
+    "LFU",
+    "perfect LFU",
+    "ARC",
+    "LIRS",
+    "S3-FIFO",
+    "SIEVE",
+    "W-TinyLFU",
+    "W-TinyLFU, adaptive",
+    "optimum",
+];
 const NOTES: [&str; 2] = [
-    "Re-implementations but for the horizon, moka, quick_cache and foyer.",
+    "Re-implementations but for the horizon, moka, quick_cache and foyer. Perfect LFU knows all uses of all keys.",
     "W-TinyLFU has a window of 1 %, or one that adapts from there.",
 ];
 const OPTIMUM: usize = NAMES.len() - 1;
@@ -53,14 +65,9 @@ const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO", "foyer, LFU", 
 const PEERS: &[&str] = &[];
 
 /// Those that were published as policies: places among the names.
-const RESEARCH: [usize; 5] = [2, 3, 4, 6, 7];
+const RESEARCH: [usize; 5] = [4, 5, 6, 8, 9];
 /// From so many entries on a cache is compared with the best of them.
 const LARGE_ENTRIES: usize = 1_000;
-/// Those that go by bytes.
-#[cfg(feature = "peers")]
-const SIZED: &[&str] = &["horizon", "GDSF", "LRU", "moka", "quick_cache", "foyer, S3-FIFO"];
-#[cfg(not(feature = "peers"))]
-const SIZED: &[&str] = &["horizon", "GDSF", "LRU"];
 
 /// Hit ratios of one trace at one size, in the order of the names.
 #[derive(Debug)]
@@ -91,13 +98,7 @@ fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {
     let columns: Vec<&str> =
         ["trace", "hash", "entries"].into_iter().chain(NAMES).chain(PEERS.iter().copied()).collect();
     let mut table = Table::new("Hit ratio of a replayed trace", &columns);
-    let sized_columns: Vec<String> = ["trace", "hash", "budget"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(SIZED.iter().flat_map(|name| [(*name).to_owned(), format!("{name}, bytes")]))
-        .collect();
-    let sized_columns: Vec<&str> = sized_columns.iter().map(String::as_str).collect();
-    let mut sized = Table::new("Hit ratio within a budget of bytes: of requests, of bytes", &sized_columns);
+    let mut sized = sized::tables();
     let mut rows = Vec::new();
     for name in trace::names(dir)? {
         let trace = trace::read(dir, &name)?;
@@ -118,11 +119,11 @@ fn ratios(job: &mut Job, dir: &Path) -> Outcome<()> {
                 rows.push(Row { trace: name.clone(), entries, tuned: TUNED_ON.contains(&&*name), ratios });
             }
         }
-        replay_sized(&trace, &mut sized);
+        sized::replay_within(&trace, &mut sized);
     }
     NOTES.into_iter().for_each(|note| table.note(note));
     job.report.table(table);
-    job.report.table(sized);
+    sized.into_iter().for_each(|table| job.report.table(table));
     means(job, &rows)
 }
 
@@ -131,6 +132,8 @@ fn replays(trace: &Trace, entries: usize) -> Vec<f64> {
     let mut ratios = vec![
         ours(entries, keys),
         replay(&mut Lru::new(entries, unique), keys),
+        replay(&mut Lfu::new(entries as u64, unique), keys),
+        replay(&mut Lfu::perfect(entries as u64, unique), keys),
         replay(&mut Arc::new(entries, unique), keys),
         replay(&mut Lirs::new(entries, unique), keys),
         replay(&mut S3Fifo::new(entries, unique), keys),
@@ -153,65 +156,6 @@ fn ours(entries: usize, keys: &[u32]) -> f64 {
         }
     }
     cache.stats().hit_ratio().unwrap_or(f64::NAN)
-}
-
-fn replay_sized(trace: &Trace, table: &mut Table) {
-    if trace.sizes.is_empty() {
-        return;
-    }
-    let mut largest = vec![0_u32; trace.unique];
-    for (&key, &size) in trace.keys.iter().zip(&trace.sizes) {
-        largest[key as usize] = largest[key as usize].max(size);
-    }
-    let all: u64 = largest.iter().copied().map(u64::from).sum();
-    for share in [100, 10] {
-        let budget = all / share;
-        let entries = trace.unique / usize::try_from(share).unwrap_or(1);
-        let (keys, sizes) = (&trace.keys[..], &trace.sizes[..]);
-        let mut both = vec![
-            ours_sized(budget, entries, keys, sizes),
-            gdsf(budget, trace.unique, keys, sizes),
-            lru_sized(budget, trace.unique, keys, sizes),
-        ];
-        #[cfg(feature = "peers")]
-        both.extend(peers::sized(budget, entries, keys, sizes));
-        both.shrink_to_fit();
-        let head = [Cell::text(&trace.name), Cell::text(format!("{:016x}", trace.hash)), Cell::bytes(budget)];
-        table.row_now(head.into_iter().chain(both.into_iter().flatten().map(Cell::share)));
-    }
-}
-
-fn ours_sized(budget: u64, entries: usize, keys: &[u32], sizes: &[u32]) -> [f64; 2] {
-    let cache: EventHorizonCache<u32, u32> = EventHorizonCache::builder(budget)
-        .weigher(|_, &size| size)
-        .expected_entries(entries)
-        .shards(1)
-        .build();
-    weighed(keys, sizes, |key| cache.get(&key), |key, size| _ = cache.insert(key, size))
-}
-
-/// Replays a trace through a cache that holds sizes as values: shares of requests and of bytes that hit.
-fn weighed(
-    keys: &[u32],
-    sizes: &[u32],
-    held: impl Fn(u32) -> Option<u32>,
-    put: impl Fn(u32, u32),
-) -> [f64; 2] {
-    let (mut hits, mut bytes, mut hit_bytes) = (0_u64, 0_u64, 0_u64);
-    for (&key, &size) in keys.iter().zip(sizes) {
-        let size = size.max(1);
-        bytes += u64::from(size);
-        // An entry of another size than it is asked for with is the same object all the same, as for the rivals.
-        let found = held(key);
-        if found.is_some() {
-            hits += 1;
-            hit_bytes += u64::from(size);
-        }
-        if found != Some(size) {
-            put(key, size);
-        }
-    }
-    [hits as f64 / keys.len() as f64, hit_bytes as f64 / bytes as f64]
 }
 
 fn means(job: &mut Job, rows: &[Row]) -> Outcome<()> {

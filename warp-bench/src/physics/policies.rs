@@ -9,6 +9,7 @@ mod lru;
 mod order;
 mod s3fifo;
 mod sieve;
+mod sized;
 mod tinylfu;
 
 pub(crate) use arc::Arc;
@@ -19,6 +20,7 @@ pub(crate) use lru::{Lru, lru_sized};
 pub(crate) use order::Order;
 pub(crate) use s3fifo::S3Fifo;
 pub(crate) use sieve::Sieve;
+pub(crate) use sized::{ArcSized, Lfu, LirsSized, replay_sized};
 pub(crate) use tinylfu::TinyLfu;
 
 /// A cache of keys, all of one size.

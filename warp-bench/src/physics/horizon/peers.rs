@@ -3,7 +3,7 @@
 use foyer_memory::{CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig, SieveConfig};
 
 use super::cost::{Cache, Ours};
-use super::weighed;
+use super::sized::weighed;
 
 /// Shards of foyer by default, and entries of one below which there are fewer.
 const FOYER_SHARDS: usize = 8;

@@ -3,36 +3,16 @@
 
 use std::collections::BTreeSet;
 
-/// Hits of requests and of bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sized {
-    requests: u64,
-    hits: u64,
-    bytes: u64,
-    hit_bytes: u64,
-}
-
-impl Sized {
-    pub(crate) fn ask(&mut self, hit: bool, size: u64) {
-        self.requests += 1;
-        self.bytes += size;
-        self.hits += u64::from(hit);
-        self.hit_bytes += if hit { size } else { 0 };
-    }
-
-    pub(crate) fn shares(self) -> [f64; 2] {
-        [self.hits as f64 / self.requests as f64, self.hit_bytes as f64 / self.bytes as f64]
-    }
-}
+use super::sized::{Hits, counted};
 
 /// Shares of requests and of bytes that hit.
 pub(crate) fn gdsf(budget: u64, unique: usize, keys: &[u32], sizes: &[u32]) -> [f64; 2] {
     // Priorities are positive, so their bits are in order as they are.
     let mut queue: BTreeSet<(u64, u32)> = BTreeSet::new();
     let mut held = vec![None::<(u64, u64, u64)>; unique];
-    let (mut used, mut inflation, mut hits) = (0, 0.0_f64, Sized::default());
+    let (mut used, mut inflation, mut hits) = (0, 0.0_f64, Hits::default());
     for (&key, &size) in keys.iter().zip(sizes) {
-        let size = u64::from(size.max(1));
+        let size = counted(size);
         let known = held[key as usize].take();
         hits.ask(known.is_some(), size);
         let mut uses = 1;

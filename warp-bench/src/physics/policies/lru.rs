@@ -2,6 +2,7 @@
 
 use super::Policy;
 use super::order::Order;
+use super::sized::{Hits, counted};
 
 #[derive(Debug)]
 pub(crate) struct Lru {
@@ -30,9 +31,9 @@ impl Policy for Lru {
 /// for with.
 pub(crate) fn lru_sized(budget: u64, unique: usize, keys: &[u32], sizes: &[u32]) -> [f64; 2] {
     let (mut order, mut held, mut used) = (Order::new(unique), vec![0_u64; unique], 0);
-    let mut hits = super::gdsf::Sized::default();
+    let mut hits = Hits::default();
     for (&key, &size) in keys.iter().zip(sizes) {
-        let size = u64::from(size.max(1));
+        let size = counted(size);
         let hit = order.remove(key);
         hits.ask(hit, size);
         used -= std::mem::take(&mut held[key as usize]);

@@ -20,7 +20,9 @@ pub(crate) use lru::{Lru, lru_sized};
 pub(crate) use order::Order;
 pub(crate) use s3fifo::S3Fifo;
 pub(crate) use sieve::Sieve;
-pub(crate) use sized::{ArcSized, Lfu, LirsSized, replay_sized};
+pub(crate) use sized::{
+    ArcSized, Lfu, LirsSized, bound, by_distance, by_distance_and_size, foreseen, replay_sized,
+};
 pub(crate) use tinylfu::TinyLfu;
 
 /// A cache of keys, all of one size.

@@ -1,19 +1,36 @@
-//! Hit ratios within a budget of bytes: the cache beside its rivals.
+//! Hit ratios within a budget of bytes: the cache beside its rivals, those that know what comes, and a bound.
 
 use warp_physics::EventHorizonCache;
 
-use crate::physics::policies::{ArcSized, Lfu, LirsSized, gdsf, lru_sized, replay_sized};
+use crate::physics::policies::{
+    ArcSized, Lfu, LirsSized, bound, by_distance, by_distance_and_size, foreseen, gdsf, lru_sized,
+    replay_sized,
+};
 use crate::physics::trace::Trace;
 use crate::report::{Cell, Table};
 
-const NAMES: [&str; 7] = ["horizon", "GDSF", "LRU", "LFU", "perfect LFU", "ARC", "LIRS"];
+const NAMES: [&str; 10] = [
+    "horizon",
+    "GDSF",
+    "LRU",
+    "LFU",
+    "perfect LFU",
+    "ARC",
+    "LIRS",
+    "Belady",
+    "Belady-size",
+    "at most (PFOO-L)",
+];
 #[cfg(feature = "peers")]
 const PEERS: &[&str] = &["moka", "quick_cache", "foyer, S3-FIFO"];
 #[cfg(not(feature = "peers"))]
 const PEERS: &[&str] = &[];
 
-const NOTES: [&str; 1] = [
+const NOTES: [&str; 4] = [
     "Re-implementations but for the horizon, moka, quick_cache and foyer. Perfect LFU knows all uses of all keys.",
+    "Belady and Belady-size know what comes: they drop what is used again last, or what takes most bytes times requests",
+    "until then. The optimum, NP-hard to know, is not below these two, nor above PFOO-L: hits of the fewest bytes times",
+    "requests, or of the fewest for each byte, that add up to the budget times the requests.",
 ];
 
 /// What a budget is of the bytes of all keys, each at its largest: a hundredth and a tenth.
@@ -63,6 +80,9 @@ fn ratios(trace: &Trace, budget: u64, entries: usize) -> Vec<[f64; 2]> {
         replay_sized(&mut Lfu::perfect(budget, unique), keys, sizes),
         replay_sized(&mut ArcSized::new(budget, unique), keys, sizes),
         replay_sized(&mut LirsSized::new(budget, unique), keys, sizes),
+        foreseen(budget, unique, keys, sizes, by_distance),
+        foreseen(budget, unique, keys, sizes, by_distance_and_size),
+        bound(budget, unique, keys, sizes),
     ];
     #[cfg(feature = "peers")]
     both.extend(super::peers::sized(budget, entries, keys, sizes));

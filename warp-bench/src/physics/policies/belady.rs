@@ -21,12 +21,7 @@ pub(crate) enum Foreseen {
 
 /// Tells for one request after the other what the optimum does.
 pub(crate) fn foresee(capacity: usize, unique: usize, keys: &[u32], mut each: impl FnMut(Foreseen)) {
-    let never = keys.len();
-    let mut seen = vec![never; unique];
-    let mut next = vec![never; keys.len()];
-    for (place, &key) in keys.iter().enumerate().rev() {
-        next[place] = std::mem::replace(&mut seen[key as usize], place);
-    }
+    let next = next_uses(unique, keys);
     // The next use of what is in; entries of the heap that say otherwise are out of date.
     let mut inside = vec![None::<usize>; unique];
     let mut heap = BinaryHeap::new();
@@ -48,4 +43,15 @@ pub(crate) fn foresee(capacity: usize, unique: usize, keys: &[u32], mut each: im
             (None, None) => Foreseen::Refused,
         });
     }
+}
+
+/// The place of each request's next use, and the number of requests where there is none.
+pub(super) fn next_uses(unique: usize, keys: &[u32]) -> Vec<usize> {
+    let never = keys.len();
+    let mut seen = vec![never; unique];
+    let mut next = vec![never; keys.len()];
+    for (place, &key) in keys.iter().enumerate().rev() {
+        next[place] = std::mem::replace(&mut seen[key as usize], place);
+    }
+    next
 }

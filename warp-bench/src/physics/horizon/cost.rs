@@ -28,6 +28,10 @@ pub(super) trait Cache: Sync {
     fn has(&self, key: u32) -> bool;
     fn put(&self, key: u32);
 
+    /// Evicts what is beyond the capacity, for one that does so by and by.
+    #[cfg(feature = "peers")]
+    fn settle(&self) {}
+
     /// Whether it has the key, which it does from now on.
     fn ask(&self, key: u32) -> bool {
         let hit = self.has(key);

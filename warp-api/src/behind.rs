@@ -14,13 +14,10 @@ use crate::read::Found;
 use crate::running_share::RunningShare;
 use crate::shared::Shared;
 
-/// So many entries in a row that nobody wants end the search: there begins what belongs to another key.
-const STRANGERS_MAX: usize = 3;
-
 /// Whether partners lie behind their keys.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
-    /// How often one of late.
+    /// How often of late most of those that were wanted did.
     share: RunningShare<4>,
     /// Partners that were read there.
     pub(crate) read: Counter,
@@ -50,7 +47,7 @@ impl FoundBehind {
 
 impl Shared {
     /// Reads a key that is not in memory, and those of the `others` at the `wanted` places that lie behind it; counted as a read
-    /// of the program's. If all of them are wanted, `is_asked` says that their pages were asked for.
+    /// of the program's. Nothing is sought behind a key without a value.
     pub(crate) fn read_cold_with(
         &self,
         first: KeyRef<'_>,
@@ -72,6 +69,9 @@ impl Shared {
         }
         let mut values = Vec::new();
         let count = wanted.len();
+        if entry.layer().is_in_hash_order() {
+            wanted.clear();
+        }
         self.search_behind(entry, others, &mut wanted, |place, entry| {
             // A newer version is elsewhere. What is damaged is said by the look-up.
             if matches!(layers.may_be_in_newer(age, others[place].hash), Ok(false))
@@ -80,11 +80,14 @@ impl Shared {
                 values.push((place, value));
             }
         });
-        (0..count).for_each(|number| self.behind.share.note(number < values.len()));
+        if count > 0 {
+            self.behind.share.note(2 * values.len() >= count);
+        }
         Ok((found, Some(FoundBehind { layers, values })))
     }
 
-    /// Calls `each` with those of the wanted entries that lie behind `entry`; those that do not stay in `wanted`.
+    /// Calls `each` with those of the wanted entries that lie behind `entry`, as far as the block in which that, or the last of the
+    /// others, ends: what does not belong to the group costs no page of its own.
     fn search_behind<'a>(
         &self,
         mut entry: LayerEntryRef<'a>,
@@ -92,20 +95,20 @@ impl Shared {
         wanted: &mut Vec<usize>,
         mut each: impl FnMut(usize, &LayerEntryRef<'a>),
     ) {
-        let mut strangers = 0;
-        while !wanted.is_empty() && strangers < STRANGERS_MAX {
+        let mut limit = entry.block_end();
+        while !wanted.is_empty() {
             let hash = |keyspace, key: &[u8]| self.key(keyspace, key).hash;
-            let Ok(Some(next)) = entry.behind(hash) else { return };
-            let is_it = |place: &usize| {
-                let other = &others[*place];
+            // What is damaged is said by the look-up.
+            let Ok(Some(next)) = entry.behind(limit, hash) else { return };
+            let is_it = |other: &KeyRef<'_>| {
                 other.hash == next.hash && other.keyspace == next.keyspace && *other.bytes == *next.key
             };
-            match wanted.iter().position(is_it) {
-                Some(number) => {
-                    strangers = 0;
-                    each(wanted.swap_remove(number), &next);
+            if let Some(place) = others.iter().position(is_it) {
+                limit = next.block_end();
+                if let Some(number) = wanted.iter().position(|wanted| *wanted == place) {
+                    wanted.swap_remove(number);
+                    each(place, &next);
                 }
-                None => strangers += 1,
             }
             entry = next;
         }

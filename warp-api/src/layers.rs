@@ -79,6 +79,7 @@ impl LayerList {
     /// Whether one of so many of the newest layers may have a key of that hash, as far as their filters say.
     pub(crate) fn may_be_in_newer(&self, layers: usize, hash: u64) -> Result<bool> {
         for layer in &self.layers[..layers] {
+            self.probes.filters.add(1);
             if layer.may_contain(hash).map_err(checkpoint_error)? {
                 return Ok(true);
             }

@@ -383,8 +383,8 @@ impl Shared {
             return self.end_pass(others, pass, each);
         }
         // The partners' pages come while the first one's is waited for, unless that has them.
-        let hashes: Vec<u64> = pass.not_in_memory.iter().map(|place| others[*place].hash).collect();
-        let is_asked = !self.behind.is_usual() && self.prefetch_cold(&hashes);
+        let hashes = || pass.not_in_memory.iter().map(|place| others[*place].hash).collect::<Vec<u64>>();
+        let is_asked = !self.behind.is_usual() && self.prefetch_cold(&hashes());
         let (found, behind) = self.read_cold_with(*first, others, pass.not_in_memory)?;
         *value = found.map(|found| found.value);
         let pass = Pass { is_asked, behind, ..Pass::default() };

@@ -8,6 +8,7 @@ use crate::Layer;
 use crate::compress::decompress;
 use crate::entry::EntryHead;
 use crate::error::{Result, corrupt};
+use crate::format::BLOCK_BYTES;
 use crate::layer_bytes::LayerBytes;
 
 /// An entry of a layer, read in place.
@@ -48,20 +49,39 @@ impl<'a> LayerEntryRef<'a> {
         self.layer
     }
 
-    /// The entry that lies next in the file, in whichever order they were added; `None` behind the last one. So who has laid
-    /// related entries side by side finds one from the other without the index. Layers do not hold hashes beside their
-    /// entries: `hash` makes that of a key in a keyspace.
+    /// The entry that lies next in the file, in whichever order they were added; `None` if its head does not begin before
+    /// `limit`, an offset in the file such as [`block_end`](Self::block_end), or its key ends more than a block behind that.
+    /// So who has laid related entries side by side finds one from the other without the index. In a layer
+    /// [in the order of hashes](Layer::is_in_hash_order) what lies behind is unrelated.
+    ///
+    /// The blocks of its head and key are read, whoever it is. Layers do not hold hashes beside their entries: `hash` makes
+    /// that of a key in a keyspace.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the layer is not mapped and its file cannot be read;
     /// [`Error::Corrupt`](crate::Error::Corrupt) if a block that its head or key is in is damaged.
-    pub fn behind(&self, hash: impl FnOnce(u32, &[u8]) -> u64) -> Result<Option<LayerEntryRef<'a>>> {
-        if self.value.end >= self.layer.data().end {
+    pub fn behind(
+        &self,
+        limit: u64,
+        hash: impl FnOnce(u32, &[u8]) -> u64,
+    ) -> Result<Option<LayerEntryRef<'a>>> {
+        let (start, limit) = (self.value.end, usize::try_from(limit).unwrap_or(usize::MAX));
+        if start >= self.layer.data().end.min(limit) {
             return Ok(None);
         }
-        let mut next = self.layer.entry_at(0, self.value.end)?;
+        let head = self.layer.head_at(start, |range| self.layer.source().checked(range))?;
+        if start + head.ranges().0.end > limit.saturating_add(BLOCK_BYTES) {
+            return Ok(None);
+        }
+        let mut next = self.layer.entry_at(0, start)?;
         next.hash = hash(next.keyspace, &next.key);
         Ok(Some(next))
+    }
+
+    /// Where in the file the block ends in which the entry does: up to there its neighbours' bytes are read with its own.
+    #[must_use]
+    pub fn block_end(&self) -> u64 {
+        (self.value.end / BLOCK_BYTES + 1).saturating_mul(BLOCK_BYTES) as u64
     }
 
     /// The value; `None` for a tombstone. Of a layer that is mapped it is not copied unless it is compressed, and the bytes

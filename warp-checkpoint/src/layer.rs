@@ -384,6 +384,12 @@ impl Layer {
         self.0.info.bytes
     }
 
+    /// Whether it is known that the entries lie in the order of their hashes, as in layers with a sparse index.
+    #[must_use]
+    pub fn is_in_hash_order(&self) -> bool {
+        self.0.sparse.is_some()
+    }
+
     /// Checks header, footer and trailer anew, as opening did.
     pub(crate) fn check_ends(&self) -> Result<()> {
         let Inner { info, source, .. } = &*self.0;

@@ -44,11 +44,14 @@ fn entries_lie_one_behind_the_other_as_they_were_added() {
         let layer = Layer::open_with(&disk.root(), &info, &access).unwrap();
         let mut entry = layer.find(hash(&key(0)), 0, &key(0)).unwrap().unwrap();
         for number in 1..ENTRIES {
-            entry = entry.behind(|_, key| hash(key)).unwrap().unwrap();
+            assert!(
+                entry.behind(entry.block_end() - common::BLOCK as u64, |_, key| hash(key)).unwrap().is_none()
+            );
+            entry = entry.behind(entry.block_end(), |_, key| hash(key)).unwrap().unwrap();
             assert_eq!((&*entry.key, entry.hash), (&key(number)[..], hash(&key(number))));
             assert_eq!((entry.seq, entry.value().unwrap().unwrap()), (number, value(number).into()));
         }
-        assert!(entry.behind(|_, key| hash(key)).unwrap().is_none());
+        assert!(entry.behind(u64::MAX, |_, key| hash(key)).unwrap().is_none());
     }
 }
 

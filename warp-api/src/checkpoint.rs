@@ -15,7 +15,7 @@ use crate::compose::{Compose, Composed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::from_crates::{checkpoint_error, log_error};
 use crate::home::{Catalog, Home};
-use crate::left_to_log::{Parts, ReplayStart, SetAside};
+use crate::left_to_log::{JustClosed, Parts, ReplayStart};
 use crate::pace::{Pace, Stop, broken_off};
 use crate::reason::CheckpointReason;
 use crate::shared::Shared;
@@ -156,29 +156,11 @@ impl Shared {
         catalog.log_bytes = stats.payload_bytes;
         catalog.segments = stats.segments;
         let since = catalog.set_aside.as_ref().map_or(since, |aside| start.saturating_sub(aside.closed_at));
-        // Read before the lists are closed: every write below it is in the table, and on a closed list or in
-        // an older layer, once the table has held every lock.
-        let now = self.replay_start_now(log);
-        let has_links = self.new_links.swap(false, Ordering::AcqRel);
-        let leaves = reason == CheckpointReason::LogBytes
-            && !has_links
-            && catalog.set_aside.as_ref().is_some_and(|aside| {
-                let (tail, changes) = (
-                    now.taken_bytes.saturating_sub(aside.start.taken_bytes),
-                    now.changes.saturating_sub(aside.start.changes),
-                );
-                self.leaves_to_log(tail, changes)
-            });
-        catalog.changes = now.changes;
         // Until it is published.
         catalog.has_failed = true;
-        let clean_below = self.clean_below.load(Ordering::Acquire);
-        let closed = ClosedLists::close(&self.table, clean_below, || log.next_seq());
-        let until = log.next_seq();
-        let parts = Parts::of(closed, catalog.set_aside.take(), now, leaves);
-        let Parts { mut closed, later, replay, left_from, expected } = parts;
+        let Parts { mut closed, later, now, replay, left_from, expected, has_links } =
+            self.close_for_checkpoint(catalog, reason, log);
         self.being_checkpointed.store(closed.len() as u64, Ordering::Relaxed);
-        self.count_aside(later.as_ref());
         let new_bytes = self.expected_bytes(expected);
         let merged = if may_merge { self.plan_merge(catalog, reason, new_bytes, left_from) } else { 0 };
         let ahead = self.log_bound.begin(now.taken_bytes, catalog.tail_bytes(now.taken_bytes));
@@ -211,8 +193,7 @@ impl Shared {
         closed.published();
         come.stubs.sort_unstable();
         self.table.remove_clean(&come.stubs, replay.seq, |_, entry| entry.is_tombstone());
-        catalog.set_aside =
-            later.map(|later| SetAside { start: now, until, closed_at: start, lists: later.keep() });
+        catalog.set_aside = later.map(JustClosed::keep);
         self.being_checkpointed.store(0, Ordering::Relaxed);
         self.budget.say_freed();
         if merged > 0 {

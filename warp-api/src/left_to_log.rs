@@ -16,6 +16,7 @@ use warp_wal::Log;
 
 use crate::closed::ClosedLists;
 use crate::home::Catalog;
+use crate::reason::CheckpointReason;
 use crate::shared::Shared;
 
 /// It pays while at most so many of 64 changes are the first to their key since the lists were last closed.
@@ -37,18 +38,34 @@ pub(crate) struct ReplayStart {
     pub(crate) changes: u64,
 }
 
-/// Lists of changed keys that the next checkpoint writes.
+/// The lists of changed keys as they were closed at one time.
+#[derive(Debug)]
+pub(crate) struct JustClosed<'a> {
+    lists: ClosedLists<'a>,
+    /// Read before the lists were closed.
+    start: ReplayStart,
+    /// The next sequence, read after that. An entry with this sequence or a higher one is on a list that is closed later, or
+    /// on an open one; one between the start and this may be on none but these.
+    until: u64,
+    /// By the monotonic clock.
+    at: Duration,
+}
+
+impl JustClosed<'_> {
+    /// Keeps them for the next checkpoint.
+    pub(crate) fn keep(self) -> SetAside {
+        SetAside { lists: self.lists.keep(), start: self.start, until: self.until, closed_at: self.at }
+    }
+}
+
+/// The same, kept until the next checkpoint writes them.
 #[derive(Debug)]
 pub(crate) struct SetAside {
-    /// Read before the lists were closed.
-    pub(crate) start: ReplayStart,
-    /// The next sequence, read after that. An entry with this sequence or a higher one is on a list that was closed
-    /// later, or on an open one; one between the start and this may be on none but these.
-    pub(crate) until: u64,
-    /// When they were closed, by the monotonic clock.
-    pub(crate) closed_at: Duration,
     /// In the order of slots.
-    pub(crate) lists: Vec<Vec<u64>>,
+    lists: Vec<Vec<u64>>,
+    start: ReplayStart,
+    until: u64,
+    pub(crate) closed_at: Duration,
 }
 
 /// What a checkpoint writes, and what it leaves.
@@ -56,42 +73,37 @@ pub(crate) struct SetAside {
 pub(crate) struct Parts<'a> {
     /// The lists that it writes.
     pub(crate) closed: ClosedLists<'a>,
-    /// The lists that it leaves to the next.
-    pub(crate) later: Option<ClosedLists<'a>>,
+    /// Those that it leaves to the next.
+    pub(crate) later: Option<JustClosed<'a>>,
+    /// The end of the log before the lists were closed.
+    pub(crate) now: ReplayStart,
     /// Where its replay begins.
     pub(crate) replay: ReplayStart,
     /// Entries with this sequence or a higher one are not written; `u64::MAX` if all are.
     pub(crate) left_from: u64,
     /// As many entries are written, about.
     pub(crate) expected: u64,
+    /// Whether links were declared since the last checkpoint.
+    pub(crate) has_links: bool,
 }
 
 impl<'a> Parts<'a> {
-    /// Divides the lists that were `closed` after `now`, and those that were set aside before.
-    pub(crate) fn of(
-        mut closed: ClosedLists<'a>,
-        aside: Option<SetAside>,
-        now: ReplayStart,
-        leaves: bool,
-    ) -> Parts<'a> {
+    /// Divides the lists that were just closed, and those that were set aside before.
+    fn of(mut just: JustClosed<'a>, aside: Option<SetAside>, leaves: bool, has_links: bool) -> Parts<'a> {
+        let now = just.start;
         match aside {
             Some(aside) if leaves => {
-                let first = closed.len() as u64;
-                let written = closed.with_lists(aside.lists);
+                let closed = just.lists.with_lists(aside.lists);
                 let changes = now.changes.saturating_sub(aside.start.changes);
-                let expected = left_over(written.len() as u64, first, changes);
-                Parts {
-                    closed: written,
-                    later: Some(closed),
-                    replay: aside.start,
-                    left_from: aside.until,
-                    expected,
-                }
+                let expected = left_over(closed.len() as u64, just.lists.len() as u64, changes);
+                let (replay, left_from) = (aside.start, aside.until);
+                Parts { closed, later: Some(just), now, replay, left_from, expected, has_links }
             }
             aside => {
-                closed.take_up(aside.map_or_else(Vec::new, |aside| aside.lists));
+                just.lists.take_up(aside.map_or_else(Vec::new, |aside| aside.lists));
+                let closed = just.lists;
                 let expected = closed.len() as u64;
-                Parts { closed, later: None, replay: now, left_from: u64::MAX, expected }
+                Parts { closed, later: None, now, replay: now, left_from: u64::MAX, expected, has_links }
             }
         }
     }
@@ -113,9 +125,8 @@ fn pays(first: u64, changes: u64) -> bool {
 }
 
 impl Shared {
-    /// The end of the log. Every write below it is in the table, and on a list that is closed after this or in a
-    /// layer, once each shard's lock was held in between.
-    pub(crate) fn replay_start_now(&self, log: &Log) -> ReplayStart {
+    /// The end of the log.
+    fn replay_start_now(&self, log: &Log) -> ReplayStart {
         let near = log.last_frame().and_then(|frame| {
             Some(LogPlace { segment: u32::try_from(frame.segment).ok()?, offset: frame.offset })
         });
@@ -123,8 +134,38 @@ impl Shared {
         ReplayStart { seq: log.next_seq(), near, taken_bytes: log.taken_bytes(), changes }
     }
 
-    /// Sets aside what a checkpoint would write that is due by the size of the log, if it pays to put that off;
-    /// returns whether it does.
+    /// Closes the lists, after the end of the log was read: every write below that is in the table, and on a closed list or in
+    /// an older layer, once the table has held every lock.
+    fn close_lists(&self, catalog: &mut Catalog, start: ReplayStart, log: &Log) -> JustClosed<'_> {
+        catalog.changes = start.changes;
+        let clean_below = self.clean_below.load(Ordering::Acquire);
+        let lists = ClosedLists::close(&self.table, clean_below, || log.next_seq());
+        JustClosed { lists, start, until: log.next_seq(), at: self.time.monotonic() }
+    }
+
+    /// Closes the lists of changed keys, and says what of them, and of those that were set aside, a checkpoint writes.
+    pub(crate) fn close_for_checkpoint(
+        &self,
+        catalog: &mut Catalog,
+        reason: CheckpointReason,
+        log: &Log,
+    ) -> Parts<'_> {
+        let now = self.replay_start_now(log);
+        let has_links = self.new_links.swap(false, Ordering::AcqRel);
+        let leaves = reason == CheckpointReason::LogBytes
+            && !has_links
+            && catalog.set_aside.as_ref().is_some_and(|aside| {
+                let tail = now.taken_bytes.saturating_sub(aside.start.taken_bytes);
+                self.leaves_to_log(tail, now.changes.saturating_sub(aside.start.changes))
+            });
+        let just = self.close_lists(catalog, now, log);
+        let parts = Parts::of(just, catalog.set_aside.take(), leaves, has_links);
+        self.count_aside(parts.later.as_ref());
+        parts
+    }
+
+    /// Sets aside what a checkpoint would write that is due by the size of the log, if it pays to put that off; returns whether
+    /// it does.
     pub(crate) fn put_off_if_it_pays(&self, catalog: &mut Catalog, log: &Log) -> bool {
         let start = self.replay_start_now(log);
         let tail = catalog.tail_bytes(start.taken_bytes);
@@ -140,11 +181,9 @@ impl Shared {
             let stats = log.stats();
             catalog.log_bytes = stats.payload_bytes;
             catalog.segments = stats.segments;
-            catalog.changes = start.changes;
-            let closed = ClosedLists::close(&self.table, catalog.manifest.replay_from, || log.next_seq());
-            let (until, closed_at) = (log.next_seq(), self.time.monotonic());
-            self.count_aside(Some(&closed));
-            catalog.set_aside = Some(SetAside { start, until, closed_at, lists: closed.keep() });
+            let just = self.close_lists(catalog, start, log);
+            self.count_aside(Some(&just));
+            catalog.set_aside = Some(just.keep());
         }
         may
     }
@@ -152,7 +191,7 @@ impl Shared {
     /// Whether what was changed so often since the lists of changed keys were last closed is left to the log, which
     /// will be so long a tail. Not where entries have to be in a layer before they can leave memory, nor where related
     /// ones are laid out side by side.
-    pub(crate) fn leaves_to_log(&self, tail_bytes: u64, changes: u64) -> bool {
+    fn leaves_to_log(&self, tail_bytes: u64, changes: u64) -> bool {
         let to_come = self.options.checkpoint_log_bytes.saturating_mul(TO_COME_CALLS);
         pays(self.table.memory().changed, changes)
             && tail_bytes.saturating_add(to_come) <= self.options.most_replayed()
@@ -162,8 +201,8 @@ impl Shared {
     }
 
     /// Counts what is set aside.
-    pub(crate) fn count_aside(&self, lists: Option<&ClosedLists<'_>>) {
-        let (keys, bytes) = lists.map_or((0, 0), |lists| (lists.len(), lists.bytes()));
+    pub(crate) fn count_aside(&self, later: Option<&JustClosed<'_>>) {
+        let (keys, bytes) = later.map_or((0, 0), |later| (later.lists.len(), later.lists.bytes()));
         self.aside_keys.store(keys as u64, Ordering::Relaxed);
         self.aside_list_bytes.store(bytes as u64, Ordering::Relaxed);
     }
@@ -191,16 +230,19 @@ mod tests {
     /// A put comes after the start was read, and before its slot is closed: it is on no list but that one.
     #[test]
     fn what_is_written_while_the_lists_are_closed_is_not_left() {
-        let at = |seq| ReplayStart { seq, near: None, taken_bytes: 0, changes: seq };
         let table = Table::new(4, 9);
         let put = |key: &[u8], seq| table.put(KeyRef::new(9, 0, key), "", seq, 0).unwrap();
+        let close = |start, until| {
+            let start = ReplayStart { seq: start, near: None, taken_bytes: 0, changes: start };
+            let lists = ClosedLists::close(&table, 0, || until);
+            JustClosed { lists, start, until, at: Duration::ZERO }
+        };
         assert!(put(b"while", 10).is_none());
-        let lists = ClosedLists::close(&table, 0, || 20).keep();
+        let aside = close(10, 20).keep();
         assert!(put(b"while", 20).is_some() && put(b"later", 21).is_none());
-        let aside = SetAside { start: at(10), until: 20, closed_at: Duration::ZERO, lists };
-        let parts = Parts::of(ClosedLists::close(&table, 0, || 30), Some(aside), at(22), true);
+        let parts = Parts::of(close(22, 30), Some(aside), true, false);
         assert_eq!((parts.replay.seq, parts.left_from), (10, 20));
-        assert_eq!((parts.closed.len(), parts.later.as_ref().unwrap().len()), (1, 2));
+        assert_eq!((parts.closed.len(), parts.later.as_ref().unwrap().lists.len()), (1, 2));
         // Neither was written: both go back.
         drop(parts);
         assert_eq!(ClosedLists::close(&table, 0, || 40).give_up_all().len(), 2);

@@ -121,3 +121,10 @@ pub(crate) struct Counters {
     /// Entries that were placed beside a related one in a layer.
     pub(crate) laid_out: Counter,
 }
+
+impl Counters {
+    /// Changes of keys that the program has made.
+    pub(crate) fn changes(&self) -> u64 {
+        self.puts.sum() + self.deletes.sum()
+    }
+}

@@ -250,8 +250,7 @@ impl Shared {
 
     /// Reads and writes that were counted.
     fn operations(&self) -> u64 {
-        let counters = &self.counters;
-        counters.reads.sums().0 + counters.puts.sum() + counters.deletes.sum()
+        self.counters.reads.sums().0 + self.counters.changes()
     }
 
     pub(crate) fn learned_metrics(&self) -> Option<LearnedMetrics> {

@@ -34,8 +34,6 @@ pub(crate) struct ReplayStart {
     pub(crate) near: Option<LogPlace>,
     /// What the log had taken in since the open.
     pub(crate) taken_bytes: u64,
-    /// Changes of keys that the engine had made since then.
-    pub(crate) changes: u64,
 }
 
 /// The lists of changed keys as they were closed at one time.
@@ -88,18 +86,23 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Divides the lists that were just closed, and those that were set aside before.
-    fn of(mut just: JustClosed<'a>, aside: Option<SetAside>, leaves: bool, has_links: bool) -> Parts<'a> {
+    /// Divides the lists that were just closed, and those that were set aside before: where what came between the two is left,
+    /// with `left_changes` changes in between.
+    fn of(
+        mut just: JustClosed<'a>,
+        aside: Option<SetAside>,
+        left_changes: Option<u64>,
+        has_links: bool,
+    ) -> Parts<'a> {
         let now = just.start;
-        match aside {
-            Some(aside) if leaves => {
+        match (aside, left_changes) {
+            (Some(aside), Some(changes)) => {
                 let closed = just.lists.with_lists(aside.lists);
-                let changes = now.changes.saturating_sub(aside.start.changes);
                 let expected = left_over(closed.len() as u64, just.lists.len() as u64, changes);
                 let (replay, left_from) = (aside.start, aside.until);
                 Parts { closed, later: Some(just), now, replay, left_from, expected, has_links }
             }
-            aside => {
+            (aside, _) => {
                 just.lists.take_up(aside.map_or_else(Vec::new, |aside| aside.lists));
                 let closed = just.lists;
                 let expected = closed.len() as u64;
@@ -130,14 +133,18 @@ impl Shared {
         let near = log.last_frame().and_then(|frame| {
             Some(LogPlace { segment: u32::try_from(frame.segment).ok()?, offset: frame.offset })
         });
-        let changes = self.counters.puts.sum() + self.counters.deletes.sum();
-        ReplayStart { seq: log.next_seq(), near, taken_bytes: log.taken_bytes(), changes }
+        ReplayStart { seq: log.next_seq(), near, taken_bytes: log.taken_bytes() }
+    }
+
+    /// Changes of keys since the lists were last closed.
+    fn changes_since_closed(&self, catalog: &Catalog) -> u64 {
+        self.counters.changes().saturating_sub(catalog.changes)
     }
 
     /// Closes the lists, after the end of the log was read: every write below that is in the table, and on a closed list or in
     /// an older layer, once the table has held every lock.
     fn close_lists(&self, catalog: &mut Catalog, start: ReplayStart, log: &Log) -> JustClosed<'_> {
-        catalog.changes = start.changes;
+        catalog.changes = self.counters.changes();
         let clean_below = self.clean_below.load(Ordering::Acquire);
         let lists = ClosedLists::close(&self.table, clean_below, || log.next_seq());
         JustClosed { lists, start, until: log.next_seq(), at: self.time.monotonic() }
@@ -151,15 +158,16 @@ impl Shared {
         log: &Log,
     ) -> Parts<'_> {
         let now = self.replay_start_now(log);
+        let changes = self.changes_since_closed(catalog);
         let has_links = self.new_links.swap(false, Ordering::AcqRel);
         let leaves = reason == CheckpointReason::LogBytes
             && !has_links
             && catalog.set_aside.as_ref().is_some_and(|aside| {
                 let tail = now.taken_bytes.saturating_sub(aside.start.taken_bytes);
-                self.leaves_to_log(tail, now.changes.saturating_sub(aside.start.changes))
+                self.leaves_to_log(tail, changes)
             });
         let just = self.close_lists(catalog, now, log);
-        let parts = Parts::of(just, catalog.set_aside.take(), leaves, has_links);
+        let parts = Parts::of(just, catalog.set_aside.take(), leaves.then_some(changes), has_links);
         self.count_aside(parts.later.as_ref());
         parts
     }
@@ -176,7 +184,7 @@ impl Shared {
             && !self.new_links.load(Ordering::Acquire)
             // Writers come as far as where the next one is due.
             && self.log_bound.has_room(start.taken_bytes + self.options.checkpoint_log_bytes)
-            && self.leaves_to_log(tail, start.changes.saturating_sub(catalog.changes));
+            && self.leaves_to_log(tail, self.changes_since_closed(catalog));
         if may {
             let stats = log.stats();
             catalog.log_bytes = stats.payload_bytes;
@@ -233,14 +241,14 @@ mod tests {
         let table = Table::new(4, 9);
         let put = |key: &[u8], seq| table.put(KeyRef::new(9, 0, key), "", seq, 0).unwrap();
         let close = |start, until| {
-            let start = ReplayStart { seq: start, near: None, taken_bytes: 0, changes: start };
+            let start = ReplayStart { seq: start, near: None, taken_bytes: 0 };
             let lists = ClosedLists::close(&table, 0, || until);
             JustClosed { lists, start, until, at: Duration::ZERO }
         };
         assert!(put(b"while", 10).is_none());
         let aside = close(10, 20).keep();
         assert!(put(b"while", 20).is_some() && put(b"later", 21).is_none());
-        let parts = Parts::of(close(22, 30), Some(aside), true, false);
+        let parts = Parts::of(close(22, 30), Some(aside), Some(2), false);
         assert_eq!((parts.replay.seq, parts.left_from), (10, 20));
         assert_eq!((parts.closed.len(), parts.later.as_ref().unwrap().lists.len()), (1, 2));
         // Neither was written: both go back.

@@ -286,12 +286,17 @@ impl Shared {
         found: LayerValue,
         searched: &Arc<LayerList>,
     ) -> Option<Found> {
-        let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
-        let live = self.live(key.keyspace, entry, Level::Cold);
+        let live = self.live_in_layer(key.keyspace, found);
         if let Some(found) = &live {
             self.promote(key, found, searched);
         }
         live
+    }
+
+    /// What a caller may see of what was found in a layer, as [`Shared::is_visible`] says.
+    fn live_in_layer(&self, keyspace: u32, found: LayerValue) -> Option<Found> {
+        let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
+        self.live(keyspace, entry, Level::Cold)
     }
 
     /// As [`Shared::find`], counted as a read of the program's.
@@ -461,11 +466,7 @@ impl Shared {
         }
         let layers = self.layers.snapshot();
         let found = layers.get(key)?;
-        let live = found.and_then(|found| {
-            let entry =
-                Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
-            self.live(key.keyspace, entry, Level::Cold)
-        });
+        let live = found.and_then(|found| self.live_in_layer(key.keyspace, found));
         let deadline = deadline(&live);
         Ok((live, Witness { in_memory: None, searched: Some(layers), floor, deadline }))
     }
@@ -544,8 +545,7 @@ impl Shared {
     pub(crate) fn fetch_cold(&self, key: KeyRef<'_>) -> Result<Option<(usize, bool)>> {
         let layers = self.layers.load();
         let Some(found) = layers.get(key)? else { return Ok(None) };
-        let entry = Entry { value: found.value.map(Value::from), seq: found.seq, deadline: found.deadline };
-        let Some(found) = self.live(key.keyspace, entry, Level::Cold) else { return Ok(None) };
+        let Some(found) = self.live_in_layer(key.keyspace, found) else { return Ok(None) };
         let bytes = ENTRY_BYTES + key.bytes.len() + found.value.len();
         let is_in = self.admit_read(bytes)
             && self.bring_in(key, &found, &layers, |entry| entry.set_mass_before_use(1));

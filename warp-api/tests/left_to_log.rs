@@ -9,6 +9,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use common::{Machine, Random, entries, small};
@@ -28,6 +29,14 @@ fn overwrite(machine: &Machine, engine: &WarpEngine, random: &mut Random, puts: 
     for number in 0..puts {
         let value = format!("{number:0100}");
         engine.put(format!("hot:{}", random.below(60)), value).unwrap();
+        machine.pass(engine, Duration::from_millis(10));
+    }
+}
+
+/// Writes keys for the first time, likewise.
+fn load(machine: &Machine, engine: &WarpEngine, numbers: Range<u64>) {
+    for number in numbers {
+        engine.put(format!("key:{number}"), [b'x'; 100]).unwrap();
         machine.pass(engine, Duration::from_millis(10));
     }
 }
@@ -72,10 +81,7 @@ fn a_key_that_is_always_overwritten_is_never_written_to_a_layer() {
 fn nothing_is_left_to_the_log_that_is_not_written_again() {
     let machine = Machine::new(2);
     let engine = machine.open(options());
-    for number in 0..5 * PUTS_OF_A_CALL {
-        engine.put(format!("key:{number}"), [b'x'; 100]).unwrap();
-        machine.pass(&engine, Duration::from_millis(10));
-    }
+    load(&machine, &engine, 0..5 * PUTS_OF_A_CALL);
     let metrics = checkpoints(&engine);
     assert!(metrics.taken >= 4 && metrics.left_to_log == 0, "{metrics:?}");
     assert!(metrics.replay_from.0 + PUTS_OF_A_CALL + 20 > engine.last_seq().0, "{metrics:?}");
@@ -88,15 +94,9 @@ fn a_load_after_overwrites_ends_it() {
     let engine = machine.open(options());
     overwrite(&machine, &engine, &mut Random(3), 5 * PUTS_OF_A_CALL);
     assert!(checkpoints(&engine).left_to_log > 0);
-    for number in 0..2 * PUTS_OF_A_CALL {
-        engine.put(format!("key:{number}"), [b'x'; 100]).unwrap();
-        machine.pass(&engine, Duration::from_millis(10));
-    }
+    load(&machine, &engine, 0..2 * PUTS_OF_A_CALL);
     let (left, from) = (checkpoints(&engine).left_to_log, checkpoints(&engine).replay_from.0);
-    for number in 2 * PUTS_OF_A_CALL..4 * PUTS_OF_A_CALL {
-        engine.put(format!("key:{number}"), [b'x'; 100]).unwrap();
-        machine.pass(&engine, Duration::from_millis(10));
-    }
+    load(&machine, &engine, 2 * PUTS_OF_A_CALL..4 * PUTS_OF_A_CALL);
     let metrics = checkpoints(&engine);
     assert!(metrics.left_to_log == left && metrics.replay_from.0 > from + PUTS_OF_A_CALL, "{metrics:?}");
     let expected = entries(&engine);

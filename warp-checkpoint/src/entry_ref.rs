@@ -73,7 +73,7 @@ impl<'a> LayerEntryRef<'a> {
         if start + head.ranges().0.end > limit.saturating_add(BLOCK_BYTES) {
             return Ok(None);
         }
-        let mut next = self.layer.entry_at(0, start)?;
+        let mut next = self.layer.entry_with_head(0, start, head)?;
         next.hash = hash(next.keyspace, &next.key);
         Ok(Some(next))
     }

@@ -242,7 +242,7 @@ impl Layer {
                     .get(offset - first + of_key.start..offset - first + of_key.end)
                     .is_some_and(|other| other != key);
                 if !is_other {
-                    let entry = self.entry_at(hash, offset)?;
+                    let entry = self.entry_with_head(hash, offset, head)?;
                     if *entry.key == *key {
                         return Ok(Some(entry));
                     }
@@ -446,8 +446,18 @@ impl Layer {
 
     /// The entry at an offset, which is not trusted. Checks the blocks of its head and key.
     pub(crate) fn entry_at(&self, hash: u64, offset: usize) -> Result<LayerEntryRef<'_>> {
+        let head = self.head_at(offset, |range| self.0.source.checked(range))?;
+        self.entry_with_head(hash, offset, head)
+    }
+
+    /// The entry at an offset whose head was read. Checks the blocks of its key.
+    pub(crate) fn entry_with_head(
+        &self,
+        hash: u64,
+        offset: usize,
+        head: EntryHead,
+    ) -> Result<LayerEntryRef<'_>> {
         let source = &self.0.source;
-        let head = self.head_at(offset, |range| source.checked(range))?;
         let (key, value) = head.ranges();
         Ok(LayerEntryRef {
             hash,
